@@ -1,0 +1,296 @@
+//! The CPU device: the reference kernels over all cores, with nothing allocated after planning.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::batch::{Batch, Capacities, CellSource, Problem};
+use crate::constraints::ConstraintSet;
+use crate::reference::cells_newton::{self, CellSums, NewtonScratch, NewtonTask, PlainPass};
+use crate::reference::cells_prepare::{self, CellTotals};
+use crate::reference::cells_vjp::{self, ElementGradients, RowGradients, VjpScratch};
+use crate::reference::rows::Rows;
+use crate::settings::Settings;
+use crate::solution::{Gradients, Outcome, Solution, Status, clamp_start, inactive_words};
+use crate::storage::Storage;
+
+/// What one worker needs to solve one problem after another.
+#[derive(Debug)]
+struct Worker {
+    cells: Vec<u8>,
+    totals: CellTotals,
+    rows: Rows,
+    newton: NewtonScratch,
+    chunk: CellSums,
+    vjp: VjpScratch,
+    inactive: Vec<u32>,
+}
+
+impl Worker {
+    fn new(set: &ConstraintSet, capacities: Capacities) -> Self {
+        let cells = set.layout().cells();
+        Self {
+            cells: vec![0; capacities.largest],
+            totals: CellTotals::new(cells),
+            rows: Rows::with_capacity(set),
+            newton: NewtonScratch::new(set),
+            chunk: CellSums::new(cells),
+            vjp: VjpScratch::new(set),
+            inactive: vec![0; inactive_words(set.rows())],
+        }
+    }
+}
+
+/// A plan for the CPU: one worker's memory for each thread.
+#[derive(Debug)]
+pub(crate) struct CpuPlan<T> {
+    settings: Settings,
+    workers: Vec<Mutex<Worker>>,
+    storage: std::marker::PhantomData<T>,
+}
+
+/// The output parts of a run of problems.
+trait Split: Sized + Send {
+    /// The parts of the first `problems` problems, and of the rest. `elements` counts the elements of the first.
+    fn split(self, problems: usize, elements: usize, clamp_words: usize) -> (Self, Self);
+}
+
+struct Forward<'a, T> {
+    y: &'a mut [T],
+    clamp: &'a mut [u32],
+    multipliers: &'a mut [f64],
+    inactive: &'a mut [u32],
+    outcome: &'a mut [Outcome],
+    rows: usize,
+}
+
+impl<T: Storage> Split for Forward<'_, T> {
+    fn split(self, problems: usize, elements: usize, clamp_words: usize) -> (Self, Self) {
+        let rows = self.rows;
+        let y = self.y.split_at_mut(elements);
+        let clamp = self.clamp.split_at_mut(clamp_words);
+        let multipliers = self.multipliers.split_at_mut(problems * rows);
+        let inactive = self.inactive.split_at_mut(problems * inactive_words(rows));
+        let outcome = self.outcome.split_at_mut(problems);
+        (
+            Self { y: y.0, clamp: clamp.0, multipliers: multipliers.0, inactive: inactive.0, outcome: outcome.0, rows },
+            Self { y: y.1, clamp: clamp.1, multipliers: multipliers.1, inactive: inactive.1, outcome: outcome.1, rows },
+        )
+    }
+}
+
+struct Backward<'a, T> {
+    elements: ElementGradients<'a, T>,
+    rows: RowGradients<'a>,
+    counts: (usize, usize),
+}
+
+impl<T: Storage> Split for Backward<'_, T> {
+    fn split(self, problems: usize, elements: usize, _: usize) -> (Self, Self) {
+        fn halves<T>(array: &mut [T], at: usize) -> (&mut [T], &mut [T]) {
+            let at = at.min(array.len());
+            array.split_at_mut(at)
+        }
+        let Self { elements: e, rows: r, counts } = self;
+        let predictions = halves(e.predictions, elements);
+        let (lo, hi) = (halves(e.lo, elements), halves(e.hi, elements));
+        let (weights, labels) = (halves(e.weights, elements), halves(e.labels, elements));
+        let levels = halves(r.levels, problems * counts.0);
+        let (lower, upper) = (halves(r.lower, problems * counts.1), halves(r.upper, problems * counts.1));
+        let first = Self {
+            elements: ElementGradients {
+                predictions: predictions.0,
+                lo: lo.0,
+                hi: hi.0,
+                weights: weights.0,
+                labels: labels.0,
+            },
+            rows: RowGradients { levels: levels.0, lower: lower.0, upper: upper.0 },
+            counts,
+        };
+        let rest = Self {
+            elements: ElementGradients {
+                predictions: predictions.1,
+                lo: lo.1,
+                hi: hi.1,
+                weights: weights.1,
+                labels: labels.1,
+            },
+            rows: RowGradients { levels: levels.1, lower: lower.1, upper: upper.1 },
+            counts,
+        };
+        (first, rest)
+    }
+}
+
+/// Fewer elements than this are not worth waking another thread for.
+const GRAIN: usize = 4096;
+
+impl<T: Storage> CpuPlan<T> {
+    pub(crate) fn new(set: &ConstraintSet, capacities: Capacities, settings: Settings) -> Self {
+        let threads = if capacities.total <= GRAIN { 1 } else { rayon::current_num_threads().max(1) };
+        let workers = (0..threads).map(|_| Mutex::new(Worker::new(set, capacities))).collect();
+        Self { settings, workers, storage: std::marker::PhantomData }
+    }
+
+    pub(crate) fn project(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>, solution: &mut Solution<T>) {
+        let Solution { y, clamp, multipliers, inactive, outcome, rows, .. } = solution;
+        let out = Forward { y, clamp, multipliers, inactive, outcome, rows: *rows };
+        let settings = self.settings;
+        self.each(batch, 0..batch.offsets().problems(), out, &|worker, index, out| {
+            project_one(set, settings, &batch.problem(index, set), worker, out);
+        });
+    }
+
+    pub(crate) fn vjp(
+        &mut self,
+        set: &ConstraintSet,
+        batch: &Batch<'_, T>,
+        solution: &Solution<T>,
+        g: &[T],
+        gradients: &mut Gradients<T>,
+    ) {
+        let Gradients { predictions, lo, hi, weights, labels, levels, lower, upper, rows, .. } = gradients;
+        let out = Backward {
+            elements: ElementGradients { predictions, lo, hi, weights, labels },
+            rows: RowGradients { levels, lower, upper },
+            counts: *rows,
+        };
+        self.each(batch, 0..batch.offsets().problems(), out, &|worker, index, out| {
+            let range = batch.offsets().range(index);
+            let clamp = &solution.clamp[clamp_start(index, range.start)..];
+            let nu = &solution.multipliers[index * solution.rows..(index + 1) * solution.rows];
+            let forward = (&solution.y[range.clone()], clamp, nu, solution.outcome[index].status);
+            vjp_one(set, &batch.problem(index, set), forward, &g[range], worker, out);
+        });
+    }
+
+    /// Runs `solve` on every problem of the range with its outputs, over all threads if there is enough to do.
+    fn each<O: Split>(
+        &self,
+        batch: &Batch<'_, T>,
+        range: std::ops::Range<usize>,
+        out: O,
+        solve: &(impl Fn(&mut Worker, usize, O) + Sync),
+    ) {
+        let offsets = batch.offsets();
+        let elements = |range: &std::ops::Range<usize>| match range.is_empty() {
+            true => 0,
+            false => offsets.start(range.end) - offsets.start(range.start),
+        };
+        let cut = |at: usize, out: O| {
+            let (first, middle) = (offsets.start(range.start), offsets.start(at));
+            out.split(at - range.start, middle - first, clamp_start(at, middle) - clamp_start(range.start, first))
+        };
+        if range.len() > 1 && elements(&range) > GRAIN {
+            let middle = range.start + range.len() / 2;
+            let (left, right) = cut(middle, out);
+            rayon::join(
+                || self.each(batch, range.start..middle, left, solve),
+                || self.each(batch, middle..range.end, right, solve),
+            );
+            return;
+        }
+        let slot = rayon::current_thread_index().unwrap_or(0) % self.workers.len();
+        let mut worker = self.workers[slot].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rest = out;
+        for index in range {
+            let (first, middle) = (offsets.start(index), offsets.start(index + 1));
+            let words = clamp_start(index + 1, middle) - clamp_start(index, first);
+            let (one, others) = rest.split(1, middle - first, words);
+            rest = others;
+            solve(&mut worker, index, one);
+        }
+    }
+}
+
+/// The cells of a problem: as given, or computed into the scratch. `None` if one is out of range.
+fn cells_of<'a, T: Storage>(set: &ConstraintSet, problem: &Problem<'a, T>, scratch: &'a mut [u8]) -> Option<&'a [u8]> {
+    match problem.cells {
+        CellSource::Ids(ids) => Some(ids),
+        CellSource::Groups { .. } => {
+            let cells = &mut scratch[..problem.z.len()];
+            cells_prepare::compute_cells(set.layout(), problem, cells).then_some(cells)
+        }
+    }
+}
+
+fn project_one<T: Storage>(
+    set: &ConstraintSet,
+    settings: Settings,
+    problem: &Problem<'_, T>,
+    worker: &mut Worker,
+    out: Forward<'_, T>,
+) {
+    let Worker { cells: scratch, totals, rows, newton, chunk, .. } = worker;
+    out.multipliers.fill(0.0);
+    if problem.z.is_empty() {
+        out.outcome[0] = Outcome::default();
+        out.inactive.fill(0);
+        (0..set.rows()).for_each(|row| out.inactive[row / 32] |= 1 << (row % 32));
+        return;
+    }
+    let cells = cells_of(set, problem, scratch);
+    let cells = cells.filter(|cells| cells_prepare::cell_totals(set, problem, cells, totals));
+    let usable = cells.filter(|_| rows.build(set, problem, &totals.weight, &totals.label, out.inactive));
+    let Some(cells) = usable else {
+        cells_newton::write_unsolved(problem, out.y, out.clamp);
+        out.inactive.fill(0);
+        out.outcome[0] = Outcome { status: Status::BadNumber, excess: f64::INFINITY, ..Outcome::default() };
+        return;
+    };
+    let task = NewtonTask {
+        rows,
+        totals,
+        tolerance: settings.tolerance,
+        max_iterations: settings.max_iterations,
+        unit_roundoff: T::UNIT_ROUNDOFF,
+        warm: problem.warm_start,
+    };
+    let mut pass = PlainPass { problem, cells, total: totals.total, chunk };
+    out.outcome[0] = cells_newton::solve(&task, &mut pass, newton);
+    match out.outcome[0].status {
+        Status::Solved => cells_newton::write(problem, cells, &newton.shift, out.y, out.clamp),
+        _ => cells_newton::write_unsolved(problem, out.y, out.clamp),
+    }
+    for (r, &source) in rows.source.iter().enumerate() {
+        out.multipliers[source] = newton.multipliers()[r] * totals.total;
+    }
+}
+
+fn vjp_one<T: Storage>(
+    set: &ConstraintSet,
+    problem: &Problem<'_, T>,
+    (y, clamp, nu, status): (&[T], &[u32], &[f64], Status),
+    g: &[T],
+    worker: &mut Worker,
+    mut out: Backward<'_, T>,
+) {
+    let Worker { cells: scratch, totals, rows, vjp, inactive, .. } = worker;
+    let solved = status == Status::Solved && !problem.z.is_empty();
+    let cells = if solved { cells_of(set, problem, scratch) } else { None };
+    let cells = cells.filter(|cells| cells_prepare::cell_totals(set, problem, cells, totals));
+    let Some(cells) = cells.filter(|_| rows.build(set, problem, &totals.weight, &totals.label, inactive)) else {
+        out.elements.fill_zero();
+        for array in [out.rows.levels, out.rows.lower, out.rows.upper] {
+            array.fill(0.0);
+        }
+        return;
+    };
+    cells_vjp::sum(problem, cells, clamp, g, totals.total, &mut vjp.sums);
+    if !out.elements.weights.is_empty() || rows.blocks.iter().any(|block| block.is_ratio()) {
+        cells_vjp::sum_values(problem, cells, y, totals.total, vjp);
+    }
+    cells_vjp::solve(rows, nu, vjp, &mut out.rows);
+    cells_vjp::write(problem, cells, clamp, g, (totals.total, &vjp.pull), &mut out.elements);
+    if !out.elements.weights.is_empty() {
+        let solution = (&*rows, &*totals, nu);
+        cells_vjp::write_weights(set, problem, (cells, y), solution, vjp, out.elements.weights);
+    }
+    if !out.elements.labels.is_empty() {
+        cells_vjp::write_labels(set, problem, cells, (rows, totals.total), vjp, out.elements.labels);
+    }
+}
+
+/// What `fairlayer devices` says of the CPU.
+pub(crate) fn describe() -> String {
+    format!("{} threads; f16, bf16, f32, f64", rayon::current_num_threads())
+}

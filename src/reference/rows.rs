@@ -1,0 +1,314 @@
+//! The live rows of one problem in the form that the solver works on.
+
+use crate::batch::Problem;
+use crate::cells::CellMask;
+use crate::constraints::{ConstraintSet, SpreadLimit, check_row_bounds};
+use crate::storage::Storage;
+
+/// A spread's rows: those of its unions that hold samples, if there are at least two.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block {
+    /// The spread's index in the constraint set.
+    pub(crate) spread: usize,
+    /// First row.
+    pub(crate) first: usize,
+    /// One past the last row.
+    pub(crate) end: usize,
+    /// How far apart the block's means may be.
+    pub(crate) limit: SpreadLimit,
+}
+
+impl Block {
+    /// The coefficient of the block's centre `c` in a row held from above (`sign > 0`: mean = c + u) or from below
+    /// (mean = c + l; of a ratio: mean = ratio c).
+    #[inline]
+    pub(crate) fn centre_coefficient(&self, sign: f64) -> f64 {
+        match self.limit {
+            SpreadLimit::Ratio(ratio) if sign < 0.0 => ratio,
+            _ => 1.0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_ratio(&self) -> bool {
+        matches!(self.limit, SpreadLimit::Ratio(_))
+    }
+
+    /// The rows of the block.
+    #[inline]
+    pub(crate) fn rows(&self) -> std::ops::Range<usize> {
+        self.first..self.end
+    }
+}
+
+/// Marks rows that belong to no spread.
+pub(crate) const NO_BLOCK: usize = usize::MAX;
+
+/// The live rows of one problem: `m` rows over `cells` cells. Rows of spreads come first, block by block.
+#[derive(Clone, Debug)]
+pub(crate) struct Rows {
+    pub(crate) m: usize,
+    pub(crate) cells: usize,
+    /// `[m, cells]`: the mean (or difference of means) that row r takes is `sum_c matrix[r, c] * (sum of w y in c)`.
+    pub(crate) matrix: Vec<f64>,
+    /// `[m]`; a row of a difference spread has -epsilon/2, of a ratio spread 0.
+    pub(crate) lower: Vec<f64>,
+    /// `[m]`.
+    pub(crate) upper: Vec<f64>,
+    /// `[m]`: the largest coefficient, so that `nu * reach` is how far a multiplier moves a cell at the most.
+    pub(crate) reach: Vec<f64>,
+    /// `[m]`: `sum_c matrix^2 * weight`, 1 where that is 0.
+    pub(crate) scale: Vec<f64>,
+    /// `[m]`: index into `blocks`, or `NO_BLOCK`.
+    pub(crate) block_of: Vec<usize>,
+    /// `[m]`: the row's number in the constraint set.
+    pub(crate) source: Vec<usize>,
+    pub(crate) blocks: Vec<Block>,
+    /// The number, in the constraint set, of the first contrast.
+    pub(crate) first_contrast: usize,
+}
+
+impl Rows {
+    /// Room for the rows of a constraint set.
+    pub(crate) fn with_capacity(set: &ConstraintSet) -> Self {
+        let (m, cells) = (set.rows(), set.layout().cells());
+        Self {
+            m: 0,
+            cells,
+            matrix: Vec::with_capacity(m * cells),
+            lower: Vec::with_capacity(m),
+            upper: Vec::with_capacity(m),
+            reach: Vec::with_capacity(m),
+            scale: Vec::with_capacity(m),
+            block_of: Vec::with_capacity(m),
+            source: Vec::with_capacity(m),
+            blocks: Vec::with_capacity(set.spreads().len()),
+            first_contrast: 0,
+        }
+    }
+
+    /// Row `r` over the cells.
+    #[inline]
+    pub(crate) fn row(&self, r: usize) -> &[f64] {
+        &self.matrix[r * self.cells..(r + 1) * self.cells]
+    }
+
+    /// Builds the rows that the problem's cell weights leave alive, and reports the others in `inactive`.
+    /// `weight` and `label` are per-cell sums of w and w * label, weights summing to 1. False if a level or a row bound
+    /// of the problem cannot be used.
+    pub(crate) fn build<T: Storage>(
+        &mut self,
+        set: &ConstraintSet,
+        problem: &Problem<'_, T>,
+        weight: &[f64],
+        label: &[f64],
+        inactive: &mut [u32],
+    ) -> bool {
+        self.m = 0;
+        self.blocks.clear();
+        for array in [&mut self.matrix, &mut self.lower, &mut self.upper, &mut self.reach, &mut self.scale] {
+            array.clear();
+        }
+        self.block_of.clear();
+        self.source.clear();
+        inactive.fill(0);
+        let mut usable = true;
+        let mut source = 0;
+        for (index, spread) in set.spreads().iter().enumerate() {
+            let limit = problem.levels.map_or(spread.limit, |levels| spread.limit.at_level(levels.at(index)));
+            usable &= limit.check().is_ok();
+            let live = spread.unions.iter().filter(|union| mass(weight, &union.cells) > 0.0).count();
+            let half = if let SpreadLimit::Difference(epsilon) = limit { epsilon / 2.0 } else { 0.0 };
+            let first = self.m;
+            for union in &spread.unions {
+                let total = mass(weight, &union.cells);
+                if live > 1 && total > 0.0 {
+                    self.block_of.push(self.blocks.len());
+                    self.push(weight, (&union.cells, 1.0 / total), None, (-half, half), source);
+                } else {
+                    mark(inactive, source);
+                }
+                source += 1;
+            }
+            if self.m > first {
+                self.blocks.push(Block { spread: index, first, end: self.m, limit });
+            }
+        }
+        self.first_contrast = source;
+        for (index, contrast) in set.contrasts().iter().enumerate() {
+            let (mut lower, mut upper) = (contrast.lower, contrast.upper);
+            if let Some((lowers, uppers)) = problem.row_bounds {
+                (lower, upper) = (lowers.at(index), uppers.at(index));
+                usable &= check_row_bounds(lower, upper).is_ok();
+            }
+            let plus = mass(weight, &contrast.plus.cells);
+            let minus = mass(weight, &contrast.minus);
+            if plus > 0.0 && (minus > 0.0 || contrast.minus.is_empty()) {
+                let second = (minus > 0.0).then(|| (&contrast.minus, -contrast.scale / minus));
+                if contrast.residual {
+                    let mut target = mass(label, &contrast.plus.cells) / plus;
+                    if minus > 0.0 {
+                        target -= contrast.scale * mass(label, &contrast.minus) / minus;
+                    }
+                    (lower, upper) = (lower + target, upper + target);
+                }
+                self.block_of.push(NO_BLOCK);
+                self.push(weight, (&contrast.plus.cells, 1.0 / plus), second, (lower, upper), source);
+            } else {
+                mark(inactive, source);
+            }
+            source += 1;
+        }
+        usable
+    }
+
+    fn push(
+        &mut self,
+        weight: &[f64],
+        plus: (&CellMask, f64),
+        minus: Option<(&CellMask, f64)>,
+        bounds: (f64, f64),
+        source: usize,
+    ) {
+        let (mut reach, mut scale) = (0.0_f64, 0.0_f64);
+        for (cell, &w) in weight.iter().enumerate().take(self.cells) {
+            let mut value = 0.0;
+            if w > 0.0 {
+                value += if plus.0.contains(cell) { plus.1 } else { 0.0 };
+                value += minus.map_or(0.0, |(mask, factor)| if mask.contains(cell) { factor } else { 0.0 });
+                reach = reach.max(value.abs());
+                scale += value * value * w;
+            }
+            self.matrix.push(value);
+        }
+        self.lower.push(bounds.0);
+        self.upper.push(bounds.1);
+        self.reach.push(reach);
+        self.scale.push(if scale > 0.0 { scale } else { 1.0 });
+        self.source.push(source);
+        self.m += 1;
+    }
+
+    /// `means = matrix * sums`, one for each row.
+    pub(crate) fn means(&self, sums: &[f64], means: &mut [f64]) {
+        for (r, mean) in means.iter_mut().enumerate().take(self.m) {
+            *mean = self.row(r).iter().zip(sums).map(|(b, s)| b * s).sum();
+        }
+    }
+
+    /// `shift = matrix^T * multipliers`, one for each cell.
+    pub(crate) fn shifts(&self, multipliers: &[f64], shift: &mut [f64]) {
+        shift.fill(0.0);
+        for (r, &nu) in multipliers.iter().enumerate().take(self.m) {
+            if nu != 0.0 {
+                self.row(r).iter().zip(shift.iter_mut()).for_each(|(b, s)| *s += b * nu);
+            }
+        }
+    }
+
+    /// The rows' bounds moved inward by `margin` a mean row, so that a solution's rounding stays within the true ones.
+    /// A row without that much room collapses to its middle. Ratios are not tightened: near 0 they have no room.
+    pub(crate) fn tighten(&self, margin: f64, lower: &mut [f64], upper: &mut [f64]) {
+        for r in 0..self.m {
+            let inward = match self.block_of[r] {
+                NO_BLOCK => margin,
+                block if self.blocks[block].is_ratio() => 0.0,
+                _ => margin / 2.0,
+            };
+            (lower[r], upper[r]) = (self.lower[r] + inward, self.upper[r] - inward);
+            if lower[r] > upper[r] {
+                let middle = self.lower[r] / 2.0 + self.upper[r] / 2.0;
+                (lower[r], upper[r]) = (middle, middle);
+            }
+        }
+    }
+
+    /// What rounding the stored values may move a row by: twice the roundoff of a mean of values of this size, once
+    /// more for the two means of a spread.
+    pub(crate) fn rounding(&self, unit_roundoff: f64, sum_abs: &[f64]) -> f64 {
+        let mut worst = 0.0_f64;
+        for r in 0..self.m {
+            let size: f64 = self.row(r).iter().zip(sum_abs).map(|(b, s)| b.abs() * s).sum();
+            worst = worst.max(size * if self.block_of[r] == NO_BLOCK { 4.0 } else { 8.0 });
+        }
+        worst * unit_roundoff
+    }
+
+    /// The worst of violation and complementarity, and the violation alone, in units of the predictions. A multiplier
+    /// counts as zero if it moves no cell by more than `tolerance`.
+    pub(crate) fn residual(
+        &self,
+        lower: &[f64],
+        upper: &[f64],
+        means: &[f64],
+        multipliers: &[f64],
+        tolerance: f64,
+    ) -> (f64, f64) {
+        let (mut residual, mut violation) = (0.0_f64, 0.0_f64);
+        let finite = |values: &[f64]| values.iter().all(|value| value.is_finite());
+        if !finite(&means[..self.m]) || !finite(&multipliers[..self.m]) {
+            return (f64::INFINITY, f64::INFINITY);
+        }
+        let side = |r: usize| {
+            let moved = multipliers[r] * self.reach[r];
+            if moved > tolerance { 1 } else { -i32::from(moved < -tolerance) }
+        };
+        for block in &self.blocks {
+            // The centre must lie above all of `least` and below all of `most`.
+            let (mut least, mut most) = (f64::NEG_INFINITY, f64::INFINITY);
+            let (mut top, mut bottom) = (f64::NEG_INFINITY, f64::INFINITY);
+            let mut balance = 0.0;
+            let mut reach = 0.0_f64;
+            for r in block.rows() {
+                let from_above = (means[r] - upper[r]) / block.centre_coefficient(1.0);
+                let from_below = (means[r] - lower[r]) / block.centre_coefficient(-1.0);
+                let side = side(r);
+                least = least.max(if side < 0 { from_below } else { from_above });
+                most = most.min(if side > 0 { from_above } else { from_below });
+                (top, bottom) = (top.max(from_above), bottom.min(from_below));
+                balance += block.centre_coefficient(multipliers[r]) * multipliers[r];
+                reach = reach.max(self.reach[r]);
+            }
+            residual = residual.max(least - most);
+            violation = violation.max(top - bottom);
+            if block.is_ratio() {
+                // A line search may leave the cone's boundary; differences keep their sum of zero exactly.
+                residual = residual.max(balance.abs() * reach);
+            }
+        }
+        for r in self.blocks.last().map_or(0, |block| block.end)..self.m {
+            let side = side(r);
+            residual = residual.max(means[r] - if side < 0 { lower[r] } else { upper[r] });
+            residual = residual.max(if side > 0 { upper[r] } else { lower[r] } - means[r]);
+            violation = violation.max(means[r] - upper[r]).max(lower[r] - means[r]);
+        }
+        (residual, violation)
+    }
+
+    /// By how much the worst row exceeds its own bound: 0 or more, in units of the predictions; of a ratio spread
+    /// `ratio * max - min`.
+    pub(crate) fn excess(&self, means: &[f64]) -> f64 {
+        let mut worst = 0.0_f64;
+        for block in &self.blocks {
+            let of_block = &means[block.rows()];
+            let top = of_block.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let bottom = of_block.iter().copied().fold(f64::INFINITY, f64::min);
+            worst = worst.max(match block.limit {
+                SpreadLimit::Difference(epsilon) => (top - bottom) - epsilon,
+                SpreadLimit::Ratio(ratio) => ratio * top - bottom,
+            });
+        }
+        for r in self.blocks.last().map_or(0, |block| block.end)..self.m {
+            worst = worst.max(means[r] - self.upper[r]).max(self.lower[r] - means[r]);
+        }
+        worst
+    }
+}
+
+fn mass(weight: &[f64], cells: &CellMask) -> f64 {
+    cells.iter().map(|cell| weight[cell]).sum()
+}
+
+fn mark(inactive: &mut [u32], row: usize) {
+    inactive[row / 32] |= 1 << (row % 32);
+}

@@ -1,0 +1,295 @@
+//! The outputs of a call, owned by the caller.
+
+use crate::batch::{Capacities, Offsets};
+use crate::constraints::ConstraintSet;
+use crate::error::{Error, Result};
+use crate::storage::Storage;
+
+/// What became of a problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[repr(u8)]
+pub enum Status {
+    /// Solved: `y` is the projection.
+    #[default]
+    Solved = 0,
+    /// The limit of Newton steps was reached, or rounding allowed no further step. `y = clip(z)`.
+    IterationLimit = 1,
+    /// No point within the bounds meets the rows; the problem's multipliers are a ray that proves it. `y = clip(z)`.
+    Infeasible = 2,
+    /// An input number cannot be used; see [`Batch`](crate::Batch). `y = clip(z)`, a NaN stays a NaN.
+    BadNumber = 3,
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Solved => "solved",
+            Self::IterationLimit => "iteration limit",
+            Self::Infeasible => "infeasible",
+            Self::BadNumber => "bad number",
+        })
+    }
+}
+
+/// Where an element ended: judged on `t = z - shift` before clipping, bounds included, so that a score that lies on a
+/// bound without being pushed there is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClampState {
+    /// `lo <= t <= hi`.
+    Free,
+    /// `t < lo`, so `y = lo`.
+    AtLower,
+    /// `t > hi`, so `y = hi`.
+    AtUpper,
+}
+
+/// Elements whose clamp state shares one word: bit `j` of the low half says that element `j` is clamped, bit `j` of the
+/// high half that it is at its upper bound. Two ballots of a GPU warp make such words.
+pub(crate) const CLAMP_LANES: usize = 16;
+
+/// The first clamp word of a problem. Problems never share a word, and the place needs no scan over the problems before.
+pub(crate) fn clamp_start(problem: usize, first_element: usize) -> usize {
+    first_element / CLAMP_LANES + problem
+}
+
+/// The answers of one call: `y`, and everything that the backward pass and a report need.
+///
+/// Make it with [`Projector::solution`](crate::Projector::solution), once; use one for every forward that still has to be
+/// differentiated.
+#[derive(Clone, Debug)]
+pub struct Solution<T> {
+    pub(crate) capacities: Capacities,
+    pub(crate) rows: usize,
+    pub(crate) offsets: Vec<usize>,
+    pub(crate) y: Vec<T>,
+    pub(crate) clamp: Vec<u32>,
+    pub(crate) multipliers: Vec<f64>,
+    pub(crate) inactive: Vec<u32>,
+    pub(crate) outcome: Vec<Outcome>,
+}
+
+/// What one problem's solve reports.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Outcome {
+    /// What became of the problem.
+    pub status: Status,
+    /// Newton steps.
+    pub iterations: u32,
+    /// Passes over the data.
+    pub passes: u32,
+    /// The worst of violation and complementarity at the end, in units of `y`; 0 for an input that was fair already.
+    pub residual: f64,
+    /// By how much the worst row exceeds its bound, measured in `f64` on the stored `y`; 0 when none does.
+    pub excess: f64,
+}
+
+impl<T: Storage> Solution<T> {
+    pub(crate) fn new(set: &ConstraintSet, capacities: Capacities) -> Self {
+        let Capacities { problems, total, .. } = capacities;
+        let rows = set.rows();
+        let mut offsets = Vec::with_capacity(problems + 1);
+        offsets.push(0);
+        Self {
+            capacities,
+            rows,
+            offsets,
+            y: vec![T::default(); total],
+            clamp: vec![0; clamp_start(problems, total) + 1],
+            multipliers: vec![0.0; problems * rows],
+            inactive: vec![0; problems * inactive_words(rows)],
+            outcome: vec![Outcome::default(); problems],
+        }
+    }
+
+    pub(crate) fn begin(&mut self, set: &ConstraintSet, planned: Capacities, offsets: &Offsets<'_>) -> Result<()> {
+        if self.rows != set.rows() || self.capacities != planned {
+            return Err(Error::Foreign { what: "the solution", make: "solution()" });
+        }
+        self.offsets.clear();
+        self.offsets.extend((0..=offsets.problems()).map(|i| if i == 0 { 0 } else { offsets.start(i) }));
+        Ok(())
+    }
+
+    /// Whether this is the solution of a batch with these offsets, by a plan like this one.
+    pub(crate) fn check_belongs(&self, set: &ConstraintSet, planned: Capacities, offsets: &Offsets<'_>) -> Result<()> {
+        if self.rows != set.rows() || self.capacities != planned {
+            return Err(Error::Foreign { what: "the solution", make: "solution()" });
+        }
+        let problems = offsets.problems();
+        let same = self.offsets.len() == problems + 1
+            && (0..problems).all(|i| self.offsets[i + 1] == offsets.start(i + 1));
+        if same { Ok(()) } else { Err(Error::value("the solution", "it is of a batch with other offsets")) }
+    }
+
+    /// The answers, in host memory. On a GPU this call waits for them; on the CPU they are there.
+    pub fn read(&self) -> Result<SolutionView<'_, T>> {
+        let problems = self.offsets.len() - 1;
+        Ok(SolutionView {
+            offsets: &self.offsets,
+            y: &self.y[..self.offsets[problems]],
+            multipliers: &self.multipliers[..problems * self.rows],
+            outcomes: &self.outcome[..problems],
+            clamp: &self.clamp,
+            inactive: &self.inactive,
+            rows: self.rows,
+        })
+    }
+}
+
+/// The words of a problem's mask of inactive rows.
+pub(crate) fn inactive_words(rows: usize) -> usize {
+    rows.div_ceil(32)
+}
+
+/// A [`Solution`] in host memory.
+#[derive(Clone, Copy, Debug)]
+pub struct SolutionView<'a, T> {
+    /// Where the problems begin and end, `[B + 1]`.
+    pub offsets: &'a [usize],
+    /// The projected values, `[n]`.
+    pub y: &'a [T],
+    /// The multipliers, `[B, rows]`: positive where a row is held from above. Of an infeasible problem: a ray d with
+    /// `min over the bounds of d.Ay > max of d.Ay that the rows allow`, which proves that it has no solution.
+    pub multipliers: &'a [f64],
+    /// What became of each problem, `[B]`.
+    pub outcomes: &'a [Outcome],
+    clamp: &'a [u32],
+    inactive: &'a [u32],
+    rows: usize,
+}
+
+impl<T: Storage> SolutionView<'_, T> {
+    /// The projected values of one problem.
+    pub fn problem(&self, problem: usize) -> &[T] {
+        &self.y[self.offsets[problem]..self.offsets[problem + 1]]
+    }
+
+    /// The multipliers of one problem, `[rows]`.
+    pub fn problem_multipliers(&self, problem: usize) -> &[f64] {
+        &self.multipliers[problem * self.rows..(problem + 1) * self.rows]
+    }
+
+    /// Where element `index` of a problem ended.
+    pub fn clamp_state(&self, problem: usize, index: usize) -> ClampState {
+        let word = self.clamp[clamp_start(problem, self.offsets[problem]) + index / CLAMP_LANES];
+        clamp_state(word, index % CLAMP_LANES)
+    }
+
+    /// Whether a row was left out of a problem because a mean of it has no samples (of a spread: because fewer than two
+    /// unions have).
+    pub fn is_inactive(&self, problem: usize, row: usize) -> bool {
+        row < self.rows && self.inactive[problem * inactive_words(self.rows) + row / 32] >> (row % 32) & 1 == 1
+    }
+
+    /// Whether every problem was solved.
+    pub fn all_solved(&self) -> bool {
+        self.outcomes.iter().all(|outcome| outcome.status == Status::Solved)
+    }
+}
+
+#[inline]
+pub(crate) fn clamp_state(word: u32, lane: usize) -> ClampState {
+    match (word >> lane & 1, word >> (lane + CLAMP_LANES) & 1) {
+        (0, _) => ClampState::Free,
+        (_, 0) => ClampState::AtLower,
+        _ => ClampState::AtUpper,
+    }
+}
+
+/// Which gradients are wanted beside the one to the predictions and those to the rows' levels and bounds, which are
+/// always computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// To the bounds of every element.
+    pub bounds: bool,
+    /// To the sample weights.
+    pub weights: bool,
+    /// To the labels (of residual rows).
+    pub labels: bool,
+}
+
+/// The gradients of a scalar function of `y` to the inputs of a call. A problem that is not solved has zero gradients.
+///
+/// Arrays that were not wanted are empty. Where rows are linearly dependent, the gradients to levels and row bounds are
+/// not unique; these are the ones of minimum norm.
+#[derive(Clone, Debug)]
+pub struct Gradients<T> {
+    pub(crate) rows: (usize, usize),
+    pub(crate) problems: usize,
+    pub(crate) total: usize,
+    pub(crate) predictions: Vec<T>,
+    pub(crate) lo: Vec<T>,
+    pub(crate) hi: Vec<T>,
+    pub(crate) weights: Vec<T>,
+    pub(crate) labels: Vec<T>,
+    pub(crate) levels: Vec<f64>,
+    pub(crate) lower: Vec<f64>,
+    pub(crate) upper: Vec<f64>,
+}
+
+impl<T: Storage> Gradients<T> {
+    pub(crate) fn new(set: &ConstraintSet, capacities: Capacities, wanted: Wanted) -> Self {
+        let Capacities { problems, total, .. } = capacities;
+        let elements = |want: bool| vec![T::default(); if want { total } else { 0 }];
+        let rows = (set.spreads().len(), set.contrasts().len());
+        Self {
+            rows,
+            problems: 0,
+            total: 0,
+            predictions: elements(true),
+            lo: elements(wanted.bounds),
+            hi: elements(wanted.bounds),
+            weights: elements(wanted.weights),
+            labels: elements(wanted.labels),
+            levels: vec![0.0; problems * rows.0],
+            lower: vec![0.0; problems * rows.1],
+            upper: vec![0.0; problems * rows.1],
+        }
+    }
+
+    pub(crate) fn begin(&mut self, set: &ConstraintSet, planned: Capacities, offsets: &Offsets<'_>) -> Result<()> {
+        let rows = (set.spreads().len(), set.contrasts().len());
+        if self.rows != rows || self.predictions.len() != planned.total || self.levels.len() != planned.problems * rows.0 {
+            return Err(Error::Foreign { what: "the gradients", make: "gradients()" });
+        }
+        (self.problems, self.total) = (offsets.problems(), Capacities::of(offsets).total);
+        Ok(())
+    }
+
+    /// The gradients, in host memory. On a GPU this call waits for them; on the CPU they are there.
+    pub fn read(&self) -> Result<GradientsView<'_, T>> {
+        let elements = |array: &'_ [T]| array.len().min(self.total);
+        Ok(GradientsView {
+            predictions: &self.predictions[..self.total],
+            lo: &self.lo[..elements(&self.lo)],
+            hi: &self.hi[..elements(&self.hi)],
+            weights: &self.weights[..elements(&self.weights)],
+            labels: &self.labels[..elements(&self.labels)],
+            levels: &self.levels[..self.problems * self.rows.0],
+            lower: &self.lower[..self.problems * self.rows.1],
+            upper: &self.upper[..self.problems * self.rows.1],
+        })
+    }
+}
+
+/// [`Gradients`] in host memory.
+#[derive(Clone, Copy, Debug)]
+pub struct GradientsView<'a, T> {
+    /// To the predictions, `[n]`.
+    pub predictions: &'a [T],
+    /// To every element's lower bound, `[n]` or empty. For a scalar bound, sum them.
+    pub lo: &'a [T],
+    /// To every element's upper bound, `[n]` or empty.
+    pub hi: &'a [T],
+    /// To the sample weights, `[n]` or empty.
+    pub weights: &'a [T],
+    /// To the labels, `[n]` or empty.
+    pub labels: &'a [T],
+    /// To the spreads' levels (epsilon or ratio), `[B, spreads]`.
+    pub levels: &'a [f64],
+    /// To the contrasts' lower bounds, `[B, contrasts]`.
+    pub lower: &'a [f64],
+    /// To the contrasts' upper bounds, `[B, contrasts]`. Of an equality (lower = upper), lower and upper move together:
+    /// its gradient is the sum of both.
+    pub upper: &'a [f64],
+}
