@@ -7,7 +7,7 @@ use super::active_set::ActiveSet;
 use super::cells_prepare::{CHUNK, CellTotals};
 use super::certificate::proves_infeasible;
 use super::line_search::{Sample, root_between, support_slope};
-use super::rows::Rows;
+use super::rows::{NO_BLOCK, Rows};
 use crate::batch::{Problem, RealSlice};
 use crate::constraints::ConstraintSet;
 use crate::solution::{CLAMP_LANES, Outcome, Status};
@@ -173,6 +173,7 @@ pub(crate) struct NewtonScratch {
     pub(crate) shift: Vec<f64>,
     kinks: Vec<f64>,
     moved: Vec<f64>,
+    moved_centre: Vec<f64>,
 }
 
 impl NewtonScratch {
@@ -193,6 +194,7 @@ impl NewtonScratch {
             shift: vec![0.0; cells],
             kinks: Vec::with_capacity(m + 2),
             moved: rows(),
+            moved_centre: rows(),
         }
     }
 
@@ -244,6 +246,7 @@ pub(crate) fn solve(task: &NewtonTask<'_>, pass: &mut impl CellPass, s: &mut New
         };
         let error = rows.residual(&s.lower, &s.upper, &s.at.means, &s.at.nu, tolerance).0;
         outcome.residual = error;
+        if std::env::var("TRACE").is_ok() { eprintln!("it {} passes {} err {error:.3e} tol {tolerance:.1e} nu {:?} means {:?} l {:?} u {:?} free {:?} beyond {:?}", outcome.iterations, outcome.passes, &s.at.nu[..m], &s.at.means[..m], &s.lower[..m], &s.upper[..m], s.at.sums.free, s.at.sums.beyond); }
         if error <= tolerance {
             break Status::Solved;
         }
@@ -344,24 +347,40 @@ fn search(
 ) -> Search {
     let rows = task.rows;
     let m = rows.m;
-    let NewtonScratch { at, trial, kept, active_set, d, lower, upper, curvature, direction_shift, shift, kinks, moved, .. } =
+    let NewtonScratch { at, trial, kept, active_set, d, lower, upper, curvature, direction_shift, shift, kinks, moved, moved_centre, .. } =
         s;
     let (d, lower, upper) = (&d[..m], &lower[..m], &upper[..m]);
-    // The centre drops out of d.means exactly, as d is balanced; taking it out first keeps the difference from rounding.
-    // (Not so for a ratio, whose balance depends on signs that change along d.)
-    let centre = |r: usize| match rows.blocks.get(rows.block_of[r]) {
-        Some(block) if !block.is_ratio() => active_set.centre[rows.block_of[r]],
-        _ => 0.0,
-    };
+    // d is balanced, so the centre drops out of d.means exactly; taking it out first keeps the difference from rounding.
+    // (The balance of a ratio depends on the signs: the centre stays where one changes along d.)
+    for block in &rows.blocks {
+        let flips = |r: usize| at.nu[r] * active_set.v[r] < 0.0;
+        let keep = block.is_ratio() && block.rows().any(flips);
+        for r in block.rows() {
+            let side = if at.nu[r] != 0.0 { at.nu[r] } else { active_set.v[r] };
+            let centre = active_set.centre[rows.block_of[r]] * block.centre_coefficient(side);
+            moved_centre[r] = if keep { 0.0 } else { centre };
+        }
+    }
+    let moved_centre = &*moved_centre;
+    let centre = |r: usize| if rows.block_of[r] == NO_BLOCK { 0.0 } else { moved_centre[r] };
     let smooth_slope = |means: &[f64]| -> f64 { -(0..m).map(|r| d[r] * (means[r] - centre(r))).sum::<f64>() };
     let start_slope = support_slope(lower, upper, &at.nu[..m], d, false) + smooth_slope(&at.means);
+    if std::env::var("TRACE").is_ok() { eprintln!("   v {:?} d {:?} centre {:?} slope {start_slope:.3e}", &active_set.v[..m], d, active_set.centre); }
     if start_slope >= 0.0 || start_slope.is_nan() {
         return Search::NoDescent;
     }
     rows.shifts(d, direction_shift);
     let longest = direction_shift.iter().fold(0.0_f64, |most, shift| most.max(shift.abs()));
-    let floored = (0..rows.cells).any(|c| curvature[c] > at.sums.free[c] && direction_shift[c] != 0.0);
-    let max_step = if floored { 1e9 } else { 1.0 };
+    // (Where nothing lies beyond the bounds the floor is the free weight but for rounding.)
+    let floored = (0..rows.cells).any(|c| curvature[c] > 1.000_001 * at.sums.free[c] && direction_shift[c] != 0.0);
+    let mut max_step = if floored { 1e9 } else { 1.0 };
+    for r in rows.blocks.iter().filter(|block| block.is_ratio()).flat_map(|block| block.rows()) {
+        // A ratio's cone is convex and both ends of d lie on its boundary: beyond 1, the first change of sign leaves it.
+        let (nu, v) = (at.nu[r], active_set.v[r]);
+        if nu * d[r] < 0.0 {
+            max_step = f64::min(max_step, if nu * v <= 0.0 { 1.0 } else { -nu / d[r] });
+        }
+    }
     let farthest = (0..rows.cells).map(|c| at.sums.beyond[c] / task.totals.weight[c].max(1e-300)).fold(0.0, f64::max);
     let mut step = if longest > 0.0 { ((2.0 * error + 4.0 * farthest) / longest).min(1.0) } else { 1.0 };
     let mut lo = Sample { step: 0.0, slope: smooth_slope(&at.means) };
@@ -373,6 +392,10 @@ fn search(
             // A step onto a kink of sigma lands on it exactly.
             trial.nu[r] = if value.abs() <= 1e-13 * (step * d[r]).abs() { 0.0 } else { value };
         }
+        if step > 1.0 {
+            // A long step magnifies what rounding left of the balance.
+            rows.balance(&mut trial.nu);
+        }
         trial.evaluate(rows, pass, shift);
         *passes += 1;
         let smooth = smooth_slope(&trial.means);
@@ -380,6 +403,7 @@ fn search(
         if *passes >= MAX_PASSES {
             break;
         }
+        if std::env::var("TRACE").is_ok() { eprintln!("     step {step:e} slope {slope:.3e} smooth {smooth:.3e}"); }
         let too_far = slope > -0.5 * start_slope;
         if too_far {
             hi = Some(Sample { step, slope: smooth });

@@ -189,6 +189,17 @@ impl Rows {
         self.m += 1;
     }
 
+    /// Makes the multipliers of every difference spread sum to zero: the row that moves its cells the least pays.
+    pub(crate) fn balance(&self, multipliers: &mut [f64]) {
+        for block in self.blocks.iter().filter(|block| !block.is_ratio()) {
+            let sum: f64 = block.rows().map(|r| multipliers[r]).sum();
+            let held = block.rows().filter(|&r| multipliers[r] != 0.0);
+            if let Some(payer) = held.min_by(|&a, &b| self.reach[a].total_cmp(&self.reach[b])) {
+                multipliers[payer] -= sum;
+            }
+        }
+    }
+
     /// `means = matrix * sums`, one for each row.
     pub(crate) fn means(&self, sums: &[f64], means: &mut [f64]) {
         for (r, mean) in means.iter_mut().enumerate().take(self.m) {

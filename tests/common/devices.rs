@@ -1,0 +1,70 @@
+//! Which devices a test body runs on.
+
+use fairlayer::{Device, Dtype};
+use std::io::Write;
+
+/// The device of a backend, or why it cannot be had.
+pub fn open(backend: &str) -> Result<Device, String> {
+    if backend == "cpu" {
+        return Ok(Device::cpu());
+    }
+    match fairlayer::devices().into_iter().find(|device| device.kind == backend) {
+        Some(device) => Err(device.usable.err().unwrap_or_else(|| "the tests do not know how to open it".into())),
+        None => Err("fairlayer knows no such device".into()),
+    }
+}
+
+/// Whether a device computes in this storage type.
+pub fn has(device: Device, _dtype: Dtype) -> bool {
+    device == Device::cpu()
+}
+
+/// Runs a test body on a backend. Where there is none it says SKIP, past the capture of test output; if
+/// `FAIRLAYER_REQUIRE` (a list with commas) names the backend, it fails instead.
+pub fn run_on(backend: &str, body: fn(Device)) {
+    let required = std::env::var("FAIRLAYER_REQUIRE").unwrap_or_default();
+    match open(backend) {
+        Ok(device) => body(device),
+        Err(reason) if required.split(',').any(|name| name.trim() == backend) => {
+            panic!("FAIRLAYER_REQUIRE names {backend}, but: {reason}")
+        }
+        Err(reason) => {
+            let test = std::thread::current().name().unwrap_or(backend).to_owned();
+            writeln!(std::io::stderr(), "SKIP {test}: {reason}").expect("stderr takes a line");
+        }
+    }
+}
+
+/// One `#[test]` for every body on every backend, named `backend::body`. The list is complete: a body that it lacks is
+/// dead code, which is a warning.
+#[macro_export]
+macro_rules! on_backends {
+    ([$($backend:ident),*] $bodies:tt) => {
+        $($crate::on_backends!(@one $backend $bodies);)*
+    };
+    (@one $backend:ident { $($theme:ident: $($body:ident),+;)* }) => {
+        mod $backend {
+            $($(
+                #[test]
+                fn $body() {
+                    $crate::common::devices::run_on(stringify!($backend), $crate::suite::$theme::$body);
+                }
+            )+)*
+        }
+    };
+}
+
+/// Calls a generic function for every storage type that the device has.
+#[macro_export]
+macro_rules! for_each_storage {
+    ($device:expr, $function:ident) => {
+        $crate::for_each_storage!($device, $function, [half::f16, half::bf16, f32, f64])
+    };
+    ($device:expr, $function:ident, [$($type:ty),*]) => {
+        $(
+            if $crate::common::devices::has($device, <$type as fairlayer::Storage>::DTYPE) {
+                $function::<$type>($device);
+            }
+        )*
+    };
+}
