@@ -240,7 +240,11 @@ impl Offsets<'_> {
                     return Err(Error::value("offsets", "they must begin with 0 and never fall"));
                 }
                 let last = offsets[offsets.len() - 1];
-                if last == total { Ok(()) } else { Err(Error::Shape { what: "predictions", expected: last, got: total }) }
+                if last == total {
+                    Ok(())
+                } else {
+                    Err(Error::Shape { what: "predictions", expected: last, got: total })
+                }
             }
             Self::Equal { problems, n } => match problems.checked_mul(n) {
                 Some(expected) if expected == total => Ok(()),
@@ -515,7 +519,9 @@ impl<'a, T: Storage> Batch<'a, T> {
             z: self.predictions.part(&range),
             cells: match self.cells.expect("a checked batch has cells") {
                 CellInput::Ids(ids) => CellSource::Ids(ids.part(&range)),
-                CellInput::Groups([only]) if set.layout().strata() == Strata::None => CellSource::Ids(only.part(&range)),
+                CellInput::Groups([only]) if set.layout().strata() == Strata::None => {
+                    CellSource::Ids(only.part(&range))
+                }
                 CellInput::Groups(groups) => CellSource::Groups { groups, range: range.clone() },
             },
             labels: self.labels.map(|labels| labels.part(&range)),
@@ -593,4 +599,12 @@ pub(crate) struct Problem<'a, T> {
     pub(crate) levels: Option<RealSlice<'a>>,
     pub(crate) row_bounds: Option<(RealSlice<'a>, RealSlice<'a>)>,
     pub(crate) warm_start: Option<RealSlice<'a>>,
+}
+
+impl<T> Problem<'_, T> {
+    /// The weight of element `index`.
+    #[inline(always)]
+    pub(crate) fn weight(&self, index: usize) -> f64 {
+        self.weights.map_or(1.0, |weights| weights.at(index))
+    }
 }

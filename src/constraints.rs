@@ -124,7 +124,10 @@ impl ConstraintSet {
     fn check_union(&self, what: &'static str, cells: &CellMask) -> Result<()> {
         let all = self.layout.stratum(None);
         if cells.is_empty() || cells.and(&all) != *cells {
-            return Err(Error::value(what, format!("{cells:?} is empty or not within the {} cells", self.layout.cells())));
+            return Err(Error::value(
+                what,
+                format!("{cells:?} is empty or not within the {} cells", self.layout.cells()),
+            ));
         }
         Ok(())
     }

@@ -116,8 +116,8 @@ impl<T: Storage> Solution<T> {
             return Err(Error::Foreign { what: "the solution", make: "solution()" });
         }
         let problems = offsets.problems();
-        let same = self.offsets.len() == problems + 1
-            && (0..problems).all(|i| self.offsets[i + 1] == offsets.start(i + 1));
+        let same =
+            self.offsets.len() == problems + 1 && (0..problems).all(|i| self.offsets[i + 1] == offsets.start(i + 1));
         if same { Ok(()) } else { Err(Error::value("the solution", "it is of a batch with other offsets")) }
     }
 
@@ -249,7 +249,10 @@ impl<T: Storage> Gradients<T> {
 
     pub(crate) fn begin(&mut self, set: &ConstraintSet, planned: Capacities, offsets: &Offsets<'_>) -> Result<()> {
         let rows = (set.spreads().len(), set.contrasts().len());
-        if self.rows != rows || self.predictions.len() != planned.total || self.levels.len() != planned.problems * rows.0 {
+        if self.rows != rows
+            || self.predictions.len() != planned.total
+            || self.levels.len() != planned.problems * rows.0
+        {
             return Err(Error::Foreign { what: "the gradients", make: "gradients()" });
         }
         (self.problems, self.total) = (offsets.problems(), Capacities::of(offsets).total);

@@ -21,7 +21,11 @@ struct Tally {
     limits: Vec<(u64, usize)>,
     wrong: Vec<(u64, usize, f64)>,
     worst: f64,
-    worst_excess: f64,
+    leaks: Vec<(u64, usize, f64)>,
+}
+
+fn largest_y(y: &[f64]) -> f64 {
+    y.iter().fold(0.0, |most, y| most.max(y.abs()))
 }
 
 fn number(name: &str, default: u64) -> u64 {
@@ -41,15 +45,19 @@ fn solve<T: Storage>(case: &Case) -> Solution<T> {
     Projector::<T>::plan(Device::cpu(), &case.set, capacities, Settings::default()).unwrap().project(&batch).unwrap()
 }
 
+fn draw_narrowed<T: Storage>(kind: Kind, seed: u64, largest: usize) -> Case {
+    let mut case = draw_case(&mut Pcg64Mcg::seed_from_u64(seed), kind, largest);
+    for values in [&mut case.stated.z, &mut case.stated.lo, &mut case.stated.hi] {
+        values.iter_mut().for_each(|value| *value = T::from_f64(*value).to_f64());
+    }
+    case
+}
+
 fn run<T: Storage>(kind: Kind, count: usize, largest: usize, seed: u64) -> Tally {
     let mut tally = Tally::default();
     for index in 0..count {
         let seed = seed ^ ((kind as u64) << 40) ^ index as u64;
-        let mut rng = Pcg64Mcg::seed_from_u64(seed);
-        let mut case = draw_case(&mut rng, kind, largest);
-        for values in [&mut case.stated.z, &mut case.stated.lo, &mut case.stated.hi] {
-            values.iter_mut().for_each(|value| *value = T::from_f64(*value).to_f64());
-        }
+        let case = draw_narrowed::<T>(kind, seed, largest);
         let solution = solve::<T>(&case);
         let view = solution.read().unwrap();
         let outcome = view.outcomes[0];
@@ -60,13 +68,17 @@ fn run<T: Storage>(kind: Kind, count: usize, largest: usize, seed: u64) -> Tally
                 let nothing = if T::DTYPE == Dtype::F64 { 1e-9 } else { 1e-6 };
                 let residual = judge(&case.set, &case.stated, &y, view.multipliers, nothing).worst();
                 let scale = case.stated.z.iter().fold(1.0_f64, |most, z| most.max(z.abs()));
-                let limit = if T::DTYPE == Dtype::F64 { 1e-9 } else { 2e-6 * scale };
+                // In f32 the margin is 8 roundings, grown 8 times at the most, and 8 margins are the most that is accepted.
+                let limit = if T::DTYPE == Dtype::F64 { 1e-9 } else { 512.0 * T::UNIT_ROUNDOFF * scale };
                 tally.worst = tally.worst.max(residual);
                 if residual.is_nan() || residual > limit {
                     tally.wrong.push((seed, n, residual));
                 }
-                if case.epsilon >= 1e-4 && !matches!(kind, Kind::Ratio | Kind::RatioFeatures) {
-                    tally.worst_excess = tally.worst_excess.max(outcome.excess);
+                if case.epsilon >= 1e-4 && !matches!(kind, Kind::Ratio | Kind::RatioFeatures | Kind::RandomContrasts) {
+                    let promised = case.epsilon >= largest_y(&y) / 2_f64.powi(18);
+                    if promised && outcome.excess > 0.0 {
+                        tally.leaks.push((seed, n, outcome.excess));
+                    }
                 }
                 tally.steps.push(outcome.iterations);
                 tally.passes.push(outcome.passes);
@@ -95,13 +107,13 @@ fn report<T: Storage>(total: usize, largest: usize) {
     let mut all = Tally::default();
     for (kind, mut tally) in tallies {
         println!(
-            "{:?} {kind:?}: {count} problems, {} infeasible, {} at the limit, {} wrong, worst residual {:.1e}, worst excess {:.1e}, steps {}/{}/{}, passes {}/{}/{}, ordinary p99 {}",
+            "{:?} {kind:?}: {count} problems, {} infeasible, {} at the limit, {} wrong, worst residual {:.1e}, {} above epsilon, steps {}/{}/{}, passes {}/{}/{}, ordinary p99 {}",
             T::DTYPE,
             tally.infeasible,
             tally.limits.len(),
             tally.wrong.len(),
             tally.worst,
-            tally.worst_excess,
+            tally.leaks.len(),
             quantile(&mut tally.steps, 0.5),
             quantile(&mut tally.steps, 0.99),
             quantile(&mut tally.steps, 1.0),
@@ -116,14 +128,24 @@ fn report<T: Storage>(total: usize, largest: usize) {
         for (seed, n, residual) in tally.wrong.iter().take(3) {
             println!("    wrong: seed {seed}, n {n}, residual {residual:.1e}");
         }
-        let allowed = if kind == Kind::RandomContrasts { count.div_ceil(1000) } else { 0 };
-        failures += tally.wrong.len() + tally.limits.len().saturating_sub(allowed);
+        for (seed, n, excess) in tally.leaks.iter().take(3) {
+            println!("    above epsilon: seed {seed}, n {n}, excess {excess:.1e}");
+        }
+        // The user's own dependent contrasts at epsilon 0 may defeat rounding.
+        let per_mille = if T::DTYPE == Dtype::F64 { 1 } else { 2 };
+        let allowed = if kind == Kind::RandomContrasts { (count * per_mille).div_ceil(1000) } else { 0 };
+        failures += tally.wrong.len() + tally.leaks.len() + tally.limits.len().saturating_sub(allowed);
         all.steps.append(&mut tally.steps);
         all.passes.append(&mut tally.passes);
         all.ordinary_passes.append(&mut tally.ordinary_passes);
     }
     let medians = (quantile(&mut all.steps, 0.5), quantile(&mut all.passes, 0.5));
-    println!("median steps {}, passes {}; ordinary p99 {} passes", medians.0, medians.1, quantile(&mut all.ordinary_passes, 0.99));
+    println!(
+        "median steps {}, passes {}; ordinary p99 {} passes",
+        medians.0,
+        medians.1,
+        quantile(&mut all.ordinary_passes, 0.99)
+    );
     assert_eq!(failures, 0, "failures");
 }
 
@@ -137,18 +159,28 @@ fn random_problems_f32() {
     report::<f32>(number("FAIRLAYER_STRESS", 10_000) as usize, 3_000);
 }
 
-/// Looks at one problem: `FAIRLAYER_CASE=<kind>,<seed>`.
+/// Looks at one problem: `FAIRLAYER_CASE=<kind>,<seed>,<f32|f64>`.
 #[test]
 fn one_case() {
     let Ok(text) = std::env::var("FAIRLAYER_CASE") else { return };
-    let (kind, seed) = text.split_once(',').unwrap();
-    let kind = Kind::ALL.into_iter().find(|other| format!("{other:?}") == kind).unwrap();
-    let case = draw_case(&mut Pcg64Mcg::seed_from_u64(seed.parse().unwrap()), kind, 3_000);
-    let solution = solve::<f64>(&case);
+    let parts: Vec<&str> = text.split(',').collect();
+    let kind = Kind::ALL.into_iter().find(|other| format!("{other:?}") == parts[0]).unwrap();
+    let seed = parts[1].parse().unwrap();
+    if parts[2] == "f32" { show::<f32>(kind, seed) } else { show::<f64>(kind, seed) }
+}
+
+fn show<T: Storage>(kind: Kind, seed: u64) {
+    let case = draw_narrowed::<T>(kind, seed, 3_000);
+    let Case { epsilon, scores, weighted, scalar_bounds, stated, .. } = &case;
+    let bounds = (stated.lo[0], stated.hi[0]);
+    println!("epsilon {epsilon}, {scores:?}, weighted {weighted}, scalar bounds {scalar_bounds}, {bounds:?}");
+    let solution = solve::<T>(&case);
     let view = solution.read().unwrap();
-    println!("epsilon {}, {:?}, weighted {}, scalar bounds {}, [{}, {}]", case.epsilon, case.scores, case.weighted, case.scalar_bounds, case.stated.lo[0], case.stated.hi[0]);
+    let y: Vec<f64> = view.y.iter().map(|y| y.to_f64()).collect();
     println!("{:?}", view.outcomes[0]);
-    println!("{:?}", judge(&case.set, &case.stated, view.y, view.multipliers, 1e-9));
+    println!("{:?}", judge(&case.set, stated, &y, view.multipliers, 1e-9));
     println!("{:?}", view.multipliers);
-    if case.stated.z.len() < 30 { println!("{:?}", case.stated); println!("{:?}", view.y); println!("{:?}", case.set.contrasts()); }
+    if stated.z.len() < 30 {
+        println!("{stated:?}\n{y:?}\n{:?}\n{:?}", case.set.spreads(), case.set.contrasts());
+    }
 }

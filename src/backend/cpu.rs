@@ -3,11 +3,12 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::batch::{Batch, Capacities, CellSource, Problem};
-use crate::constraints::ConstraintSet;
-use crate::reference::cells_newton::{self, CellSums, NewtonScratch, NewtonTask, PlainPass};
+use crate::constraints::{ConstraintSet, SpreadLimit};
+use crate::reference::cells_newton::{self, Part, PlainPass};
 use crate::reference::cells_prepare::{self, CellTotals};
-use crate::reference::cells_vjp::{self, ElementGradients, RowGradients, VjpScratch};
-use crate::reference::rows::Rows;
+use crate::reference::cells_vjp::{self, CellTerms, ElementGradients, RowGradients, VjpPart, VjpSums};
+use crate::reference::components::{Component, components};
+use crate::reference::newton::{CellSums, NewtonTask};
 use crate::settings::Settings;
 use crate::solution::{Gradients, Outcome, Solution, Status, clamp_start, inactive_words};
 use crate::storage::Storage;
@@ -17,23 +18,29 @@ use crate::storage::Storage;
 struct Worker {
     cells: Vec<u8>,
     totals: CellTotals,
-    rows: Rows,
-    newton: NewtonScratch,
+    parts: Vec<Part>,
+    shift: Vec<f64>,
+    sums: CellSums,
     chunk: CellSums,
-    vjp: VjpScratch,
+    vjp_sums: VjpSums,
+    vjp_parts: Vec<VjpPart>,
+    terms: CellTerms,
     inactive: Vec<u32>,
 }
 
 impl Worker {
-    fn new(set: &ConstraintSet, capacities: Capacities) -> Self {
+    fn new(set: &ConstraintSet, components: &[Component], capacities: Capacities) -> Self {
         let cells = set.layout().cells();
         Self {
             cells: vec![0; capacities.largest],
             totals: CellTotals::new(cells),
-            rows: Rows::with_capacity(set),
-            newton: NewtonScratch::new(set),
+            parts: components.iter().map(Part::new).collect(),
+            shift: vec![0.0; cells],
+            sums: CellSums::new(cells),
             chunk: CellSums::new(cells),
-            vjp: VjpScratch::new(set),
+            vjp_sums: VjpSums::new(cells),
+            vjp_parts: components.iter().map(VjpPart::new).collect(),
+            terms: CellTerms::new(cells),
             inactive: vec![0; inactive_words(set.rows())],
         }
     }
@@ -43,6 +50,7 @@ impl Worker {
 #[derive(Debug)]
 pub(crate) struct CpuPlan<T> {
     settings: Settings,
+    components: Vec<Component>,
     workers: Vec<Mutex<Worker>>,
     storage: std::marker::PhantomData<T>,
 }
@@ -127,16 +135,17 @@ const GRAIN: usize = 4096;
 impl<T: Storage> CpuPlan<T> {
     pub(crate) fn new(set: &ConstraintSet, capacities: Capacities, settings: Settings) -> Self {
         let threads = if capacities.total <= GRAIN { 1 } else { rayon::current_num_threads().max(1) };
-        let workers = (0..threads).map(|_| Mutex::new(Worker::new(set, capacities))).collect();
-        Self { settings, workers, storage: std::marker::PhantomData }
+        let components = components(set);
+        let workers = (0..threads).map(|_| Mutex::new(Worker::new(set, &components, capacities))).collect();
+        Self { settings, components, workers, storage: std::marker::PhantomData }
     }
 
     pub(crate) fn project(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>, solution: &mut Solution<T>) {
         let Solution { y, clamp, multipliers, inactive, outcome, rows, .. } = solution;
         let out = Forward { y, clamp, multipliers, inactive, outcome, rows: *rows };
-        let settings = self.settings;
+        let plan = &*self;
         self.each(batch, 0..batch.offsets().problems(), out, &|worker, index, out| {
-            project_one(set, settings, &batch.problem(index, set), worker, out);
+            plan.project_one(set, &batch.problem(index, set), worker, out);
         });
     }
 
@@ -154,12 +163,13 @@ impl<T: Storage> CpuPlan<T> {
             rows: RowGradients { levels, lower, upper },
             counts: *rows,
         };
+        let plan = &*self;
         self.each(batch, 0..batch.offsets().problems(), out, &|worker, index, out| {
             let range = batch.offsets().range(index);
             let clamp = &solution.clamp[clamp_start(index, range.start)..];
             let nu = &solution.multipliers[index * solution.rows..(index + 1) * solution.rows];
             let forward = (&solution.y[range.clone()], clamp, nu, solution.outcome[index].status);
-            vjp_one(set, &batch.problem(index, set), forward, &g[range], worker, out);
+            plan.vjp_one(set, &batch.problem(index, set), forward, &g[range], worker, out);
         });
     }
 
@@ -213,80 +223,105 @@ fn cells_of<'a, T: Storage>(set: &ConstraintSet, problem: &Problem<'a, T>, scrat
     }
 }
 
-fn project_one<T: Storage>(
+/// Builds the live rows of every component. False if a level or a row bound cannot be used.
+fn build_rows<T: Storage>(
     set: &ConstraintSet,
-    settings: Settings,
+    components: &[Component],
     problem: &Problem<'_, T>,
-    worker: &mut Worker,
-    out: Forward<'_, T>,
-) {
-    let Worker { cells: scratch, totals, rows, newton, chunk, .. } = worker;
-    out.multipliers.fill(0.0);
-    if problem.z.is_empty() {
-        out.outcome[0] = Outcome::default();
-        out.inactive.fill(0);
-        (0..set.rows()).for_each(|row| out.inactive[row / 32] |= 1 << (row % 32));
-        return;
+    totals: &CellTotals,
+    parts: &mut [Part],
+    inactive: &mut [u32],
+) -> bool {
+    inactive.fill(0);
+    let mut usable = true;
+    for (part, component) in parts.iter_mut().zip(components) {
+        part.totals.gather(component, totals);
+        usable &= part.rows.build(set, component, problem, &part.totals, inactive);
     }
-    let cells = cells_of(set, problem, scratch);
-    let cells = cells.filter(|cells| cells_prepare::cell_totals(set, problem, cells, totals));
-    let usable = cells.filter(|_| rows.build(set, problem, &totals.weight, &totals.label, out.inactive));
-    let Some(cells) = usable else {
-        cells_newton::write_unsolved(problem, out.y, out.clamp);
-        out.inactive.fill(0);
-        out.outcome[0] = Outcome { status: Status::BadNumber, excess: f64::INFINITY, ..Outcome::default() };
-        return;
-    };
-    let task = NewtonTask {
-        rows,
-        totals,
-        tolerance: settings.tolerance,
-        max_iterations: settings.max_iterations,
-        unit_roundoff: T::UNIT_ROUNDOFF,
-        warm: problem.warm_start,
-    };
-    let mut pass = PlainPass { problem, cells, total: totals.total, chunk };
-    out.outcome[0] = cells_newton::solve(&task, &mut pass, newton);
-    match out.outcome[0].status {
-        Status::Solved => cells_newton::write(problem, cells, &newton.shift, out.y, out.clamp),
-        _ => cells_newton::write_unsolved(problem, out.y, out.clamp),
-    }
-    for (r, &source) in rows.source.iter().enumerate() {
-        out.multipliers[source] = newton.multipliers()[r] * totals.total;
-    }
+    usable
 }
 
-fn vjp_one<T: Storage>(
-    set: &ConstraintSet,
-    problem: &Problem<'_, T>,
-    (y, clamp, nu, status): (&[T], &[u32], &[f64], Status),
-    g: &[T],
-    worker: &mut Worker,
-    mut out: Backward<'_, T>,
-) {
-    let Worker { cells: scratch, totals, rows, vjp, inactive, .. } = worker;
-    let solved = status == Status::Solved && !problem.z.is_empty();
-    let cells = if solved { cells_of(set, problem, scratch) } else { None };
-    let cells = cells.filter(|cells| cells_prepare::cell_totals(set, problem, cells, totals));
-    let Some(cells) = cells.filter(|_| rows.build(set, problem, &totals.weight, &totals.label, inactive)) else {
-        out.elements.fill_zero();
-        for array in [out.rows.levels, out.rows.lower, out.rows.upper] {
+impl<T: Storage> CpuPlan<T> {
+    fn project_one(&self, set: &ConstraintSet, problem: &Problem<'_, T>, worker: &mut Worker, out: Forward<'_, T>) {
+        let Worker { cells: scratch, totals, parts, shift, sums, chunk, .. } = worker;
+        out.multipliers.fill(0.0);
+        if problem.z.is_empty() {
+            out.outcome[0] = Outcome::default();
+            out.inactive.fill(0);
+            (0..set.rows()).for_each(|row| out.inactive[row / 32] |= 1 << (row % 32));
+            return;
+        }
+        let cells = cells_of(set, problem, scratch);
+        let cells = cells.filter(|cells| cells_prepare::cell_totals(set, problem, cells, totals));
+        let usable = cells.filter(|_| build_rows(set, &self.components, problem, totals, parts, out.inactive));
+        let Some(cells) = usable else {
+            cells_newton::write_unsolved(problem, out.y, out.clamp);
+            out.inactive.fill(0);
+            out.outcome[0] = Outcome { status: Status::BadNumber, excess: f64::INFINITY, ..Outcome::default() };
+            return;
+        };
+        let task = NewtonTask {
+            tolerance: self.settings.tolerance,
+            max_iterations: self.settings.max_iterations,
+            unit_roundoff: T::UNIT_ROUNDOFF,
+        };
+        let mut pass = PlainPass { problem, cells, total: totals.total, chunk };
+        let warm = problem.warm_start;
+        let mut outcome = cells_newton::solve(&task, &self.components, parts, warm, &mut pass, shift, sums);
+        if outcome.status == Status::Solved {
+            cells_newton::write(problem, cells, shift, out.y, out.clamp);
+        } else {
+            cells_newton::write_unsolved(problem, out.y, out.clamp);
+            outcome.excess = cells_newton::unsolved_excess(&self.components, parts, &mut pass, shift, sums);
+        }
+        out.outcome[0] = outcome;
+        for part in parts.iter().filter(|part| part.newton.outcome().status == outcome.status) {
+            if outcome.status != Status::IterationLimit {
+                for (&source, nu) in part.rows.source.iter().zip(part.newton.multipliers()) {
+                    out.multipliers[source] = nu * totals.total;
+                }
+            }
+        }
+    }
+
+    fn vjp_one(
+        &self,
+        set: &ConstraintSet,
+        problem: &Problem<'_, T>,
+        (y, clamp, nu, status): (&[T], &[u32], &[f64], Status),
+        g: &[T],
+        worker: &mut Worker,
+        mut out: Backward<'_, T>,
+    ) {
+        let Worker { cells: scratch, totals, parts, vjp_sums: sums, vjp_parts, terms, inactive, .. } = worker;
+        for array in [&mut *out.rows.levels, out.rows.lower, out.rows.upper] {
             array.fill(0.0);
         }
-        return;
-    };
-    cells_vjp::sum(problem, cells, clamp, g, totals.total, &mut vjp.sums);
-    if !out.elements.weights.is_empty() || rows.blocks.iter().any(|block| block.is_ratio()) {
-        cells_vjp::sum_values(problem, cells, y, totals.total, vjp);
-    }
-    cells_vjp::solve(rows, nu, vjp, &mut out.rows);
-    cells_vjp::write(problem, cells, clamp, g, (totals.total, &vjp.pull), &mut out.elements);
-    if !out.elements.weights.is_empty() {
-        let solution = (&*rows, &*totals, nu);
-        cells_vjp::write_weights(set, problem, (cells, y), solution, vjp, out.elements.weights);
-    }
-    if !out.elements.labels.is_empty() {
-        cells_vjp::write_labels(set, problem, cells, (rows, totals.total), vjp, out.elements.labels);
+        let solved = status == Status::Solved && !problem.z.is_empty();
+        let cells = if solved { cells_of(set, problem, scratch) } else { None };
+        let cells = cells.filter(|cells| cells_prepare::cell_totals(set, problem, cells, totals));
+        let usable = cells.filter(|_| build_rows(set, &self.components, problem, totals, parts, inactive));
+        let Some(cells) = usable else {
+            out.elements.fill_zero();
+            return;
+        };
+        cells_vjp::sum(problem, cells, clamp, g, totals.total, sums);
+        let beyond_z = !out.elements.weights.is_empty() || !out.elements.labels.is_empty();
+        if beyond_z || set.spreads().iter().any(|spread| matches!(spread.limit, SpreadLimit::Ratio(_))) {
+            cells_vjp::sum_values(problem, cells, y, totals.total, sums);
+        }
+        terms.clear();
+        for ((part, component), vjp) in parts.iter().zip(&self.components).zip(vjp_parts) {
+            cells_vjp::solve(component, &part.rows, nu, sums, vjp, &mut out.rows, terms);
+            if beyond_z {
+                let solution = (&part.rows, &part.totals, nu);
+                cells_vjp::add_weight_and_label_terms(set, component, solution, vjp, terms);
+            }
+        }
+        cells_vjp::write(problem, cells, clamp, g, (totals.total, &terms.pull), &mut out.elements);
+        if beyond_z {
+            cells_vjp::write_weights_and_labels(problem, (cells, y, totals.total), terms, &mut out.elements);
+        }
     }
 }
 

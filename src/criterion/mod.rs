@@ -54,7 +54,9 @@ pub fn compared_groups(
     }
     let product = |left: Vec<(CellMask, String)>, right: Vec<(CellMask, String)>| -> Vec<(CellMask, String)> {
         left.iter()
-            .flat_map(|(cells, name)| right.iter().map(move |(other, also)| (cells.and(other), format!("{name} & {also}"))))
+            .flat_map(|(cells, name)| {
+                right.iter().map(move |(other, also)| (cells.and(other), format!("{name} & {also}")))
+            })
             .collect()
     };
     lists.reduce(product).into_iter().collect()

@@ -234,7 +234,7 @@ impl ActiveSet {
                 consider(least - most, [Some((top, 1.0)), Some((bottom, -1.0))]);
             }
         }
-        for r in rows.blocks.last().map_or(0, |block| block.end)..rows.m {
+        for r in rows.contrasts() {
             if self.sign[r] == 0.0 {
                 consider(self.q[r] - upper[r], [Some((r, 1.0)), None]);
                 consider(lower[r] - self.q[r], [Some((r, -1.0)), None]);

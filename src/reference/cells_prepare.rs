@@ -2,6 +2,7 @@
 //! whether every number of the problem can be used.
 
 use super::certificate::BoxSums;
+use super::components::Component;
 use crate::batch::{BoundSlice, CellSource, Problem};
 use crate::cells::{CellLayout, Strata};
 use crate::constraints::{ConstraintSet, SpreadLimit};
@@ -28,6 +29,17 @@ impl CellTotals {
     pub(crate) fn new(cells: usize) -> Self {
         let zeros = || vec![0.0; cells];
         Self { weight: zeros(), label: zeros(), bounds: BoxSums { lo: zeros(), hi: zeros() }, total: 0.0 }
+    }
+}
+
+impl CellTotals {
+    /// Fills this with the totals of a component's cells.
+    pub(crate) fn gather(&mut self, component: &Component, all: &Self) {
+        component.gather(&all.weight, &mut self.weight);
+        component.gather(&all.label, &mut self.label);
+        component.gather(&all.bounds.lo, &mut self.bounds.lo);
+        component.gather(&all.bounds.hi, &mut self.bounds.hi);
+        self.total = all.total;
     }
 }
 
@@ -78,7 +90,7 @@ pub(crate) fn cell_totals<T: Storage>(
         if cell >= count {
             return false;
         }
-        let w = problem.weights.map_or(1.0, |weights| weights.at(i));
+        let w = problem.weight(i);
         let (lo, hi) = (problem.lo.at(i).to_f64(), problem.hi.at(i).to_f64());
         let label_here = problem.labels.map_or(0.0, |labels| labels.at(i));
         usable &= w > 0.0 && w < f64::INFINITY && problem.z[i].is_finite() && label_here.is_finite();

@@ -4,9 +4,10 @@
 //! (the multipliers of a spread balanced), and `dL/dz = P_F (g - A_S^T lambda)`.
 
 use super::cells_prepare::CellTotals;
+use super::components::Component;
 use super::linear::{ldl_factor, ldl_solve_refined, pseudo_solve};
 use super::rows::{NO_BLOCK, Rows};
-use crate::batch::{Problem, RealSlice};
+use crate::batch::Problem;
 use crate::cells::CellMask;
 use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::solution::{CLAMP_LANES, ClampState, clamp_state};
@@ -22,18 +23,57 @@ pub(crate) struct VjpSums {
     pub(crate) free: Vec<f64>,
     /// Sum of g over free elements.
     pub(crate) gradient: Vec<f64>,
+    /// Sum of w y, where a gradient needs it.
+    pub(crate) value: Vec<f64>,
 }
 
-/// Scratch and results of the backward solve.
+impl VjpSums {
+    pub(crate) fn new(cells: usize) -> Self {
+        Self { free: vec![0.0; cells], gradient: vec![0.0; cells], value: vec![0.0; cells] }
+    }
+}
+
+/// What the elements of a cell need to know for their gradients, `[cells]` each.
 #[derive(Clone, Debug)]
-pub(crate) struct VjpScratch {
-    pub(crate) sums: VjpSums,
+pub(crate) struct CellTerms {
+    /// `A^T lambda` per unit of weight.
+    pub(crate) pull: Vec<f64>,
+    /// The same of residual rows only: the gradient to a label per unit of weight.
+    label: Vec<f64>,
+    /// The gradient to a weight is `constant - y slope + label label_slope`.
+    weight: Vec<WeightTerms>,
+}
+
+/// Coefficients of a cell's weight gradients.
+#[derive(Clone, Copy, Debug, Default)]
+struct WeightTerms {
+    constant: f64,
+    slope: f64,
+    label_slope: f64,
+}
+
+impl CellTerms {
+    pub(crate) fn new(cells: usize) -> Self {
+        Self { pull: vec![0.0; cells], label: vec![0.0; cells], weight: vec![WeightTerms::default(); cells] }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.pull.fill(0.0);
+        self.label.fill(0.0);
+        self.weight.fill(WeightTerms::default());
+    }
+}
+
+/// Scratch and results of one component's backward solve.
+#[derive(Clone, Debug)]
+pub(crate) struct VjpPart {
+    /// Sums of the component's cells.
+    sums: VjpSums,
     /// `[m]`: the gradient to the tight side of each live row.
     lambda: Vec<f64>,
     /// `[blocks]`: what the balance of a block adds (only a ratio's gradient needs it).
     border: Vec<f64>,
-    /// `[cells]`: `A^T lambda` of a cell's elements, per unit of weight.
-    pub(crate) pull: Vec<f64>,
+    pull: Vec<f64>,
     held: Vec<usize>,
     jacobi: Vec<f64>,
     system: Vec<f64>,
@@ -43,20 +83,17 @@ pub(crate) struct VjpScratch {
     x: Vec<f64>,
     residual: Vec<f64>,
     unit: Vec<f64>,
-    /// `[cells]`: sums of w y, where a gradient needs them.
-    value: Vec<f64>,
-    weight_terms: Vec<WeightTerms>,
 }
 
-impl VjpScratch {
-    pub(crate) fn new(set: &ConstraintSet) -> Self {
-        let (m, cells) = (set.rows(), set.layout().cells());
-        let (rows, square, of_cells) = (|| vec![0.0; m], || vec![0.0; m * m], || vec![0.0; cells]);
+impl VjpPart {
+    pub(crate) fn new(component: &Component) -> Self {
+        let (m, cells) = (component.rows, component.cells.len());
+        let (rows, square) = (|| vec![0.0; m], || vec![0.0; m * m]);
         Self {
-            sums: VjpSums { free: of_cells(), gradient: of_cells() },
+            sums: VjpSums::new(cells),
             lambda: rows(),
-            border: vec![0.0; set.spreads().len()],
-            pull: of_cells(),
+            border: vec![0.0; component.spreads.len()],
+            pull: vec![0.0; cells],
             held: Vec::with_capacity(m),
             jacobi: rows(),
             system: square(),
@@ -66,8 +103,6 @@ impl VjpScratch {
             x: rows(),
             residual: rows(),
             unit: rows(),
-            value: of_cells(),
-            weight_terms: vec![WeightTerms::default(); cells],
         }
     }
 }
@@ -109,33 +144,46 @@ pub(crate) fn sum<T: Storage>(
     sums.gradient.fill(0.0);
     for (i, &cell) in cells.iter().enumerate() {
         if clamp_state(clamp[i / CLAMP_LANES], i % CLAMP_LANES) == ClampState::Free {
-            sums.free[usize::from(cell)] += problem.weights.map_or(1.0, |weights: RealSlice<'_>| weights.at(i));
+            sums.free[usize::from(cell)] += problem.weight(i);
             sums.gradient[usize::from(cell)] += g[i].to_f64();
         }
     }
     sums.free.iter_mut().for_each(|sum| *sum /= total);
 }
 
-/// Solves for lambda and writes the gradients of the rows. `nu` are the multipliers of all rows of the set.
-pub(crate) fn solve(rows: &Rows, nu: &[f64], s: &mut VjpScratch, out: &mut RowGradients<'_>) {
+/// Solves one component for lambda, writes its rows' gradients and adds its cells' terms. `nu` are the multipliers of
+/// all rows of the set. `out` and `terms` hold zeros where no component has written.
+pub(crate) fn solve(
+    component: &Component,
+    rows: &Rows,
+    nu: &[f64],
+    sums: &VjpSums,
+    s: &mut VjpPart,
+    out: &mut RowGradients<'_>,
+    terms: &mut CellTerms,
+) {
+    component.gather(&sums.free, &mut s.sums.free);
+    component.gather(&sums.gradient, &mut s.sums.gradient);
+    component.gather(&sums.value, &mut s.sums.value);
     s.lambda[..rows.m].fill(0.0);
-    s.border.fill(0.0);
     s.pull.fill(0.0);
     collect_held(rows, nu, s);
-    if !s.held.is_empty() {
-        solve_held(rows, nu, s);
-        rows.shifts(&s.lambda[..rows.m], &mut s.pull);
+    if s.held.is_empty() {
+        return;
     }
-    write_row_gradients(rows, nu, s, out);
+    solve_held(rows, nu, s);
+    rows.shifts(&s.lambda[..rows.m], &mut s.pull);
+    component.scatter(&s.pull, &mut terms.pull);
+    write_row_gradients(component, rows, nu, s, out);
 }
 
 /// Rows with a multiplier, and every equality whatever its multiplier.
-fn collect_held(rows: &Rows, nu: &[f64], s: &mut VjpScratch) {
+fn collect_held(rows: &Rows, nu: &[f64], s: &mut VjpPart) {
     s.held.clear();
     for r in 0..rows.m {
         let equality = match rows.block_of[r] {
             NO_BLOCK => rows.lower[r] == rows.upper[r],
-            block => matches!(rows.blocks[block].limit, SpreadLimit::Difference(epsilon) if epsilon == 0.0),
+            block => rows.blocks[block].is_equality(),
         };
         if nu[rows.source[r]] != 0.0 || equality {
             s.held.push(r);
@@ -143,7 +191,7 @@ fn collect_held(rows: &Rows, nu: &[f64], s: &mut VjpScratch) {
     }
 }
 
-fn solve_held(rows: &Rows, nu: &[f64], s: &mut VjpScratch) {
+fn solve_held(rows: &Rows, nu: &[f64], s: &mut VjpPart) {
     let k = s.held.len();
     // One scale for all rows of a spread: minimum norm then means the same for every one of them.
     for (i, &r) in s.held.iter().enumerate() {
@@ -202,7 +250,7 @@ fn solve_held(rows: &Rows, nu: &[f64], s: &mut VjpScratch) {
 
 /// The unit vector of a block's balance over the held rows, scaled like the system; its length before, 0 if the block is
 /// not held.
-fn set_unit(rows: &Rows, nu: &[f64], s: &mut VjpScratch, block: usize) -> f64 {
+fn set_unit(rows: &Rows, nu: &[f64], s: &mut VjpPart, block: usize) -> f64 {
     let k = s.held.len();
     let mut square = 0.0;
     for (i, &r) in s.held.iter().enumerate() {
@@ -232,8 +280,9 @@ fn project(a: &mut [f64], b: &mut [f64], u: &[f64], k: usize) {
 }
 
 /// The border part of the bordered system's solution, for ratio blocks: `e . (A g - M lambda) / e . e`.
-fn write_border(rows: &Rows, nu: &[f64], s: &mut VjpScratch) {
-    for (index, block) in rows.blocks.iter().enumerate().filter(|(_, block)| block.is_ratio()) {
+fn write_border(rows: &Rows, nu: &[f64], s: &mut VjpPart) {
+    let ratios = rows.blocks.iter().enumerate().filter(|(_, block)| matches!(block.limit, SpreadLimit::Ratio(_)));
+    for (index, block) in ratios {
         let (mut dot, mut square) = (0.0, 0.0);
         for (i, &r) in s.held.iter().enumerate().filter(|(_, r)| rows.block_of[**r] == index) {
             let free: f64 = (0..rows.cells)
@@ -250,10 +299,7 @@ fn write_border(rows: &Rows, nu: &[f64], s: &mut VjpScratch) {
     }
 }
 
-fn write_row_gradients(rows: &Rows, nu: &[f64], s: &VjpScratch, out: &mut RowGradients<'_>) {
-    for array in [&mut *out.levels, out.lower, out.upper] {
-        array.fill(0.0);
-    }
+fn write_row_gradients(component: &Component, rows: &Rows, nu: &[f64], s: &VjpPart, out: &mut RowGradients<'_>) {
     let nu_of = |r: usize| nu[rows.source[r]];
     for (block, &border) in rows.blocks.iter().zip(&s.border) {
         out.levels[block.spread] = match block.limit {
@@ -264,15 +310,18 @@ fn write_row_gradients(rows: &Rows, nu: &[f64], s: &VjpScratch, out: &mut RowGra
             SpreadLimit::Ratio(_) => {
                 // Rows held from below have the mean ratio * centre, and the ratio is in their balance too.
                 let top = block.rows().find(|&r| nu_of(r) > 0.0);
-                let centre = top.map_or(0.0, |r| dot(rows.row(r), &s.value));
+                let centre = top.map_or(0.0, |r| dot(rows.row(r), &s.sums.value));
                 let below = block.rows().filter(|&r| nu_of(r) < 0.0);
                 below.map(|r| centre * s.lambda[r] + border * nu_of(r)).sum()
             }
         };
     }
-    for r in (0..rows.m).filter(|&r| rows.block_of[r] == NO_BLOCK) {
-        let side = if nu_of(r) < 0.0 { &mut *out.lower } else { &mut *out.upper };
-        side[rows.source[r] - rows.first_contrast] = s.lambda[r];
+    for r in rows.contrasts() {
+        let found = component.contrasts.iter().find(|(_, row)| *row == rows.source[r]);
+        if let Some(&(contrast, _)) = found {
+            let side = if nu_of(r) < 0.0 { &mut *out.lower } else { &mut *out.upper };
+            side[contrast] = s.lambda[r];
+        }
     }
 }
 
@@ -281,12 +330,12 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Per-cell sums of w y, which the gradients to weights and ratios need.
-pub(crate) fn sum_values<T: Storage>(problem: &Problem<'_, T>, cells: &[u8], y: &[T], total: f64, s: &mut VjpScratch) {
-    s.value.fill(0.0);
+pub(crate) fn sum_values<T: Storage>(problem: &Problem<'_, T>, cells: &[u8], y: &[T], total: f64, sums: &mut VjpSums) {
+    sums.value.fill(0.0);
     for (i, &cell) in cells.iter().enumerate() {
-        s.value[usize::from(cell)] += problem.weights.map_or(1.0, |weights| weights.at(i)) * y[i].to_f64();
+        sums.value[usize::from(cell)] += problem.weight(i) * y[i].to_f64();
     }
-    s.value.iter_mut().for_each(|sum| *sum /= total);
+    sums.value.iter_mut().for_each(|sum| *sum /= total);
 }
 
 /// The plain last pass: the gradients to predictions and bounds.
@@ -299,7 +348,7 @@ pub(crate) fn write<T: Storage>(
     out: &mut ElementGradients<'_, T>,
 ) {
     for (i, &cell) in cells.iter().enumerate() {
-        let w = problem.weights.map_or(1.0, |weights| weights.at(i)) / total;
+        let w = problem.weight(i) / total;
         let value = T::from_f64(g[i].to_f64() - w * pull[usize::from(cell)]);
         let state = clamp_state(clamp[i / CLAMP_LANES], i % CLAMP_LANES);
         let when = |wanted: ClampState| if state == wanted { value } else { T::default() };
@@ -311,89 +360,74 @@ pub(crate) fn write<T: Storage>(
     }
 }
 
-/// The gradients to the sample weights, which stand in the distance and in the means alike. For each side U of a row,
-/// of sign s and mass S: `s (-lambda (y - mean_U) / S + nu V / S^2)`, V the sum of dL/dz over U; `y - label` for y in
-/// residual rows. Summed over the rows this is `constant_c - y slope_c + label label_slope_c` for a sample of cell c.
-pub(crate) fn write_weights<T: Storage>(
+/// Adds what a component's rows say of the gradients to weights and labels.
+///
+/// The weights stand in the distance and in the means alike. For each side U of a row, of sign s and mass S:
+/// `s (-lambda (y - mean_U) / S + nu V / S^2)`, V the sum of dL/dz over U; `y - label` for y in residual rows. A label
+/// moves the bounds of the residual rows that its sample is in.
+pub(crate) fn add_weight_and_label_terms(
     set: &ConstraintSet,
-    problem: &Problem<'_, T>,
-    (cells, y): (&[u8], &[T]),
+    component: &Component,
     (rows, totals, nu): (&Rows, &CellTotals, &[f64]),
-    s: &mut VjpScratch,
-    weights: &mut [T],
+    s: &VjpPart,
+    terms: &mut CellTerms,
 ) {
-    let VjpScratch { sums, lambda, pull, value, weight_terms, .. } = s;
-    for terms in weight_terms.iter_mut() {
-        *terms = WeightTerms::default();
-    }
-    let mass_of = |mask: &CellMask, array: &[f64]| -> f64 { mask.iter().map(|c| array[c]).sum() };
     for r in 0..rows.m {
-        let (sides, residual) = sides(set, rows.source[r]);
+        let (sides, residual) = sides(set, component, rows.source[r]);
         let nu = nu[rows.source[r]] / totals.total;
+        if residual {
+            let row = rows.row(r).iter().zip(&component.cells);
+            row.for_each(|(b, &cell)| terms.label[cell] += b * s.lambda[r]);
+        }
         for (sign, mask) in sides.into_iter().flatten() {
-            let mass = mass_of(&mask, &totals.weight);
+            let inside = || component.cells.iter().enumerate().filter(|(_, cell)| mask.contains(**cell));
+            let over = |values: &dyn Fn(usize) -> f64| -> f64 { inside().map(|(local, _)| values(local)).sum() };
+            let mass = over(&|c| totals.weight[c]);
             if mass <= 0.0 {
                 continue;
             }
-            let mut mean = mass_of(&mask, value) / mass;
-            if residual {
-                mean -= mass_of(&mask, &totals.label) / mass;
-            }
-            let moved: f64 = mask.iter().map(|c| sums.gradient[c] - sums.free[c] * pull[c]).sum();
-            let slope = sign * lambda[r] / mass;
-            for cell in mask.iter() {
-                weight_terms[cell].constant += slope * mean + sign * nu * moved / (mass * mass);
-                weight_terms[cell].slope += slope;
-                weight_terms[cell].label_slope += if residual { slope } else { 0.0 };
+            let label = if residual { over(&|c| totals.label[c]) } else { 0.0 };
+            let mean = (over(&|c| s.sums.value[c]) - label) / mass;
+            let moved = over(&|c| s.sums.gradient[c] - s.sums.free[c] * s.pull[c]);
+            let slope = sign * s.lambda[r] / mass;
+            for (_, &cell) in inside() {
+                let weight = &mut terms.weight[cell];
+                weight.constant += slope * mean + sign * nu * moved / (mass * mass);
+                weight.slope += slope;
+                weight.label_slope += if residual { slope } else { 0.0 };
             }
         }
     }
-    for (i, &cell) in cells.iter().enumerate() {
-        let terms = &weight_terms[usize::from(cell)];
-        let label = problem.labels.map_or(0.0, |labels| labels.at(i));
-        let gradient = terms.constant - y[i].to_f64() * terms.slope + label * terms.label_slope;
-        weights[i] = T::from_f64(gradient / totals.total);
-    }
-}
-
-/// Coefficients of a cell's weight gradients.
-#[derive(Clone, Copy, Debug, Default)]
-struct WeightTerms {
-    constant: f64,
-    slope: f64,
-    label_slope: f64,
 }
 
 /// The signed sides of a row of the set, and whether it is about residuals.
-fn sides(set: &ConstraintSet, row: usize) -> ([Option<(f64, CellMask)>; 2], bool) {
-    let unions = set.spreads().iter().flat_map(|spread| &spread.unions);
-    let spread_rows: usize = set.spreads().iter().map(|spread| spread.unions.len()).sum();
-    if row < spread_rows {
-        return ([unions.skip(row).next().map(|union| (1.0, union.cells)), None], false);
+fn sides(set: &ConstraintSet, component: &Component, row: usize) -> ([Option<(f64, CellMask)>; 2], bool) {
+    if let Some(&(contrast, _)) = component.contrasts.iter().find(|(_, first)| *first == row) {
+        let contrast = &set.contrasts()[contrast];
+        let minus = (!contrast.minus.is_empty()).then_some((-contrast.scale, contrast.minus));
+        return ([Some((1.0, contrast.plus.cells)), minus], contrast.residual);
     }
-    let contrast = &set.contrasts()[row - spread_rows];
-    let minus = (!contrast.minus.is_empty()).then_some((-contrast.scale, contrast.minus));
-    ([Some((1.0, contrast.plus.cells)), minus], contrast.residual)
+    let spread = component.spreads.iter().rev().find(|(_, first)| *first <= row);
+    let union = spread.and_then(|&(spread, first)| set.spreads()[spread].unions.get(row - first));
+    ([union.map(|union| (1.0, union.cells)), None], false)
 }
 
-/// The gradients to the labels, which move the bounds of residual rows.
-pub(crate) fn write_labels<T: Storage>(
-    set: &ConstraintSet,
+/// The gradients to the sample weights and to the labels, where they are wanted.
+pub(crate) fn write_weights_and_labels<T: Storage>(
     problem: &Problem<'_, T>,
-    cells: &[u8],
-    (rows, total): (&Rows, f64),
-    s: &mut VjpScratch,
-    labels: &mut [T],
+    (cells, y, total): (&[u8], &[T], f64),
+    terms: &CellTerms,
+    out: &mut ElementGradients<'_, T>,
 ) {
-    let VjpScratch { lambda, value, .. } = s;
-    value.fill(0.0);
-    for r in 0..rows.m {
-        if sides(set, rows.source[r]).1 {
-            rows.row(r).iter().zip(value.iter_mut()).for_each(|(b, v)| *v += b * lambda[r]);
-        }
-    }
     for (i, &cell) in cells.iter().enumerate() {
-        let w = problem.weights.map_or(1.0, |weights| weights.at(i)) / total;
-        labels[i] = T::from_f64(w * value[usize::from(cell)]);
+        let cell = usize::from(cell);
+        if !out.weights.is_empty() {
+            let WeightTerms { constant, slope, label_slope } = terms.weight[cell];
+            let label = problem.labels.map_or(0.0, |labels| labels.at(i));
+            out.weights[i] = T::from_f64((constant - y[i].to_f64() * slope + label * label_slope) / total);
+        }
+        if !out.labels.is_empty() {
+            out.labels[i] = T::from_f64(problem.weight(i) / total * terms.label[cell]);
+        }
     }
 }

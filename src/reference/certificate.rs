@@ -16,8 +16,7 @@ pub(crate) fn proves_infeasible(rows: &Rows, bounds: &BoxSums, d: &[f64], shift:
     let (mut most, mut size) = (0.0_f64, 0.0_f64);
     for block in &rows.blocks {
         // A spread allows any centre, so only rays that are balanced over it are bounded.
-        let balance: f64 = block.rows().map(|r| block.centre_coefficient(d[r]) * d[r]).sum();
-        let total: f64 = block.rows().map(|r| d[r].abs()).sum();
+        let (balance, total) = block.balance(d);
         let slack = 1e-12 * total;
         let balanced = match block.limit {
             SpreadLimit::Difference(_) => balance.abs() <= slack,
@@ -27,14 +26,8 @@ pub(crate) fn proves_infeasible(rows: &Rows, bounds: &BoxSums, d: &[f64], shift:
             return false;
         }
     }
-    for r in 0..rows.m {
-        let allowed = if d[r] > 0.0 {
-            rows.upper[r] * d[r]
-        } else if d[r] < 0.0 {
-            rows.lower[r] * d[r]
-        } else {
-            0.0
-        };
+    for (r, &d) in d.iter().enumerate().take(rows.m).filter(|(_, d)| **d != 0.0) {
+        let allowed = d * if d > 0.0 { rows.upper[r] } else { rows.lower[r] };
         most += allowed;
         size += allowed.abs();
     }
@@ -42,21 +35,22 @@ pub(crate) fn proves_infeasible(rows: &Rows, bounds: &BoxSums, d: &[f64], shift:
         return false;
     }
     rows.shifts(d, shift);
-    let mut least = 0.0;
-    for cell in 0..rows.cells {
+    let (mut least, mut doubt) = (0.0, 1e-10 * size);
+    for (cell, &s) in shift.iter().enumerate() {
+        let (lo, hi) = (bounds.lo[cell], bounds.hi[cell]);
         let magnitude: f64 = (0..rows.m).map(|r| (rows.row(r)[cell] * d[r]).abs()).sum();
-        let s = shift[cell];
         // What cancellation leaves of a zero must not meet an infinite bound.
-        let term = if s.abs() <= 1e-11 * magnitude {
-            0.0
-        } else if s > 0.0 {
-            s * bounds.lo[cell]
-        } else {
-            s * bounds.hi[cell]
-        };
+        let vanishes = s.abs() <= 1e-11 * magnitude;
+        let bound = if s > 0.0 { lo } else { hi };
+        let term = if vanishes { 0.0 } else { s * bound };
         least += term;
-        size += term.abs();
+        doubt += 1e-10 * term.abs();
+        doubt += if vanishes { s.abs() * finite(lo).max(finite(hi)) } else { 1e-14 * magnitude * bound.abs() };
     }
     let gap: f64 = least - most;
-    gap.is_finite() && size > 0.0 && gap > 1e-10 * size
+    gap.is_finite() && gap > doubt
+}
+
+fn finite(bound: f64) -> f64 {
+    if bound.is_finite() { bound.abs() } else { 0.0 }
 }

@@ -9,6 +9,8 @@ pub(crate) mod cells_newton;
 pub(crate) mod cells_prepare;
 pub(crate) mod cells_vjp;
 pub(crate) mod certificate;
+pub(crate) mod components;
 pub(crate) mod line_search;
 pub(crate) mod linear;
+pub(crate) mod newton;
 pub(crate) mod rows;

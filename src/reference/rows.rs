@@ -1,5 +1,7 @@
-//! The live rows of one problem in the form that the solver works on.
+//! The live rows of one component of one problem, in the form that the solver works on.
 
+use super::cells_prepare::CellTotals;
+use super::components::Component;
 use crate::batch::Problem;
 use crate::cells::CellMask;
 use crate::constraints::{ConstraintSet, SpreadLimit, check_row_bounds};
@@ -29,9 +31,24 @@ impl Block {
         }
     }
 
+    /// Whether the balance of the multipliers depends on their signs. (A ratio of 1 is a difference of 0.)
     #[inline]
     pub(crate) fn is_ratio(&self) -> bool {
-        matches!(self.limit, SpreadLimit::Ratio(_))
+        matches!(self.limit, SpreadLimit::Ratio(ratio) if ratio < 1.0)
+    }
+
+    /// Whether the block asks for equal means.
+    #[inline]
+    pub(crate) fn is_equality(&self) -> bool {
+        matches!(self.limit, SpreadLimit::Difference(0.0) | SpreadLimit::Ratio(1.0))
+    }
+
+    /// The balance of the block's multipliers, which is zero where its centre is free, and the sum of their sizes.
+    pub(crate) fn balance(&self, multipliers: &[f64]) -> (f64, f64) {
+        self.rows().fold((0.0, 0.0), |(balance, size), r| {
+            let nu = multipliers[r];
+            (balance + self.centre_coefficient(nu) * nu, size + nu.abs())
+        })
     }
 
     /// The rows of the block.
@@ -44,7 +61,7 @@ impl Block {
 /// Marks rows that belong to no spread.
 pub(crate) const NO_BLOCK: usize = usize::MAX;
 
-/// The live rows of one problem: `m` rows over `cells` cells. Rows of spreads come first, block by block.
+/// The live rows of a component: `m` rows over its `cells` cells. Rows of spreads come first, block by block.
 #[derive(Clone, Debug)]
 pub(crate) struct Rows {
     pub(crate) m: usize,
@@ -64,14 +81,12 @@ pub(crate) struct Rows {
     /// `[m]`: the row's number in the constraint set.
     pub(crate) source: Vec<usize>,
     pub(crate) blocks: Vec<Block>,
-    /// The number, in the constraint set, of the first contrast.
-    pub(crate) first_contrast: usize,
 }
 
 impl Rows {
-    /// Room for the rows of a constraint set.
-    pub(crate) fn with_capacity(set: &ConstraintSet) -> Self {
-        let (m, cells) = (set.rows(), set.layout().cells());
+    /// Room for the rows of a component.
+    pub(crate) fn with_capacity(component: &Component) -> Self {
+        let (m, cells) = (component.rows, component.cells.len());
         Self {
             m: 0,
             cells,
@@ -82,8 +97,7 @@ impl Rows {
             scale: Vec::with_capacity(m),
             block_of: Vec::with_capacity(m),
             source: Vec::with_capacity(m),
-            blocks: Vec::with_capacity(set.spreads().len()),
-            first_contrast: 0,
+            blocks: Vec::with_capacity(component.spreads.len()),
         }
     }
 
@@ -93,15 +107,14 @@ impl Rows {
         &self.matrix[r * self.cells..(r + 1) * self.cells]
     }
 
-    /// Builds the rows that the problem's cell weights leave alive, and reports the others in `inactive`.
-    /// `weight` and `label` are per-cell sums of w and w * label, weights summing to 1. False if a level or a row bound
-    /// of the problem cannot be used.
+    /// Builds the component's rows that the problem's cell weights leave alive, and marks the others in `inactive`.
+    /// `totals` are of the component's cells. False if a level or a row bound of the problem cannot be used.
     pub(crate) fn build<T: Storage>(
         &mut self,
         set: &ConstraintSet,
+        component: &Component,
         problem: &Problem<'_, T>,
-        weight: &[f64],
-        label: &[f64],
+        totals: &CellTotals,
         inactive: &mut [u32],
     ) -> bool {
         self.m = 0;
@@ -111,31 +124,34 @@ impl Rows {
         }
         self.block_of.clear();
         self.source.clear();
-        inactive.fill(0);
+        let mass = |values: &[f64], cells: &CellMask| -> f64 {
+            let of_cells = component.cells.iter().zip(values).filter(|(cell, _)| cells.contains(**cell));
+            of_cells.map(|(_, value)| value).sum()
+        };
+        let (weight, label) = (&totals.weight, &totals.label);
         let mut usable = true;
-        let mut source = 0;
-        for (index, spread) in set.spreads().iter().enumerate() {
+        for &(index, first_source) in &component.spreads {
+            let spread = &set.spreads()[index];
             let limit = problem.levels.map_or(spread.limit, |levels| spread.limit.at_level(levels.at(index)));
             usable &= limit.check().is_ok();
             let live = spread.unions.iter().filter(|union| mass(weight, &union.cells) > 0.0).count();
             let half = if let SpreadLimit::Difference(epsilon) = limit { epsilon / 2.0 } else { 0.0 };
             let first = self.m;
-            for union in &spread.unions {
+            for (source, union) in (first_source..).zip(&spread.unions) {
                 let total = mass(weight, &union.cells);
                 if live > 1 && total > 0.0 {
                     self.block_of.push(self.blocks.len());
-                    self.push(weight, (&union.cells, 1.0 / total), None, (-half, half), source);
+                    self.push(component, weight, (&union.cells, 1.0 / total), None, (-half, half), source);
                 } else {
                     mark(inactive, source);
                 }
-                source += 1;
             }
             if self.m > first {
                 self.blocks.push(Block { spread: index, first, end: self.m, limit });
             }
         }
-        self.first_contrast = source;
-        for (index, contrast) in set.contrasts().iter().enumerate() {
+        for &(index, source) in &component.contrasts {
+            let contrast = &set.contrasts()[index];
             let (mut lower, mut upper) = (contrast.lower, contrast.upper);
             if let Some((lowers, uppers)) = problem.row_bounds {
                 (lower, upper) = (lowers.at(index), uppers.at(index));
@@ -153,17 +169,17 @@ impl Rows {
                     (lower, upper) = (lower + target, upper + target);
                 }
                 self.block_of.push(NO_BLOCK);
-                self.push(weight, (&contrast.plus.cells, 1.0 / plus), second, (lower, upper), source);
+                self.push(component, weight, (&contrast.plus.cells, 1.0 / plus), second, (lower, upper), source);
             } else {
                 mark(inactive, source);
             }
-            source += 1;
         }
         usable
     }
 
     fn push(
         &mut self,
+        component: &Component,
         weight: &[f64],
         plus: (&CellMask, f64),
         minus: Option<(&CellMask, f64)>,
@@ -171,7 +187,7 @@ impl Rows {
         source: usize,
     ) {
         let (mut reach, mut scale) = (0.0_f64, 0.0_f64);
-        for (cell, &w) in weight.iter().enumerate().take(self.cells) {
+        for (&cell, &w) in component.cells.iter().zip(weight) {
             let mut value = 0.0;
             if w > 0.0 {
                 value += if plus.0.contains(cell) { plus.1 } else { 0.0 };
@@ -187,6 +203,11 @@ impl Rows {
         self.scale.push(if scale > 0.0 { scale } else { 1.0 });
         self.source.push(source);
         self.m += 1;
+    }
+
+    /// The rows that belong to no spread.
+    pub(crate) fn contrasts(&self) -> std::ops::Range<usize> {
+        self.blocks.last().map_or(0, |block| block.end)..self.m
     }
 
     /// Makes the multipliers of every difference spread sum to zero: the row that moves its cells the least pays.
@@ -234,6 +255,12 @@ impl Rows {
         }
     }
 
+    /// Whether the rows together may allow a single point only: equalities do, and one-sided contrasts can.
+    pub(crate) fn may_lack_room(&self) -> bool {
+        let narrow = |r: usize| !(self.upper[r] - self.lower[r] > 0.0 && self.upper[r] - self.lower[r] < f64::INFINITY);
+        self.blocks.iter().any(Block::is_equality) || self.contrasts().any(narrow)
+    }
+
     /// What rounding the stored values may move a row by: twice the roundoff of a mean of values of this size, once
     /// more for the two means of a spread.
     pub(crate) fn rounding(&self, unit_roundoff: f64, sum_abs: &[f64]) -> f64 {
@@ -245,8 +272,8 @@ impl Rows {
         worst * unit_roundoff
     }
 
-    /// The worst of violation and complementarity, and the violation alone, in units of the predictions. A multiplier
-    /// counts as zero if it moves no cell by more than `tolerance`.
+    /// The worst of violation and complementarity, in units of the predictions. A multiplier counts as zero if it moves no
+    /// cell by more than `tolerance`.
     pub(crate) fn residual(
         &self,
         lower: &[f64],
@@ -254,11 +281,11 @@ impl Rows {
         means: &[f64],
         multipliers: &[f64],
         tolerance: f64,
-    ) -> (f64, f64) {
-        let (mut residual, mut violation) = (0.0_f64, 0.0_f64);
+    ) -> f64 {
+        let mut residual = 0.0_f64;
         let finite = |values: &[f64]| values.iter().all(|value| value.is_finite());
         if !finite(&means[..self.m]) || !finite(&multipliers[..self.m]) {
-            return (f64::INFINITY, f64::INFINITY);
+            return f64::INFINITY;
         }
         let side = |r: usize| {
             let moved = multipliers[r] * self.reach[r];
@@ -267,39 +294,34 @@ impl Rows {
         for block in &self.blocks {
             // The centre must lie above all of `least` and below all of `most`.
             let (mut least, mut most) = (f64::NEG_INFINITY, f64::INFINITY);
-            let (mut top, mut bottom) = (f64::NEG_INFINITY, f64::INFINITY);
-            let mut balance = 0.0;
-            let mut reach = 0.0_f64;
+            let mut reach = f64::INFINITY;
             for r in block.rows() {
                 let from_above = (means[r] - upper[r]) / block.centre_coefficient(1.0);
                 let from_below = (means[r] - lower[r]) / block.centre_coefficient(-1.0);
                 let side = side(r);
                 least = least.max(if side < 0 { from_below } else { from_above });
                 most = most.min(if side > 0 { from_above } else { from_below });
-                (top, bottom) = (top.max(from_above), bottom.min(from_below));
-                balance += block.centre_coefficient(multipliers[r]) * multipliers[r];
-                reach = reach.max(self.reach[r]);
+                reach = reach.min(self.reach[r]);
             }
             residual = residual.max(least - most);
-            violation = violation.max(top - bottom);
             if block.is_ratio() {
-                // A line search may leave the cone's boundary; differences keep their sum of zero exactly.
-                residual = residual.max(balance.abs() * reach);
+                // A line search may leave the cone's boundary; differences keep their sum of zero. The shift that would
+                // mend it is that of the heaviest union.
+                residual = residual.max(block.balance(multipliers).0.abs() * reach);
             }
         }
-        for r in self.blocks.last().map_or(0, |block| block.end)..self.m {
+        for r in self.contrasts() {
             let side = side(r);
             residual = residual.max(means[r] - if side < 0 { lower[r] } else { upper[r] });
             residual = residual.max(if side > 0 { upper[r] } else { lower[r] } - means[r]);
-            violation = violation.max(means[r] - upper[r]).max(lower[r] - means[r]);
         }
-        (residual, violation)
+        residual
     }
 
-    /// By how much the worst row exceeds its own bound: 0 or more, in units of the predictions; of a ratio spread
-    /// `ratio * max - min`.
+    /// By how much the worst row exceeds its own bound, in units of the predictions; of a ratio spread
+    /// `ratio * max - min`. Not above 0 if none does.
     pub(crate) fn excess(&self, means: &[f64]) -> f64 {
-        let mut worst = 0.0_f64;
+        let mut worst = f64::NEG_INFINITY;
         for block in &self.blocks {
             let of_block = &means[block.rows()];
             let top = of_block.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -309,15 +331,11 @@ impl Rows {
                 SpreadLimit::Ratio(ratio) => ratio * top - bottom,
             });
         }
-        for r in self.blocks.last().map_or(0, |block| block.end)..self.m {
+        for r in self.contrasts() {
             worst = worst.max(means[r] - self.upper[r]).max(self.lower[r] - means[r]);
         }
         worst
     }
-}
-
-fn mass(weight: &[f64], cells: &CellMask) -> f64 {
-    cells.iter().map(|cell| weight[cell]).sum()
 }
 
 fn mark(inactive: &mut [u32], row: usize) {

@@ -29,9 +29,9 @@ pub struct Kkt {
 
 impl Kkt {
     pub fn worst(&self) -> f64 {
-        [self.violation, self.stationarity, self.complementarity, self.balance].into_iter().fold(0.0, |a, b| {
-            if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
-        })
+        [self.violation, self.stationarity, self.complementarity, self.balance]
+            .into_iter()
+            .fold(0.0, |a, b| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) })
     }
 }
 
@@ -72,7 +72,9 @@ pub fn judge(set: &ConstraintSet, p: &Stated, y: &[f64], nu: &[f64], nothing: f6
             .unions
             .iter()
             .enumerate()
-            .filter_map(|(k, union)| coefficients(p, &union.cells, &fairlayer::CellMask::EMPTY, 0.0).map(|a| (row + k, a)))
+            .filter_map(|(k, union)| {
+                coefficients(p, &union.cells, &fairlayer::CellMask::EMPTY, 0.0).map(|a| (row + k, a))
+            })
             .collect();
         row += spread.unions.len();
         if live.len() < 2 {

@@ -118,7 +118,13 @@ impl Draw<'_> {
         (0..n)
             .map(|_| {
                 let mut u = self.unit() * total;
-                masses.iter().position(|m| { u -= m; u < 0.0 }).unwrap_or(k - 1)
+                masses
+                    .iter()
+                    .position(|m| {
+                        u -= m;
+                        u < 0.0
+                    })
+                    .unwrap_or(k - 1)
             })
             .collect()
     }

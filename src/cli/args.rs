@@ -1,0 +1,275 @@
+//! The arguments of the commands, and the values that they may have.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+const PROJECT_EXAMPLES: &str = "\
+Examples:
+  # All pairs of groups within 0.02 of each other, for sex and for age band
+  fairlayer project in.csv --output out.csv --score score --sensitive sex,age_band \\
+      --criterion demographic-parity --epsilon 0.02
+  # The four-fifths rule
+  fairlayer project in.csv --output out.csv --score score --sensitive sex \\
+      --criterion demographic-parity --ratio 0.8
+  # Equalized odds, one problem for every value of the column `region`
+  fairlayer project in.csv --output out.csv --score score --sensitive sex \\
+      --criterion equalized-odds --label label --epsilon 0.01 --batch region
+  # Unbounded predictions, no group over- or under-predicted by more than 100 on average
+  fairlayer project in.csv --output out.csv --score income --sensitive sex \\
+      --criterion mean-residual --label true_income --epsilon 100 --bounds none";
+
+const AUDIT_EXAMPLES: &str = "\
+Example:
+  fairlayer audit scores.csv --score score --label label --sensitive sex,age_band --report audit.json";
+
+#[derive(Args)]
+#[command(after_help = PROJECT_EXAMPLES)]
+pub struct ProjectArgs {
+    /// CSV file with a header line; `-` reads standard input
+    #[arg(value_name = "IN.csv")]
+    pub input: PathBuf,
+
+    /// Where to write the input with one column more, `fair_<score>`; the file appears when it is whole
+    #[arg(long, value_name = "OUT.csv")]
+    pub output: PathBuf,
+
+    /// Column with the scores to make fair
+    #[arg(long, value_name = "COL", allow_hyphen_values = true)]
+    pub score: String,
+
+    /// Column(s) with the sensitive features; each is constrained alone
+    #[arg(long, value_name = "COL[,COL]", required = true, value_delimiter = ',', allow_hyphen_values = true)]
+    pub sensitive: Vec<String>,
+
+    /// What is to be fair
+    #[arg(long, value_name = "NAME")]
+    pub criterion: Criterion,
+
+    #[command(flatten)]
+    pub limit: LimitArgs,
+
+    /// What `--epsilon` limits: the gap of every two groups, or that of every group to the mean of all
+    #[arg(long, value_enum, default_value_t = Compare::Pairwise)]
+    pub compare: Compare,
+
+    /// Column with the labels, as numbers; positive above 0.5
+    #[arg(long, value_name = "COL", allow_hyphen_values = true)]
+    pub label: Option<String>,
+
+    /// Column with the control feature of conditional parity
+    #[arg(long, value_name = "COL", allow_hyphen_values = true)]
+    pub control: Option<String>,
+
+    /// Column with the sample weights, above 0
+    #[arg(long, value_name = "COL", allow_hyphen_values = true)]
+    pub weight: Option<String>,
+
+    /// Constrain the combinations of several sensitive features instead of each feature alone
+    #[arg(long)]
+    pub intersectional: bool,
+
+    /// Bounds of the fair scores; a side may be `-inf` or `inf`
+    #[arg(long, value_name = "LO,HI|none", default_value = "0,1", value_parser = bounds, allow_hyphen_values = true)]
+    pub bounds: Bounds,
+
+    /// Column whose values split the rows into problems that are solved apart [default: one problem]
+    #[arg(long, value_name = "COL", conflicts_with = "batch_size", allow_hyphen_values = true)]
+    pub batch: Option<String>,
+
+    /// Split the rows into problems of N consecutive rows
+    #[arg(long, value_name = "N", value_parser = positive_count, allow_hyphen_values = true)]
+    pub batch_size: Option<NonZeroUsize>,
+
+    /// Where to compute; see `fairlayer devices`
+    #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
+    pub device: DeviceName,
+
+    /// The number type to compute in
+    #[arg(long, value_enum, default_value_t = Dtype::F64)]
+    pub dtype: Dtype,
+
+    /// The algorithm
+    #[arg(long, value_enum, default_value_t = Method::Newton)]
+    pub method: Method,
+
+    /// Write the output even if problems are infeasible or unsolved; these get their scores clipped to the bounds
+    #[arg(long)]
+    pub keep_going: bool,
+
+    /// Also write a report as JSON
+    #[arg(long, value_name = "FILE.json")]
+    pub report: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct LimitArgs {
+    /// The largest gap allowed, in units of the score, at least 0
+    #[arg(long, value_name = "E", value_parser = epsilon, allow_hyphen_values = true)]
+    pub epsilon: Option<f64>,
+
+    /// The smallest ratio allowed of the lowest mean to the highest, above 0 and at most 1; 0.8 is the four-fifths rule
+    #[arg(long, value_name = "R", value_parser = ratio, allow_hyphen_values = true)]
+    pub ratio: Option<f64>,
+}
+
+#[derive(Args)]
+#[command(after_help = AUDIT_EXAMPLES)]
+pub struct AuditArgs {
+    /// CSV file with a header line; `-` reads standard input
+    #[arg(value_name = "IN.csv")]
+    pub input: PathBuf,
+
+    /// Column with the scores
+    #[arg(long, value_name = "COL", allow_hyphen_values = true)]
+    pub score: String,
+
+    /// Column with the labels, as numbers; positive above 0.5
+    #[arg(long, value_name = "COL", allow_hyphen_values = true)]
+    pub label: String,
+
+    /// Column(s) with the sensitive features
+    #[arg(long, value_name = "COL[,COL]", required = true, value_delimiter = ',', allow_hyphen_values = true)]
+    pub sensitive: Vec<String>,
+
+    /// A score of at least this is a positive decision
+    #[arg(long, value_name = "T", default_value = "0.5", value_parser = finite, allow_hyphen_values = true)]
+    pub threshold: f64,
+
+    /// Also write a report as JSON
+    #[arg(long, value_name = "FILE.json")]
+    pub report: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Criterion {
+    /// Equal mean scores
+    DemographicParity,
+    /// Equal mean scores among the negatives, and among the positives
+    EqualizedOdds,
+    /// Equal mean scores among the positives
+    TprParity,
+    /// Equal mean scores among the negatives
+    FprParity,
+    /// Equal mean scores at every value of a control feature
+    ConditionalParity,
+    /// No group over- or under-predicted on average
+    MeanResidual,
+}
+
+impl Criterion {
+    pub fn needs_labels(self) -> bool {
+        !matches!(self, Self::DemographicParity | Self::ConditionalParity)
+    }
+
+    pub fn needs_control(self) -> bool {
+        self == Self::ConditionalParity
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Compare {
+    /// Every two groups
+    Pairwise,
+    /// Every group with all samples
+    Overall,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DeviceName {
+    /// The processor
+    Cpu,
+    /// The fastest device that is there
+    Auto,
+    /// A GPU through wgpu
+    Wgpu,
+    /// An NVIDIA GPU
+    Cuda,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Dtype {
+    /// Single precision
+    F32,
+    /// Double precision
+    F64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// Proximal Newton steps on the dual
+    Newton,
+    /// The alternating direction method of multipliers
+    Admm,
+}
+
+/// The name by which the command line knows a value.
+pub fn name_of(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+/// Bounds of the fair scores; infinite where there is none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    pub lo: f64,
+    pub hi: f64,
+}
+
+fn bounds(text: &str) -> Result<Bounds, String> {
+    if text == "none" {
+        return Ok(Bounds { lo: f64::NEG_INFINITY, hi: f64::INFINITY });
+    }
+    let (lo, hi) = text.split_once(',').ok_or("give two numbers as LO,HI, or none")?;
+    let (lo, hi) = (number(lo)?, number(hi)?);
+    if lo < hi { Ok(Bounds { lo, hi }) } else { Err(format!("the lower bound {lo} is not below the upper bound {hi}")) }
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    text.trim().parse().map_err(|_| format!("\"{}\" is not a number", text.trim()))
+}
+
+fn epsilon(text: &str) -> Result<f64, String> {
+    ranged(text, "a finite number of at least 0", |value| value >= 0.0 && value.is_finite())
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    ranged(text, "above 0 and at most 1", |value| value > 0.0 && value <= 1.0)
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    ranged(text, "a finite number", f64::is_finite)
+}
+
+fn ranged(text: &str, wanted: &str, fits: impl Fn(f64) -> bool) -> Result<f64, String> {
+    let value = number(text)?;
+    if fits(value) { Ok(value) } else { Err(format!("it must be {wanted}")) }
+}
+
+fn positive_count(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "it must be a whole number of at least 1".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_two_rising_numbers_or_none() {
+        assert_eq!(bounds("-3.5, 3.5"), Ok(Bounds { lo: -3.5, hi: 3.5 }));
+        assert_eq!(bounds("0,inf"), Ok(Bounds { lo: 0.0, hi: f64::INFINITY }));
+        assert_eq!(bounds("none"), bounds("-inf,inf"));
+        for bad in ["", "1", "1,0", "0,0", "nan,1", "0,nan", "inf,inf", "0,1,2", "a,b"] {
+            assert!(bounds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        assert!(epsilon("0").is_ok() && ratio("1").is_ok() && positive_count("1").is_ok());
+        assert!(["-1e-9", "nan", "inf", "x", ""].iter().all(|text| epsilon(text).is_err()));
+        assert!(["0", "1.01", "-1", "nan"].iter().all(|text| ratio(text).is_err()));
+        assert!(["0", "-1", "1.5", ""].iter().all(|text| positive_count(text).is_err()));
+    }
+}

@@ -1,0 +1,222 @@
+//! How far apart the groups are, before and after, and how far the scores moved: measured in double precision on the
+//! scores as they were read and as they are written, with nothing taken over from the solver.
+
+use super::plan::{Limit, Plan};
+use super::problems::Problems;
+use super::solve::Samples;
+
+/// A number before the projection and after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Change {
+    pub before: f64,
+    pub after: f64,
+}
+
+/// How far the scores moved.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Distance {
+    /// `sqrt(sum w (fair - score)^2 / sum w)`.
+    pub rms: f64,
+    pub largest: f64,
+}
+
+/// A gap for every problem, stratum and sensitive feature.
+pub struct Gaps {
+    /// `[B, strata, features]`; `None` where there are not two groups to compare.
+    gaps: Vec<Option<Change>>,
+    comparisons: usize,
+    ratio: bool,
+}
+
+impl Gaps {
+    /// Measures the gaps of all problems.
+    pub fn of(plan: &Plan, problems: &Problems, samples: &Samples, fair: &[f64]) -> Self {
+        let comparisons = plan.strata.len() * plan.features.len();
+        let mut gaps = Vec::with_capacity(problems.count() * comparisons);
+        let mut tallies = Tallies::new(plan);
+        for problem in 0..problems.count() {
+            tallies.clear();
+            problems.range(problem).for_each(|place| tallies.add(samples, fair, place));
+            for stratum in &plan.strata {
+                gaps.extend((0..plan.features.len()).map(|feature| tallies.gap(plan.limit, stratum.index, feature)));
+            }
+        }
+        Self { gaps, comparisons, ratio: matches!(plan.limit, Limit::Ratio { .. }) }
+    }
+
+    /// The worst gap of a comparison (`stratum * features + feature`) over all problems, before and after apart.
+    pub fn worst_of_comparison(&self, comparison: usize) -> Option<Change> {
+        self.worst(self.gaps.iter().skip(comparison).step_by(self.comparisons))
+    }
+
+    /// The worst gap of a problem over all its comparisons.
+    pub fn worst_of_problem(&self, problem: usize) -> Option<Change> {
+        self.worst(&self.gaps[problem * self.comparisons..(problem + 1) * self.comparisons])
+    }
+
+    fn worst<'a>(&self, gaps: impl IntoIterator<Item = &'a Option<Change>>) -> Option<Change> {
+        let worse: fn(f64, f64) -> f64 = if self.ratio { f64::min } else { f64::max };
+        gaps.into_iter().flatten().copied().reduce(|worst, gap| Change {
+            before: worse(worst.before, gap.before),
+            after: worse(worst.after, gap.after),
+        })
+    }
+}
+
+/// Measures the distance between scores and fair scores.
+pub fn distance(samples: &Samples, fair: &[f64]) -> Distance {
+    let (mut weight, mut squares, mut largest) = (Sum::default(), Sum::default(), 0.0_f64);
+    for (place, (score, fair)) in samples.scores.iter().zip(fair).enumerate() {
+        let moved = (fair - score).abs();
+        weight.add(samples.weight(place));
+        squares.add(samples.weight(place) * moved * moved);
+        largest = largest.max(moved);
+    }
+    Distance { rms: (squares.value() / weight.value()).sqrt(), largest }
+}
+
+impl Samples {
+    fn weight(&self, place: usize) -> f64 {
+        self.weights.as_ref().map_or(1.0, |weights| weights[place])
+    }
+
+    fn label(&self, place: usize) -> f64 {
+        self.labels.as_ref().map_or(0.0, |labels| labels[place])
+    }
+}
+
+/// The sums of one group within one stratum.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    weight: Sum,
+    before: Sum,
+    after: Sum,
+}
+
+impl Tally {
+    /// The means, if there are any samples.
+    fn means(&self) -> Option<Change> {
+        let weight = self.weight.value();
+        (weight > 0.0).then(|| Change { before: self.before.value() / weight, after: self.after.value() / weight })
+    }
+
+    fn merge(mut self, other: &Self) -> Self {
+        self.weight.add(other.weight.value());
+        self.before.add(other.before.value());
+        self.after.add(other.after.value());
+        self
+    }
+}
+
+/// The sums of one problem, by feature, then stratum, then group.
+struct Tallies {
+    of_feature: Vec<Vec<Tally>>,
+    group_counts: Vec<usize>,
+    strata: usize,
+    residual: bool,
+}
+
+impl Tallies {
+    fn new(plan: &Plan) -> Self {
+        let group_counts: Vec<usize> = plan.features.iter().map(|feature| feature.groups.len()).collect();
+        let tallies = |count: &usize| vec![Tally::default(); plan.stratum_count * count];
+        let residual = matches!(plan.limit, Limit::Residual { .. });
+        Self {
+            of_feature: group_counts.iter().map(tallies).collect(),
+            group_counts,
+            strata: plan.stratum_count,
+            residual,
+        }
+    }
+
+    fn clear(&mut self) {
+        self.of_feature.iter_mut().for_each(|tallies| tallies.fill(Tally::default()));
+    }
+
+    fn add(&mut self, samples: &Samples, fair: &[f64], place: usize) {
+        let stratum = self.stratum(samples, place);
+        let weight = samples.weight(place);
+        let target = if self.residual { samples.label(place) } else { 0.0 };
+        for ((tallies, count), groups) in self.of_feature.iter_mut().zip(&self.group_counts).zip(&samples.groups) {
+            let tally = &mut tallies[stratum * count + usize::from(groups[place])];
+            tally.weight.add(weight);
+            tally.before.add(weight * (samples.scores[place] - target));
+            tally.after.add(weight * (fair[place] - target));
+        }
+    }
+
+    fn stratum(&self, samples: &Samples, place: usize) -> usize {
+        match &samples.control {
+            Some(control) => control[place].into(),
+            None if self.strata > 1 => (samples.label(place) > 0.5).into(),
+            None => 0,
+        }
+    }
+
+    fn gap(&self, limit: Limit, stratum: usize, feature: usize) -> Option<Change> {
+        let count = self.group_counts[feature];
+        let tallies = &self.of_feature[feature][stratum * count..(stratum + 1) * count];
+        let means: Vec<Change> = tallies.iter().filter_map(Tally::means).collect();
+        if means.len() < if limit.concerns_single_groups() { 1 } else { 2 } {
+            return None;
+        }
+        let all = tallies.iter().fold(Tally::default(), Tally::merge).means()?;
+        let gap = |of: fn(&Change) -> f64| gap(limit, means.iter().map(of), of(&all));
+        Some(Change { before: gap(|means| means.before), after: gap(|means| means.after) })
+    }
+}
+
+fn gap(limit: Limit, means: impl Iterator<Item = f64> + Clone, all: f64) -> f64 {
+    let farthest = |from: f64| means.clone().map(|mean| (mean - from).abs()).fold(0.0, f64::max);
+    let (low, high) = (means.clone().fold(f64::INFINITY, f64::min), means.clone().fold(f64::NEG_INFINITY, f64::max));
+    match limit {
+        Limit::Pairwise { .. } => high - low,
+        Limit::Overall { .. } => farthest(all),
+        Limit::Residual { .. } => farthest(0.0),
+        Limit::Ratio { .. } if low == high => 1.0,
+        Limit::Ratio { .. } => low / high,
+    }
+}
+
+/// A sum that carries what rounding takes from it (Neumaier), so that a measured gap is good to its last digits.
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    sum: f64,
+    lost: f64,
+}
+
+impl Sum {
+    #[inline]
+    fn add(&mut self, term: f64) {
+        let sum = self.sum + term;
+        let (large, small) = if self.sum.abs() >= term.abs() { (self.sum, term) } else { (term, self.sum) };
+        self.lost += (large - sum) + small;
+        self.sum = sum;
+    }
+
+    fn value(&self) -> f64 {
+        self.sum + self.lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_are_what_the_limits_are_about() {
+        let means = || [0.2, 0.5, 0.4].into_iter();
+        assert_eq!(gap(Limit::Pairwise { epsilon: 0.0 }, means(), 0.3), 0.3);
+        assert_eq!(gap(Limit::Overall { epsilon: 0.0 }, means(), 0.3), 0.2);
+        assert_eq!(gap(Limit::Residual { epsilon: 0.0 }, means(), 0.3), 0.5);
+        assert_eq!(gap(Limit::Ratio { ratio: 0.8 }, means(), 0.3), 0.4);
+        assert_eq!(gap(Limit::Ratio { ratio: 0.8 }, [0.0, 0.0].into_iter(), 0.0), 1.0);
+    }
+
+    #[test]
+    fn sums_keep_what_rounding_takes() {
+        let mut sum = Sum::default();
+        [1e100, 1.0, -1e100].into_iter().for_each(|term| sum.add(term));
+        assert_eq!(sum.value(), 1.0);
+    }
+}

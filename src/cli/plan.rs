@@ -1,0 +1,208 @@
+//! From the arguments and the groups of the file to constraints, and to the words that a report uses for them.
+
+use crate::{
+    ConditionalParity, ConstraintSet, Criterion as _, DemographicParity, EqualizedOdds, FalsePositiveRateParity,
+    MeanResidual, Parity, Population, SensitiveFeature, TruePositiveRateParity,
+};
+
+use super::args::{Bounds, Compare, Criterion, LimitArgs, ProjectArgs, name_of};
+use super::failure::{Failure, Result};
+use super::table::Categories;
+
+/// What is compared between groups, and how much of it is allowed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// `max mean - min mean <= epsilon`.
+    Pairwise { epsilon: f64 },
+    /// `|mean of a group - mean of all| <= epsilon`.
+    Overall { epsilon: f64 },
+    /// `min mean / max mean >= ratio`.
+    Ratio { ratio: f64 },
+    /// `|mean of (score - label) in a group| <= epsilon`.
+    Residual { epsilon: f64 },
+}
+
+impl Limit {
+    /// The limit that the arguments ask for, if they fit together.
+    pub fn of(args: &ProjectArgs) -> Result<Self> {
+        let LimitArgs { epsilon, ratio } = args.limit;
+        let does_not_apply = |what: &str| Failure::new(format!("--compare overall does not apply to {what}"));
+        match (args.criterion, epsilon, ratio, args.compare) {
+            (Criterion::MeanResidual, None, ..) => Err(Failure::new("mean-residual takes --epsilon, not --ratio")),
+            (Criterion::MeanResidual, _, _, Compare::Overall) => Err(does_not_apply("mean-residual")),
+            (Criterion::MeanResidual, Some(epsilon), ..) => Ok(Self::Residual { epsilon }),
+            (_, None, Some(_), Compare::Overall) => Err(does_not_apply("--ratio")),
+            (_, None, Some(ratio), _) => Self::ratio(ratio, args.bounds),
+            (_, Some(epsilon), _, Compare::Pairwise) => Ok(Self::Pairwise { epsilon }),
+            (_, Some(epsilon), _, Compare::Overall) => Ok(Self::Overall { epsilon }),
+            (_, None, None, _) => Err(Failure::new("one of --epsilon and --ratio is needed")),
+        }
+    }
+
+    fn ratio(ratio: f64, bounds: Bounds) -> Result<Self> {
+        if bounds.lo >= 0.0 {
+            return Ok(Self::Ratio { ratio });
+        }
+        let what = format!("--ratio needs a lower bound of at least 0, not {}; set it with --bounds", bounds.lo);
+        Err(Failure::new(what))
+    }
+
+    /// Epsilon or the ratio.
+    pub fn level(&self) -> f64 {
+        match *self {
+            Self::Pairwise { epsilon } | Self::Overall { epsilon } | Self::Residual { epsilon } => epsilon,
+            Self::Ratio { ratio } => ratio,
+        }
+    }
+
+    /// Whether one group alone is held to something.
+    pub fn concerns_single_groups(&self) -> bool {
+        matches!(self, Self::Residual { .. })
+    }
+}
+
+/// A sensitive feature, as it is constrained.
+pub struct Feature {
+    pub name: String,
+    pub groups: Vec<String>,
+}
+
+/// The samples that are compared with each other; those of other strata are compared apart.
+pub struct Stratum {
+    /// Its number among all values of the label or the control feature.
+    pub index: usize,
+    /// What reports call it; `None` if it is all samples.
+    pub name: Option<String>,
+}
+
+/// All that follows from the arguments and the groups.
+pub struct Plan {
+    pub limit: Limit,
+    pub features: Vec<Feature>,
+    pub strata: Vec<Stratum>,
+    /// How many values the label or the control feature has; 1 if all samples are compared.
+    pub stratum_count: usize,
+    pub constraints: ConstraintSet,
+}
+
+impl Plan {
+    /// The constraints on these sensitive features, and on this control feature if the criterion wants one.
+    pub fn new(
+        criterion: Criterion,
+        limit: Limit,
+        sensitive: &[Categories],
+        control: Option<&Categories>,
+    ) -> Result<Self> {
+        let features: Vec<Feature> = sensitive
+            .iter()
+            .map(|column| Feature { name: column.name.clone(), groups: column.display_texts() })
+            .collect();
+        let (strata, stratum_count) = strata(criterion, control);
+        let constraints = constraints(criterion, limit, &population(&features, control))?;
+        Ok(Self { limit, features, strata, stratum_count, constraints })
+    }
+
+    /// What reports call each row of the constraints: the library's names, but with the values of the control feature
+    /// in place of their numbers.
+    pub fn row_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.constraints.row_names().map(str::to_owned).collect();
+        let Some(per_stratum) = names.len().checked_div(self.strata.len()) else { return names };
+        for (row, name) in names.iter_mut().enumerate() {
+            let stratum = self.strata.get(row / per_stratum.max(1)).and_then(|stratum| stratum.name.as_deref());
+            if let (Some(stratum), Some((group, _))) = (stratum, name.rsplit_once(", ")) {
+                *name = format!("{group}, {stratum}");
+            }
+        }
+        names
+    }
+}
+
+/// The strata that the criterion compares within, and how many there are in all.
+fn strata(criterion: Criterion, control: Option<&Categories>) -> (Vec<Stratum>, usize) {
+    let label = |index: usize| Stratum { index, name: Some(format!("label={index}")) };
+    match (criterion, control) {
+        (Criterion::EqualizedOdds, _) => (vec![label(0), label(1)], 2),
+        (Criterion::TprParity, _) => (vec![label(1)], 2),
+        (Criterion::FprParity, _) => (vec![label(0)], 2),
+        (Criterion::ConditionalParity, Some(column)) => {
+            let named = column.display_texts().into_iter().enumerate();
+            let level = |(index, text)| Stratum { index, name: Some(format!("{}={text}", column.name)) };
+            (named.map(level).collect(), column.texts.len())
+        }
+        _ => (vec![Stratum { index: 0, name: None }], 1),
+    }
+}
+
+fn population(features: &[Feature], control: Option<&Categories>) -> Population {
+    let features =
+        features.iter().map(|feature| SensitiveFeature { name: feature.name.clone(), groups: feature.groups.clone() });
+    let population = Population::of_features(features);
+    match control {
+        Some(column) => population.with_control(column.texts.len()),
+        None => population,
+    }
+}
+
+fn constraints(criterion: Criterion, limit: Limit, population: &Population) -> Result<ConstraintSet> {
+    let parity = match limit {
+        Limit::Pairwise { epsilon } => Parity::Pairwise { epsilon },
+        Limit::Overall { epsilon } | Limit::Residual { epsilon } => Parity::Overall { epsilon },
+        Limit::Ratio { ratio } => Parity::Ratio { ratio },
+    };
+    let set = match criterion {
+        Criterion::DemographicParity => DemographicParity(parity).constraints(population),
+        Criterion::EqualizedOdds => EqualizedOdds(parity).constraints(population),
+        Criterion::TprParity => TruePositiveRateParity(parity).constraints(population),
+        Criterion::FprParity => FalsePositiveRateParity(parity).constraints(population),
+        Criterion::ConditionalParity => ConditionalParity(parity).constraints(population),
+        Criterion::MeanResidual => MeanResidual::within(limit.level()).constraints(population),
+    };
+    set.map_err(|error| Failure::new(format!("{}: {error}", name_of(criterion))))
+}
+
+/// One feature in place of two: its groups are the combinations of groups that occur in the file.
+pub fn combination(left: &Categories, right: &Categories) -> Categories {
+    let width = right.texts.len();
+    let codes = || left.ids.iter().zip(&right.ids).map(|(&left, &right)| left as usize * width + right as usize);
+    let mut occurs = vec![false; left.texts.len() * width];
+    codes().for_each(|code| occurs[code] = true);
+    let mut texts: Vec<Box<[u8]>> = Vec::new();
+    let mut rank = vec![0; occurs.len()];
+    for ((code, _), next) in occurs.iter().enumerate().filter(|(_, occurs)| **occurs).zip(0..) {
+        rank[code] = next;
+        texts.push([&left.texts[code / width], &b" & "[..], &right.texts[code % width]].concat().into());
+    }
+    let ids = codes().map(|code| rank[code]).collect();
+    Categories { name: format!("{} & {}", left.name, right.name), ids, texts }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::table::{CategoryReader, Column};
+
+    fn column(name: &str, texts: &str) -> Categories {
+        let mut column = CategoryReader::new(name, 256);
+        texts.split(' ').for_each(|text| column.push(text.as_bytes()).unwrap());
+        column.sorted()
+    }
+
+    #[test]
+    fn only_combinations_that_occur_are_groups() {
+        let combined = combination(&column("sex", "m f m f"), &column("age", "old old young old"));
+        assert_eq!(combined.name, "sex & age");
+        assert_eq!(combined.display_texts(), ["f & old", "m & old", "m & young"]);
+        assert_eq!(combined.ids, [1, 0, 2, 0]);
+    }
+
+    #[test]
+    fn rows_are_named_by_the_values_of_the_control() {
+        let (sensitive, control) = ([column("sex", "m f")], column("region", "north south"));
+        let limit = Limit::Pairwise { epsilon: 0.1 };
+        let plan = Plan::new(Criterion::ConditionalParity, limit, &sensitive, Some(&control)).unwrap();
+        let names = ["sex=f, region=north", "sex=m, region=north", "sex=f, region=south", "sex=m, region=south"];
+        assert_eq!(plan.row_names(), names);
+        let plan = Plan::new(Criterion::TprParity, limit, &sensitive, None).unwrap();
+        assert_eq!(plan.row_names(), ["sex=f, label=1", "sex=m, label=1"]);
+    }
+}

@@ -1,0 +1,254 @@
+//! The report of a projection as JSON: the same data as the table, and an entry for every problem.
+
+use std::io::Write;
+use std::time::Duration;
+
+use serde::ser::{Serialize, Serializer};
+
+use super::args::{ProjectArgs, name_of};
+use super::failure::{Failure, Result};
+use super::measure::{Change, Distance, Gaps};
+use super::plan::{Limit, Plan};
+use super::problems::Problems;
+use super::solve::{Engine, Solved};
+use crate::Status;
+
+/// All that is known after a projection.
+pub struct Run<'a> {
+    pub args: &'a ProjectArgs,
+    pub engine: &'a Engine,
+    pub plan: &'a Plan,
+    pub problems: &'a Problems,
+    pub solved: &'a Solved,
+    pub gaps: &'a Gaps,
+    pub distance: Distance,
+    /// The name of the new column.
+    pub fair_column: &'a str,
+    pub row_names: &'a [String],
+    /// Whether the output is written.
+    pub writes: bool,
+    /// The time since the command began.
+    pub time: Duration,
+}
+
+impl Run<'_> {
+    /// The rows that were left out of some problem, each with the number of these problems.
+    pub fn inactive_rows(&self) -> Vec<(&str, usize)> {
+        let mut counts = vec![0; self.row_names.len()];
+        for problem in 0..self.problems.count() {
+            self.solved.inactive_rows(problem).for_each(|row| counts[row] += 1);
+        }
+        let named = self.row_names.iter().map(String::as_str).zip(counts);
+        named.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Every comparison (of a sensitive feature's groups within a stratum) with its worst gap over the problems.
+    pub fn comparisons(&self) -> impl Iterator<Item = Comparison<'_>> {
+        let strata = self.plan.strata.iter().map(|stratum| stratum.name.as_deref());
+        let pairs = strata.flat_map(|stratum| self.plan.features.iter().map(move |feature| (stratum, feature)));
+        pairs.enumerate().map(|(index, (stratum, feature))| Comparison {
+            feature: &feature.name,
+            stratum,
+            groups: &feature.groups,
+            worst: self.gaps.worst_of_comparison(index),
+        })
+    }
+}
+
+/// How far apart the groups of a sensitive feature are within a stratum.
+pub struct Comparison<'a> {
+    pub feature: &'a str,
+    pub stratum: Option<&'a str>,
+    pub groups: &'a [String],
+    /// `None` where no problem has two groups to compare.
+    pub worst: Option<Change>,
+}
+
+/// Writes the report.
+pub fn write(run: &Run<'_>, out: &mut dyn Write) -> Result<()> {
+    to_json(&Report::of(run), out)
+}
+
+/// Writes anything as JSON for people and programs to read.
+pub fn to_json(value: &impl Serialize, out: &mut dyn Write) -> Result<()> {
+    let written = serde_json::to_writer_pretty(&mut *out, value).map_err(std::io::Error::from);
+    let ended = written.and_then(|()| out.write_all(b"\n"));
+    ended.map_err(|error| Failure::new(format!("the report cannot be written: {error}")))
+}
+
+// JSON has no NaN and no infinity: serde_json writes null for them (a bound that is not there, say).
+#[derive(serde::Serialize)]
+struct Report<'a> {
+    fairlayer: &'static str,
+    input: String,
+    output: Option<String>,
+    fair_column: &'a str,
+    score: &'a str,
+    sensitive: &'a [String],
+    intersectional: bool,
+    label: Option<&'a str>,
+    control: Option<&'a str>,
+    weight: Option<&'a str>,
+    criterion: String,
+    compare: Option<&'static str>,
+    epsilon: Option<f64>,
+    ratio: Option<f64>,
+    lower_bound: f64,
+    upper_bound: f64,
+    device: &'a str,
+    passed_over: &'a [String],
+    dtype: String,
+    method: String,
+    rows: usize,
+    solve_seconds: f64,
+    total_seconds: f64,
+    distance_rms: f64,
+    distance_max: f64,
+    statuses: Statuses,
+    gaps: Vec<GapEntry<'a>>,
+    inactive_rows: Vec<InactiveEntry<'a>>,
+    problems: ProblemEntries<'a>,
+}
+
+#[derive(serde::Serialize)]
+struct Statuses {
+    solved: usize,
+    iteration_limit: usize,
+    infeasible: usize,
+    bad_number: usize,
+}
+
+#[derive(serde::Serialize)]
+struct GapEntry<'a> {
+    feature: &'a str,
+    stratum: Option<&'a str>,
+    groups: &'a [String],
+    before: Option<f64>,
+    after: Option<f64>,
+    limit: f64,
+}
+
+#[derive(serde::Serialize)]
+struct InactiveEntry<'a> {
+    row: &'a str,
+    problems: usize,
+}
+
+#[derive(serde::Serialize)]
+struct ProblemEntry<'a> {
+    batch: Option<std::borrow::Cow<'a, str>>,
+    n: usize,
+    status: &'static str,
+    iterations: u32,
+    passes: u32,
+    residual: f64,
+    excess: f64,
+    gap_before: Option<f64>,
+    gap_after: Option<f64>,
+    inactive_rows: Vec<&'a str>,
+    multipliers: Vec<MultiplierEntry<'a>>,
+}
+
+#[derive(serde::Serialize)]
+struct MultiplierEntry<'a> {
+    row: &'a str,
+    value: f64,
+}
+
+/// The entries of the problems, made one by one while they are written: there may be a million.
+struct ProblemEntries<'a>(&'a Run<'a>);
+
+impl Serialize for ProblemEntries<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_seq((0..self.0.problems.count()).map(|problem| ProblemEntry::of(self.0, problem)))
+    }
+}
+
+impl<'a> Report<'a> {
+    fn of(run: &'a Run<'a>) -> Self {
+        let Run { args, plan, solved, .. } = run;
+        let compare = match plan.limit {
+            Limit::Pairwise { .. } => Some("pairwise"),
+            Limit::Overall { .. } => Some("overall"),
+            Limit::Ratio { .. } | Limit::Residual { .. } => None,
+        };
+        let gap = |comparison: Comparison<'a>| GapEntry {
+            feature: comparison.feature,
+            stratum: comparison.stratum,
+            groups: comparison.groups,
+            before: comparison.worst.map(|gap| gap.before),
+            after: comparison.worst.map(|gap| gap.after),
+            limit: plan.limit.level(),
+        };
+        Self {
+            fairlayer: env!("CARGO_PKG_VERSION"),
+            input: args.input.display().to_string(),
+            output: run.writes.then(|| args.output.display().to_string()),
+            fair_column: run.fair_column,
+            score: &args.score,
+            sensitive: &args.sensitive,
+            intersectional: args.intersectional,
+            label: args.label.as_deref(),
+            control: args.control.as_deref(),
+            weight: args.weight.as_deref(),
+            criterion: name_of(args.criterion),
+            compare,
+            epsilon: args.limit.epsilon,
+            ratio: args.limit.ratio,
+            lower_bound: args.bounds.lo,
+            upper_bound: args.bounds.hi,
+            device: &run.engine.device_name,
+            passed_over: &run.engine.passed_over,
+            dtype: name_of(args.dtype),
+            method: name_of(args.method),
+            rows: run.problems.rows(),
+            solve_seconds: solved.time.as_secs_f64(),
+            total_seconds: run.time.as_secs_f64(),
+            distance_rms: run.distance.rms,
+            distance_max: run.distance.largest,
+            statuses: Statuses {
+                solved: solved.count(Status::Solved),
+                iteration_limit: solved.count(Status::IterationLimit),
+                infeasible: solved.count(Status::Infeasible),
+                bad_number: solved.count(Status::BadNumber),
+            },
+            gaps: run.comparisons().map(gap).collect(),
+            inactive_rows: run
+                .inactive_rows()
+                .into_iter()
+                .map(|(row, problems)| InactiveEntry { row, problems })
+                .collect(),
+            problems: ProblemEntries(run),
+        }
+    }
+}
+
+impl<'a> ProblemEntry<'a> {
+    fn of(run: &'a Run<'a>, problem: usize) -> Self {
+        let outcome = &run.solved.outcomes[problem];
+        let gap = run.gaps.worst_of_problem(problem);
+        let values = run.solved.multipliers(problem).iter();
+        Self {
+            batch: run.problems.name(problem),
+            n: run.problems.range(problem).len(),
+            status: key(outcome.status),
+            iterations: outcome.iterations,
+            passes: outcome.passes,
+            residual: outcome.residual,
+            excess: outcome.excess,
+            gap_before: gap.map(|gap| gap.before),
+            gap_after: gap.map(|gap| gap.after),
+            inactive_rows: run.solved.inactive_rows(problem).map(|row| run.row_names[row].as_str()).collect(),
+            multipliers: run.row_names.iter().zip(values).map(|(row, &value)| MultiplierEntry { row, value }).collect(),
+        }
+    }
+}
+
+fn key(status: Status) -> &'static str {
+    match status {
+        Status::Solved => "solved",
+        Status::IterationLimit => "iteration_limit",
+        Status::Infeasible => "infeasible",
+        Status::BadNumber => "bad_number",
+    }
+}
