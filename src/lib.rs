@@ -1,4 +1,78 @@
-//! Fair projection.
+//! Exact projection of model outputs onto the set of fair outputs, many problems at a time, with gradients.
+//!
+//! # The problem
+//! For each problem of a [`Batch`], with predictions `z` and sample weights `w`:
+//!
+//! ```text
+//! minimise over y    1/2 sum_i w_i (y_i - z_i)^2
+//! subject to         lo <= y_i <= hi                            bounds: scalars or one per element, infinite allowed
+//!                    max_g mean(g) - min_g mean(g) <= epsilon   a spread: the means of k groups lie close together
+//!                    lower <= mean(U) - scale mean(V) <= upper  a contrast: one mean, or one against another
+//! ```
+//!
+//! A mean is the `w`-weighted mean of `y` over a union of *cells*, and every sample lies in one cell (its groups, times a
+//! stratum such as its label). All samples of a cell move by one shift: `y_i = clip(z_i - shift[cell(i)], lo, hi)`. The
+//! shifts come from a proximal Newton method on the dual, which has one multiplier a group and not one a pair of groups;
+//! its stop test proves the answer, in `f64`, on the numbers as they are stored.
+//!
+//! # Quick start
+//! ```
+//! use fairlayer::*;
+//!
+//! // Once: what is fair, for whom, on which device, and how large the batches get.
+//! let people = Population::of_features([SensitiveFeature::new("sex", 2), SensitiveFeature::new("age", 3)]);
+//! let set = DemographicParity::within(0.02).constraints(&people)?;
+//! let mut projector = Projector::<f32>::plan(Device::cpu(), &set, Capacities::single(6), Settings::default())?;
+//! let (mut solution, mut gradients) = (projector.solution(), projector.gradients(Wanted::default()));
+//!
+//! // Many times: predictions to fair predictions, and a gradient to `y` back to one to the predictions.
+//! let scores = [0.9_f32, 0.7, 0.6, 0.4, 0.3, 0.2];
+//! let (sex, age) = ([0_u8, 0, 0, 1, 1, 1], [0_u8, 1, 2, 0, 1, 2]);
+//! let groups = [Buffer::from(&sex), Buffer::from(&age)];
+//! let batch = Batch::single(&scores).groups(&groups).bounds(0.0, 1.0);
+//! projector.project_into(&batch, &mut solution)?;
+//! let fair = solution.read()?;
+//! assert_eq!(fair.outcomes[0].status, Status::Solved);
+//! let mean = |sex: usize| fair.y[3 * sex..][..3].iter().map(|y| f64::from(*y)).sum::<f64>() / 3.0;
+//! assert!((mean(0) - mean(1)).abs() <= 0.02);
+//!
+//! projector.vjp(&batch, &solution, &[1.0, 0.0, 0.0, 0.0, 0.0, 0.0], &mut gradients)?;
+//! assert_eq!(gradients.read()?.predictions.len(), 6);
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! # Where to look
+//! | for | see |
+//! |---|---|
+//! | definitions of fairness, and your own | [`Criterion`] and the module [`criterion`]; [`Population`], [`SensitiveFeature`] |
+//! | rows without a criterion | [`ConstraintSet`], [`Spread`], [`Contrast`], [`CellLayout`], [`CellMask`] |
+//! | the inputs of a call: predictions, cells or groups, bounds, weights, labels, epsilon per problem | [`Batch`], [`Buffer`], [`Offsets`] |
+//! | planning and calling | [`Projector`], [`Capacities`], [`Settings`], [`Device`] |
+//! | answers | [`Solution`], [`SolutionView`], [`Outcome`], [`Status`], [`ClampState`] |
+//! | gradients | [`Gradients`], [`GradientsView`], [`Wanted`] |
+//! | number types: `f16`, `bf16`, `f32`, `f64` | [`Storage`], [`Dtype`] |
+//! | how fair decisions are, with fairlearn's metrics | the module [`audit`] |
+//!
+//! A problem without a solution, or with a NaN in it, is not an error: it has a [`Status`], and its neighbours are
+//! untouched. [`Error`] is for misuse: wrong shapes, missing inputs, more data than was planned for.
+//!
+//! # Features
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `cli` | yes | the program `fairlayer` and what only it needs |
+//!
+//! `default-features = false` is a lean library.
+//!
+//! # Limits
+//! * The only device yet is the CPU. Constraints are on means over cells; rows with a coefficient for every sample
+//!   (continuous sensitive features) are not there yet.
+//! * At most [`MAX_CELLS`] cells: the product of the numbers of groups of all features and of strata. Beyond that, merge
+//!   rare groups, or split the batch into problems by stratum.
+//! * The gaps are between mean *scores*. Decisions made of the scores by a threshold have gaps of their own, which
+//!   [`audit`] measures.
+//! * Group ids, and labels where the criterion is about labels, are needed wherever projection takes place.
+//! * A ratio ([`Parity::Ratio`]) needs lower bounds of at least 0.
+//! * [`Projector::vjp`] can not be differentiated itself.
 
 pub mod audit;
 mod backend;
@@ -32,3 +106,8 @@ pub use solution::{ClampState, Gradients, GradientsView, Outcome, Solution, Solu
 pub use storage::{Arithmetic, Dtype, Storage};
 
 pub use half::{bf16, f16};
+
+/// The examples of README.md are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -61,10 +61,34 @@ pub trait Storage: sealed::Sealed + Copy + Send + Sync + Default + PartialOrd + 
 pub trait Arithmetic:
     Storage<Arithmetic = Self> + std::ops::Add<Output = Self> + std::ops::Sub<Output = Self> + std::ops::Mul<Output = Self>
 {
+    /// This number where the mask is all ones, 0 where it is all zeros. (Branch-free selection in vector loops.)
+    fn masked(self, mask: u32) -> Self;
+    /// The bitwise or; of masked numbers of which at most one is not 0: that one.
+    fn or_bits(self, other: Self) -> Self;
 }
 
-impl Arithmetic for f32 {}
-impl Arithmetic for f64 {}
+impl Arithmetic for f32 {
+    #[inline(always)]
+    fn masked(self, mask: u32) -> Self {
+        Self::from_bits(self.to_bits() & mask)
+    }
+    #[inline(always)]
+    fn or_bits(self, other: Self) -> Self {
+        Self::from_bits(self.to_bits() | other.to_bits())
+    }
+}
+
+impl Arithmetic for f64 {
+    #[inline(always)]
+    fn masked(self, mask: u32) -> Self {
+        // Sign extension turns 32 ones into 64.
+        Self::from_bits(self.to_bits() & mask.cast_signed() as i64 as u64)
+    }
+    #[inline(always)]
+    fn or_bits(self, other: Self) -> Self {
+        Self::from_bits(self.to_bits() | other.to_bits())
+    }
+}
 
 macro_rules! half_storage {
     ($type:ty, $dtype:ident, $roundoff:expr) => {

@@ -1,10 +1,14 @@
-//! The CPU device: the reference kernels over all cores, with nothing allocated after planning.
+//! The CPU device: the reference kernels over all cores, with nothing allocated after planning. Problems of the common
+//! form take the vector passes of `lanes` instead of the plain ones; the method is the same.
+
+mod lanes;
 
 use std::sync::{Mutex, PoisonError};
 
+use self::lanes::{ChunkSums, LanePass, LaneProblem};
 use crate::batch::{Batch, Capacities, CellSource, Problem};
 use crate::constraints::{ConstraintSet, SpreadLimit};
-use crate::reference::cells_newton::{self, Part, PlainPass};
+use crate::reference::cells_newton::{self, CellPass, Part, PlainPass};
 use crate::reference::cells_prepare::{self, CellTotals};
 use crate::reference::cells_vjp::{self, CellTerms, ElementGradients, RowGradients, VjpPart, VjpSums};
 use crate::reference::components::{Component, components};
@@ -22,6 +26,7 @@ struct Worker {
     shift: Vec<f64>,
     sums: CellSums,
     chunk: CellSums,
+    lane_chunks: Vec<ChunkSums>,
     vjp_sums: VjpSums,
     vjp_parts: Vec<VjpPart>,
     terms: CellTerms,
@@ -38,6 +43,7 @@ impl Worker {
             shift: vec![0.0; cells],
             sums: CellSums::new(cells),
             chunk: CellSums::new(cells),
+            lane_chunks: vec![[[0.0; 4]; lanes::MAX_CELLS]; lanes::chunks_of(capacities.largest)],
             vjp_sums: VjpSums::new(cells),
             vjp_parts: components.iter().map(VjpPart::new).collect(),
             terms: CellTerms::new(cells),
@@ -223,6 +229,50 @@ fn cells_of<'a, T: Storage>(set: &ConstraintSet, problem: &Problem<'a, T>, scrat
     }
 }
 
+/// A problem in the form that its passes take.
+#[derive(Clone, Copy)]
+enum Form<'a, T> {
+    Lanes(LaneProblem<'a, T>),
+    Plain(&'a [u8]),
+}
+
+impl<'a, T: Storage> Form<'a, T> {
+    fn cells(&self) -> &'a [u8] {
+        match self {
+            Self::Lanes(problem) => problem.cells(),
+            Self::Plain(cells) => cells,
+        }
+    }
+}
+
+enum Pass<'a, T> {
+    Lanes(LanePass<'a, T>),
+    Plain(PlainPass<'a, T>),
+}
+
+impl<T: Storage> CellPass for Pass<'_, T> {
+    fn evaluate(&mut self, shift: &[f64], sums: &mut CellSums) {
+        match self {
+            Self::Lanes(pass) => pass.evaluate(shift, sums),
+            Self::Plain(pass) => pass.evaluate(shift, sums),
+        }
+    }
+}
+
+/// Finds the problem's cells and their totals. `None` if a number cannot be used.
+fn prepare<'a, T: Storage>(
+    set: &ConstraintSet,
+    problem: &Problem<'a, T>,
+    scratch: &'a mut [u8],
+    totals: &mut CellTotals,
+) -> Option<Form<'a, T>> {
+    let cells = cells_of(set, problem, scratch)?;
+    match LaneProblem::of(problem, cells, set) {
+        Some(lanes) => lanes.totals(totals).then_some(Form::Lanes(lanes)),
+        None => cells_prepare::cell_totals(set, problem, cells, totals).then_some(Form::Plain(cells)),
+    }
+}
+
 /// Builds the live rows of every component. False if a level or a row bound cannot be used.
 fn build_rows<T: Storage>(
     set: &ConstraintSet,
@@ -243,7 +293,7 @@ fn build_rows<T: Storage>(
 
 impl<T: Storage> CpuPlan<T> {
     fn project_one(&self, set: &ConstraintSet, problem: &Problem<'_, T>, worker: &mut Worker, out: Forward<'_, T>) {
-        let Worker { cells: scratch, totals, parts, shift, sums, chunk, .. } = worker;
+        let Worker { cells: scratch, totals, parts, shift, sums, chunk, lane_chunks, .. } = worker;
         out.multipliers.fill(0.0);
         if problem.z.is_empty() {
             out.outcome[0] = Outcome::default();
@@ -251,10 +301,9 @@ impl<T: Storage> CpuPlan<T> {
             (0..set.rows()).for_each(|row| out.inactive[row / 32] |= 1 << (row % 32));
             return;
         }
-        let cells = cells_of(set, problem, scratch);
-        let cells = cells.filter(|cells| cells_prepare::cell_totals(set, problem, cells, totals));
-        let usable = cells.filter(|_| build_rows(set, &self.components, problem, totals, parts, out.inactive));
-        let Some(cells) = usable else {
+        let form = prepare(set, problem, scratch, totals);
+        let usable = form.filter(|_| build_rows(set, &self.components, problem, totals, parts, out.inactive));
+        let Some(form) = usable else {
             cells_newton::write_unsolved(problem, out.y, out.clamp);
             out.inactive.fill(0);
             out.outcome[0] = Outcome { status: Status::BadNumber, excess: f64::INFINITY, ..Outcome::default() };
@@ -265,11 +314,17 @@ impl<T: Storage> CpuPlan<T> {
             max_iterations: self.settings.max_iterations,
             unit_roundoff: T::UNIT_ROUNDOFF,
         };
-        let mut pass = PlainPass { problem, cells, total: totals.total, chunk };
+        let mut pass = match form {
+            Form::Lanes(problem) => Pass::Lanes(LanePass { problem, chunks: lane_chunks }),
+            Form::Plain(cells) => Pass::Plain(PlainPass { problem, cells, total: totals.total, chunk }),
+        };
         let warm = problem.warm_start;
         let mut outcome = cells_newton::solve(&task, &self.components, parts, warm, &mut pass, shift, sums);
         if outcome.status == Status::Solved {
-            cells_newton::write(problem, cells, shift, out.y, out.clamp);
+            match form {
+                Form::Lanes(problem) => lanes::write(&problem, shift, out.y, out.clamp),
+                Form::Plain(cells) => cells_newton::write(problem, cells, shift, out.y, out.clamp),
+            }
         } else {
             cells_newton::write_unsolved(problem, out.y, out.clamp);
             outcome.excess = cells_newton::unsolved_excess(&self.components, parts, &mut pass, shift, sums);
@@ -293,19 +348,23 @@ impl<T: Storage> CpuPlan<T> {
         worker: &mut Worker,
         mut out: Backward<'_, T>,
     ) {
-        let Worker { cells: scratch, totals, parts, vjp_sums: sums, vjp_parts, terms, inactive, .. } = worker;
+        let Worker { cells: scratch, totals, parts, lane_chunks, vjp_sums: sums, vjp_parts, terms, inactive, .. } =
+            worker;
         for array in [&mut *out.rows.levels, out.rows.lower, out.rows.upper] {
             array.fill(0.0);
         }
         let solved = status == Status::Solved && !problem.z.is_empty();
-        let cells = if solved { cells_of(set, problem, scratch) } else { None };
-        let cells = cells.filter(|cells| cells_prepare::cell_totals(set, problem, cells, totals));
-        let usable = cells.filter(|_| build_rows(set, &self.components, problem, totals, parts, inactive));
-        let Some(cells) = usable else {
+        let form = if solved { prepare(set, problem, scratch, totals) } else { None };
+        let usable = form.filter(|_| build_rows(set, &self.components, problem, totals, parts, inactive));
+        let Some(form) = usable else {
             out.elements.fill_zero();
             return;
         };
-        cells_vjp::sum(problem, cells, clamp, g, totals.total, sums);
+        let cells = form.cells();
+        match form {
+            Form::Lanes(problem) => lanes::vjp_sum(&problem, clamp, g, lane_chunks, sums),
+            Form::Plain(_) => cells_vjp::sum(problem, cells, clamp, g, totals.total, sums),
+        }
         let beyond_z = !out.elements.weights.is_empty() || !out.elements.labels.is_empty();
         if beyond_z || set.spreads().iter().any(|spread| matches!(spread.limit, SpreadLimit::Ratio(_))) {
             cells_vjp::sum_values(problem, cells, y, totals.total, sums);
@@ -318,7 +377,12 @@ impl<T: Storage> CpuPlan<T> {
                 cells_vjp::add_weight_and_label_terms(set, component, solution, vjp, terms);
             }
         }
-        cells_vjp::write(problem, cells, clamp, g, (totals.total, &terms.pull), &mut out.elements);
+        match form {
+            Form::Lanes(problem) if out.elements.lo.is_empty() => {
+                lanes::vjp_write(&problem, clamp, g, &terms.pull, out.elements.predictions);
+            }
+            _ => cells_vjp::write(problem, cells, clamp, g, (totals.total, &terms.pull), &mut out.elements),
+        }
         if beyond_z {
             cells_vjp::write_weights_and_labels(problem, (cells, y, totals.total), terms, &mut out.elements);
         }

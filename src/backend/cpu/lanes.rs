@@ -1,0 +1,521 @@
+//! The passes of `cells_newton` and `cells_vjp` in vector form: for problems of few cells, scalar bounds and no weights.
+//!
+//! The same steps as the plain passes, in fixed chunks and fixed logical lanes, and without branches: a cell is a mask,
+//! and masked additions take the place of indexed ones. The compiler turns the lanes into the widest vectors that the
+//! machine has; the result does not depend on how wide they are, nor on how many threads share the chunks.
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+use crate::batch::{BoundSlice, Problem};
+use crate::constraints::ConstraintSet;
+use crate::reference::cells_newton::{CellPass, element, split_shift};
+use crate::reference::cells_prepare::{CHUNK, CellTotals};
+use crate::reference::cells_vjp::VjpSums;
+use crate::reference::newton::CellSums;
+use crate::solution::CLAMP_LANES as LANES;
+use crate::storage::{Arithmetic, Storage};
+
+/// Most cells that masks are faster for than indexing.
+pub(crate) const MAX_CELLS: usize = 16;
+/// Chunks of a problem before more than one thread works on it.
+const PARALLEL_CHUNKS: usize = 8;
+/// An id that no cell has: lanes past the end of the data.
+const NO_CELL: u32 = u32::MAX;
+
+/// Evaluates an expression compiled for the widest vectors that this machine has.
+///
+/// The token makes the closure one that can be called only once: its body is then itself what is inlined into the
+/// function that has those instructions, and not a shim that calls it without them.
+macro_rules! vectorised {
+    ($body:expr) => {{
+        let once = Once;
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                let _moved = once;
+                $body
+            },
+        )
+    }};
+}
+
+struct Once;
+
+/// Runs `$body` with `$count` as a constant that is at least the number of cells.
+macro_rules! with_cells {
+    ($cells:expr, $count:ident => $body:expr) => {
+        match $cells {
+            0..=2 => {
+                const $count: usize = 2;
+                $body
+            }
+            3..=4 => {
+                const $count: usize = 4;
+                $body
+            }
+            5..=8 => {
+                const $count: usize = 8;
+                $body
+            }
+            _ => {
+                const $count: usize = MAX_CELLS;
+                $body
+            }
+        }
+    };
+}
+
+/// A problem that these passes can take.
+#[derive(Clone, Copy)]
+pub(crate) struct LaneProblem<'a, T> {
+    z: &'a [T],
+    cells: &'a [u8],
+    count: usize,
+    lo: T,
+    hi: T,
+}
+
+impl<'a, T: Storage> LaneProblem<'a, T> {
+    /// The problem in this form, if it has it. `cells` are its cell ids.
+    pub(crate) fn of(problem: &Problem<'a, T>, cells: &'a [u8], set: &ConstraintSet) -> Option<Self> {
+        let count = set.layout().cells();
+        let labels = set.needs_label_means();
+        match (problem.lo, problem.hi) {
+            (BoundSlice::Scalar(lo), BoundSlice::Scalar(hi))
+                if problem.weights.is_none() && !labels && count <= MAX_CELLS =>
+            {
+                Some(Self { z: problem.z, cells, count, lo, hi })
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn cells(&self) -> &'a [u8] {
+        self.cells
+    }
+
+    /// `cell_totals` for this form. False if a prediction is not finite or a cell id is out of range.
+    pub(crate) fn totals(&self, totals: &mut CellTotals) -> bool {
+        let n = self.cells.len();
+        let of_chunk =
+            |(z, cells): (&[T], &[u8])| vectorised!(with_cells!(self.count, C => (count::<C>(cells), all_finite(z))));
+        let merge = |a: (Counts, bool), b: (Counts, bool)| (std::array::from_fn(|c| a.0[c] + b.0[c]), a.1 & b.1);
+        let (counts, finite) = if chunks_of(n) >= PARALLEL_CHUNKS {
+            let chunks = self.z.par_chunks(CHUNK).zip(self.cells.par_chunks(CHUNK));
+            chunks.map(of_chunk).reduce(|| ([0; MAX_CELLS], true), merge)
+        } else {
+            let chunks = self.z.chunks(CHUNK).zip(self.cells.chunks(CHUNK));
+            chunks.map(of_chunk).fold(([0; MAX_CELLS], true), merge)
+        };
+        let inverse = 1.0 / n as f64;
+        for (c, &count) in counts.iter().enumerate().take(self.count) {
+            let weight = count as f64 * inverse;
+            let bound = |bound: T| if count > 0 { weight * bound.to_f64() } else { 0.0 };
+            totals.weight[c] = weight;
+            (totals.bounds.lo[c], totals.bounds.hi[c]) = (bound(self.lo), bound(self.hi));
+        }
+        totals.label.fill(0.0);
+        totals.total = n as f64;
+        finite && counts[..self.count].iter().sum::<usize>() == n
+    }
+}
+
+/// Samples a cell.
+type Counts = [usize; MAX_CELLS];
+
+/// `z - z` is NaN where z is not finite.
+#[inline(always)]
+fn is_finite<T: Storage>(z: T) -> bool {
+    (z.widen() - z.widen()) == T::Arithmetic::default()
+}
+
+/// Whether every number is finite.
+#[inline(always)]
+fn all_finite<T: Storage>(z: &[T]) -> bool {
+    let (blocks, rest) = z.as_chunks::<LANES>();
+    let mut lanes = [true; LANES];
+    for block in blocks {
+        for lane in 0..LANES {
+            lanes[lane] &= is_finite(block[lane]);
+        }
+    }
+    lanes.iter().all(|ok| *ok) & rest.iter().all(|z| is_finite(*z))
+}
+
+/// How many samples each cell has.
+#[inline(always)]
+fn count<const C: usize>(cells: &[u8]) -> Counts {
+    const WIDTH: usize = 64;
+    let mut totals = [0; MAX_CELLS];
+    // A byte counts to 255.
+    for run in cells.chunks(WIDTH * 255) {
+        let (blocks, rest) = run.as_chunks::<WIDTH>();
+        for (c, total) in totals.iter_mut().enumerate().take(C) {
+            let mut lanes = [0_u8; WIDTH];
+            for block in blocks {
+                for lane in 0..WIDTH {
+                    lanes[lane] += u8::from(block[lane] == c as u8);
+                }
+            }
+            *total += lanes.iter().map(|lane| usize::from(*lane)).sum::<usize>();
+            *total += rest.iter().filter(|cell| usize::from(**cell) == c).count();
+        }
+    }
+    totals
+}
+
+/// Adds up lanes as a tree of fixed shape.
+#[inline(always)]
+fn tree<A: Copy + std::ops::Add<Output = A>>(mut lanes: [A; LANES]) -> A {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            lanes[lane] = lanes[lane] + lanes[lane + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// Per-cell values, one shift as two numbers.
+struct Table<A, const C: usize> {
+    shift: [A; C],
+    rest: [A; C],
+}
+
+impl<A: Arithmetic, const C: usize> Table<A, C> {
+    fn new(shifts: &[f64]) -> Self {
+        let mut table = Self { shift: [A::default(); C], rest: [A::default(); C] };
+        for (c, &shift) in shifts.iter().enumerate().take(C) {
+            (table.shift[c], table.rest[c]) = split_shift(shift);
+        }
+        table
+    }
+
+    /// The shift of a cell, by selection.
+    #[inline(always)]
+    fn of(&self, cell: u32) -> (A, A) {
+        let (mut shift, mut rest) = (A::default(), A::default());
+        for c in 0..C {
+            let mask = mask(cell, c);
+            shift = shift.or_bits(self.shift[c].masked(mask));
+            rest = rest.or_bits(self.rest[c].masked(mask));
+        }
+        (shift, rest)
+    }
+}
+
+/// All ones where the sample is in the cell.
+#[inline(always)]
+fn mask(cell: u32, c: usize) -> u32 {
+    u32::from(cell == c as u32).wrapping_neg()
+}
+
+/// Sums of one chunk, `[cells]` of y, |y|, free, beyond.
+pub(crate) type ChunkSums = [[f64; 4]; MAX_CELLS];
+
+/// Lanes of one cell's sums.
+#[derive(Clone, Copy)]
+struct Lanes<A> {
+    y: [f64; LANES],
+    size: [f64; LANES],
+    free: [u32; LANES],
+    beyond: [A; LANES],
+}
+
+/// Elements that go through one stage after another: as many as keep the loops long and the stages in the first cache.
+const STAGE: usize = 256;
+
+/// What a stage leaves of its elements.
+struct Staged<A> {
+    cell: [u32; STAGE],
+    y: [A; STAGE],
+    free: [u32; STAGE],
+    beyond: [A; STAGE],
+}
+
+#[inline(always)]
+fn chunk_sums<T: Storage, const C: usize, const SIGNED: bool>(
+    z: &[T],
+    cells: &[u8],
+    table: &Table<T::Arithmetic, C>,
+    (lo, hi): (T, T),
+) -> ChunkSums {
+    let zero = T::Arithmetic::default();
+    let mut sums = [Lanes { y: [0.0; LANES], size: [0.0; LANES], free: [0; LANES], beyond: [zero; LANES] }; C];
+    let mut staged = Staged { cell: [NO_CELL; STAGE], y: [zero; STAGE], free: [0; STAGE], beyond: [zero; STAGE] };
+    for (z, cells) in z.chunks(STAGE).zip(cells.chunks(STAGE)) {
+        let n = z.len();
+        for i in 0..n {
+            let cell = u32::from(cells[i]);
+            let (t, y) = element(z[i], table.of(cell), lo, hi);
+            let y = y.widen();
+            let distance = t - y;
+            staged.cell[i] = cell;
+            staged.y[i] = y;
+            staged.free[i] = u32::from((lo.widen() <= t) & (t <= hi.widen()));
+            staged.beyond[i] = if distance < zero { zero - distance } else { distance };
+        }
+        // Whole lanes are summed: those past the end have no cell.
+        let end = n.next_multiple_of(LANES);
+        staged.cell[n..end].fill(NO_CELL);
+        for (c, sums) in sums.iter_mut().enumerate() {
+            add_cell::<T::Arithmetic, SIGNED>(&staged, end, c, sums);
+        }
+    }
+    let mut out = [[0.0; 4]; MAX_CELLS];
+    for (lanes, out) in sums.iter().zip(&mut out) {
+        let y = tree(lanes.y);
+        let size = if SIGNED { tree(lanes.size) } else { y };
+        *out = [y, size, f64::from(lanes.free.iter().sum::<u32>()), tree(lanes.beyond).to_f64()];
+    }
+    out
+}
+
+/// Adds the staged elements of cell `c` to its lanes.
+#[inline(always)]
+fn add_cell<A: Arithmetic, const SIGNED: bool>(staged: &Staged<A>, end: usize, c: usize, sums: &mut Lanes<A>) {
+    let cells = staged.cell[..end].as_chunks::<LANES>().0;
+    let y = staged.y[..end].as_chunks::<LANES>().0;
+    let free = staged.free[..end].as_chunks::<LANES>().0;
+    let beyond = staged.beyond[..end].as_chunks::<LANES>().0;
+    for (((cells, y), free), beyond) in cells.iter().zip(y).zip(free).zip(beyond) {
+        let mut here = [0; LANES];
+        for lane in 0..LANES {
+            here[lane] = mask(cells[lane], c);
+        }
+        for lane in 0..LANES {
+            sums.y[lane] += y[lane].masked(here[lane]).to_f64();
+        }
+        if SIGNED {
+            for lane in 0..LANES {
+                sums.size[lane] += y[lane].masked(here[lane]).to_f64().abs();
+            }
+        }
+        for lane in 0..LANES {
+            sums.free[lane] += free[lane] & here[lane];
+        }
+        for lane in 0..LANES {
+            sums.beyond[lane] = sums.beyond[lane] + beyond[lane].masked(here[lane]);
+        }
+    }
+}
+
+/// The vector pass.
+pub(crate) struct LanePass<'a, T> {
+    pub(crate) problem: LaneProblem<'a, T>,
+    /// Room for the sums of every chunk.
+    pub(crate) chunks: &'a mut [ChunkSums],
+}
+
+/// How many chunks a problem of `n` elements has.
+pub(crate) fn chunks_of(n: usize) -> usize {
+    n.div_ceil(CHUNK)
+}
+
+impl<T: Storage> CellPass for LanePass<'_, T> {
+    fn evaluate(&mut self, shift: &[f64], sums: &mut CellSums) {
+        let LaneProblem { z, cells, count, lo, hi } = self.problem;
+        let chunks = &mut self.chunks[..chunks_of(z.len())];
+        with_cells!(count, C => {
+            let table = Table::<T::Arithmetic, C>::new(shift);
+            let signed = lo.to_f64() < 0.0;
+            let of_chunk = |index: usize| {
+                let range = index * CHUNK..z.len().min((index + 1) * CHUNK);
+                let (z, cells) = (&z[range.clone()], &cells[range]);
+                vectorised!(match signed {
+                        true => chunk_sums::<T, C, true>(z, cells, &table, (lo, hi)),
+                        false => chunk_sums::<T, C, false>(z, cells, &table, (lo, hi)),
+                    })
+            };
+            if chunks.len() >= PARALLEL_CHUNKS {
+                chunks.par_iter_mut().enumerate().for_each(|(index, sums)| *sums = of_chunk(index));
+            } else {
+                chunks.iter_mut().enumerate().for_each(|(index, sums)| *sums = of_chunk(index));
+            }
+        });
+        let inverse = 1.0 / z.len() as f64;
+        for c in 0..count {
+            let total = |kind: usize| chunks.iter().map(|sums| sums[c][kind]).sum::<f64>() * inverse;
+            (sums.y[c], sums.size[c], sums.free[c], sums.beyond[c]) = (total(0), total(1), total(2), total(3));
+        }
+    }
+}
+
+/// `cells_newton::write` for this form.
+pub(crate) fn write<T: Storage>(problem: &LaneProblem<'_, T>, shift: &[f64], y: &mut [T], clamp: &mut [u32]) {
+    let LaneProblem { z, cells, count, lo, hi } = *problem;
+    let words = z.len().div_ceil(LANES);
+    with_cells!(count, C => {
+        let table = Table::<T::Arithmetic, C>::new(shift);
+        let of_chunk = |index: usize, y: &mut [T], clamp: &mut [u32]| {
+            let range = index * CHUNK..index * CHUNK + y.len();
+            let (z, cells) = (&z[range.clone()], &cells[range]);
+            vectorised!(write_chunk::<T, C>(z, cells, &table, (lo, hi), y, clamp));
+        };
+        if chunks_of(z.len()) >= PARALLEL_CHUNKS {
+            let parts = y.par_chunks_mut(CHUNK).zip(clamp[..words].par_chunks_mut(CHUNK / LANES)).enumerate();
+            parts.for_each(|(index, (y, clamp))| of_chunk(index, y, clamp));
+        } else {
+            let parts = y.chunks_mut(CHUNK).zip(clamp[..words].chunks_mut(CHUNK / LANES)).enumerate();
+            parts.for_each(|(index, (y, clamp))| of_chunk(index, y, clamp));
+        }
+    });
+}
+
+#[inline(always)]
+fn write_chunk<T: Storage, const C: usize>(
+    z: &[T],
+    cells: &[u8],
+    table: &Table<T::Arithmetic, C>,
+    (lo, hi): (T, T),
+    y: &mut [T],
+    clamp: &mut [u32],
+) {
+    // The bits of each element in its clamp word, before they are shifted into place.
+    let mut bits = [0_u32; STAGE];
+    let words = clamp.chunks_mut(STAGE / LANES);
+    for (((z, cells), y), words) in z.chunks(STAGE).zip(cells.chunks(STAGE)).zip(y.chunks_mut(STAGE)).zip(words) {
+        let n = z.len();
+        for i in 0..n {
+            let (t, value) = element(z[i], table.of(u32::from(cells[i])), lo, hi);
+            y[i] = value;
+            let (below, above) = (u32::from(t < lo.widen()), u32::from(t > hi.widen()));
+            bits[i] = (below | above) | (above << LANES);
+        }
+        bits[n..n.next_multiple_of(LANES)].fill(0);
+        for (bits, word) in bits.as_chunks::<LANES>().0.iter().zip(words) {
+            let mut placed = [0; LANES];
+            for lane in 0..LANES {
+                placed[lane] = bits[lane] << lane;
+            }
+            *word = placed.iter().fold(0, |word, bits| word | bits);
+        }
+    }
+}
+
+/// `cells_vjp::sum` for this form. `chunks` is scratch.
+pub(crate) fn vjp_sum<T: Storage>(
+    problem: &LaneProblem<'_, T>,
+    clamp: &[u32],
+    g: &[T],
+    chunks: &mut [ChunkSums],
+    sums: &mut VjpSums,
+) {
+    let LaneProblem { cells, count, .. } = *problem;
+    let chunks = &mut chunks[..chunks_of(cells.len())];
+    with_cells!(count, C => {
+        let of_chunk = |index: usize| {
+            let range = index * CHUNK..cells.len().min((index + 1) * CHUNK);
+            let (g, cells, clamp) = (&g[range.clone()], &cells[range], &clamp[index * (CHUNK / LANES)..]);
+            vectorised!(vjp_chunk_sums::<T, C>(cells, clamp, g))
+        };
+        if chunks.len() >= PARALLEL_CHUNKS {
+            chunks.par_iter_mut().enumerate().for_each(|(index, sums)| *sums = of_chunk(index));
+        } else {
+            chunks.iter_mut().enumerate().for_each(|(index, sums)| *sums = of_chunk(index));
+        }
+    });
+    for c in 0..count {
+        let total = |kind: usize| chunks.iter().map(|sums| sums[c][kind]).sum::<f64>();
+        sums.gradient[c] = total(0);
+        sums.free[c] = total(2) / cells.len() as f64;
+    }
+}
+
+#[inline(always)]
+fn vjp_chunk_sums<T: Storage, const C: usize>(cells: &[u8], clamp: &[u32], g: &[T]) -> ChunkSums {
+    let mut gradient = [[0.0_f64; LANES]; C];
+    let mut free = [[0_u32; LANES]; C];
+    let mut cell = [NO_CELL; STAGE];
+    let mut clamped = [0; STAGE];
+    let mut value = [T::Arithmetic::default(); STAGE];
+    let words = clamp.chunks(STAGE / LANES);
+    for ((g, cells), words) in g.chunks(STAGE).zip(cells.chunks(STAGE)).zip(words) {
+        let n = g.len();
+        expand_clamped(words, &mut clamped);
+        for i in 0..n {
+            // A clamped element is in no cell.
+            cell[i] = u32::from(cells[i]) | clamped[i];
+            value[i] = g[i].widen();
+        }
+        let end = n.next_multiple_of(LANES);
+        cell[n..end].fill(NO_CELL);
+        let (cells, values) = (cell[..end].as_chunks::<LANES>().0, value[..end].as_chunks::<LANES>().0);
+        for c in 0..C {
+            for (cells, values) in cells.iter().zip(values) {
+                let mut here = [0; LANES];
+                for lane in 0..LANES {
+                    here[lane] = mask(cells[lane], c);
+                }
+                for lane in 0..LANES {
+                    gradient[c][lane] += values[lane].masked(here[lane]).to_f64();
+                }
+                for lane in 0..LANES {
+                    free[c][lane] += here[lane] & 1;
+                }
+            }
+        }
+    }
+    let mut out = [[0.0; 4]; MAX_CELLS];
+    for c in 0..C {
+        out[c] = [tree(gradient[c]), 0.0, f64::from(free[c].iter().sum::<u32>()), 0.0];
+    }
+    out
+}
+
+/// All ones where an element of the stage is clamped.
+#[inline(always)]
+fn expand_clamped(words: &[u32], clamped: &mut [u32; STAGE]) {
+    for (word, lanes) in words.iter().zip(clamped.as_chunks_mut::<LANES>().0) {
+        for lane in 0..LANES {
+            lanes[lane] = ((word >> lane) & 1).wrapping_neg();
+        }
+    }
+}
+
+/// `cells_vjp::write` for this form: the gradient to the predictions.
+pub(crate) fn vjp_write<T: Storage>(problem: &LaneProblem<'_, T>, clamp: &[u32], g: &[T], pull: &[f64], out: &mut [T]) {
+    let LaneProblem { cells, count, .. } = *problem;
+    let n = cells.len();
+    with_cells!(count, C => {
+        let mut table = [T::Arithmetic::default(); C];
+        for (entry, pull) in table.iter_mut().zip(pull) {
+            *entry = T::Arithmetic::from_f64(pull / n as f64);
+        }
+        let of_chunk = |index: usize, out: &mut [T]| {
+            let range = index * CHUNK..index * CHUNK + out.len();
+            let (g, cells, clamp) = (&g[range.clone()], &cells[range], &clamp[index * (CHUNK / LANES)..]);
+            vectorised!(vjp_write_chunk::<T, C>(cells, clamp, g, &table, out));
+        };
+        if chunks_of(n) >= PARALLEL_CHUNKS {
+            out.par_chunks_mut(CHUNK).enumerate().for_each(|(index, out)| of_chunk(index, out));
+        } else {
+            out.chunks_mut(CHUNK).enumerate().for_each(|(index, out)| of_chunk(index, out));
+        }
+    });
+}
+
+#[inline(always)]
+fn vjp_write_chunk<T: Storage, const C: usize>(
+    cells: &[u8],
+    clamp: &[u32],
+    g: &[T],
+    table: &[T::Arithmetic; C],
+    out: &mut [T],
+) {
+    let mut clamped = [0; STAGE];
+    let words = clamp.chunks(STAGE / LANES);
+    for (((g, cells), out), words) in g.chunks(STAGE).zip(cells.chunks(STAGE)).zip(out.chunks_mut(STAGE)).zip(words) {
+        expand_clamped(words, &mut clamped);
+        for i in 0..g.len() {
+            let cell = u32::from(cells[i]);
+            let mut pull = T::Arithmetic::default();
+            for (c, entry) in table.iter().enumerate() {
+                pull = pull.or_bits(entry.masked(mask(cell, c)));
+            }
+            out[i] = T::narrow((g[i].widen() - pull).masked(!clamped[i]));
+        }
+    }
+}
