@@ -205,7 +205,7 @@ impl Offsets<'_> {
     pub fn start(&self, index: usize) -> usize {
         match *self {
             Self::Ragged(offsets) => offsets[index],
-            Self::Equal { n, .. } => index * n,
+            Self::Equal { n, .. } => index.saturating_mul(n),
         }
     }
 
@@ -218,7 +218,7 @@ impl Offsets<'_> {
     /// The number of elements of the largest problem.
     pub fn largest(&self) -> usize {
         match *self {
-            Self::Ragged(offsets) => offsets.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0),
+            Self::Ragged(offsets) => offsets.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max().unwrap_or(0),
             Self::Equal { problems, n } => n * usize::from(problems > 0),
         }
     }

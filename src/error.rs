@@ -40,6 +40,16 @@ pub enum Error {
         /// How much the batch has.
         got: usize,
     },
+    /// More memory than there is.
+    #[error(
+        "a plan for {predictions} predictions in {problems} problems needs more memory than can be had; plan smaller batches"
+    )]
+    Memory {
+        /// Predictions planned for.
+        predictions: usize,
+        /// Problems planned for.
+        problems: usize,
+    },
     /// More cells than a device can take.
     #[error(
         "{cells} cells (groups of every sensitive feature, times strata) are more than the {limit} that this device takes; \

@@ -3,7 +3,7 @@
 use crate::backend::{Device, cpu};
 use crate::batch::{Batch, Buffer, Capacities};
 use crate::constraints::ConstraintSet;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::solution::{Gradients, Solution, Wanted};
 use crate::storage::Storage;
@@ -27,9 +27,10 @@ impl<T: Storage> Projector<T> {
     /// Plans projections of up to these capacities; all memory is allocated here.
     ///
     /// # Errors
-    /// Settings out of range, or more cells than the device takes.
+    /// Settings out of range, more cells than the device takes, or more memory than can be had.
     pub fn plan(device: Device, set: &ConstraintSet, capacities: Capacities, settings: Settings) -> Result<Self> {
         settings.check()?;
+        check_memory(set, capacities)?;
         let plan = match device {
             Device::Cpu => Plan::Cpu(cpu::CpuPlan::new(set, capacities, settings)),
         };
@@ -102,4 +103,17 @@ impl<T: Storage> Projector<T> {
         }
         Ok(())
     }
+}
+
+/// Whether a solution with all gradients can be allocated, so that later no allocation fails half-way.
+fn check_memory(set: &ConstraintSet, capacities: Capacities) -> Result<()> {
+    let Capacities { problems, total, largest } = capacities;
+    // At the most: y and five gradients of 8 bytes, clamp words, the scratch of a worker; multipliers, three gradients
+    // and an outcome.
+    let per_problem = 64 + 8 * 4 * (1 + set.rows());
+    let bytes = (total.checked_mul(64))
+        .and_then(|bytes| bytes.checked_add(largest.checked_mul(16)?))
+        .and_then(|bytes| bytes.checked_add(problems.checked_mul(per_problem)?));
+    let possible = bytes.is_some_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok());
+    if possible { Ok(()) } else { Err(Error::Memory { predictions: total, problems }) }
 }

@@ -371,7 +371,7 @@ impl<T: Storage> CpuPlan<T> {
         }
         terms.clear();
         for ((part, component), vjp) in parts.iter().zip(&self.components).zip(vjp_parts) {
-            cells_vjp::solve(component, &part.rows, nu, sums, vjp, &mut out.rows, terms);
+            cells_vjp::solve(component, &part.rows, (nu, totals.total), sums, vjp, &mut out.rows, terms);
             if beyond_z {
                 let solution = (&part.rows, &part.totals, nu);
                 cells_vjp::add_weight_and_label_terms(set, component, solution, vjp, terms);

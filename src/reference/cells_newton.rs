@@ -27,7 +27,8 @@ pub(crate) fn element<T: Storage>(
     hi: T,
 ) -> (T::Arithmetic, T) {
     let t = (z.widen() - shift) - rest;
-    (t, T::narrow(t).clip(lo, hi))
+    // Clipped before it is rounded: rounding is monotone and the bounds are of the storage type.
+    (t, T::narrow(t.clip(lo.widen(), hi.widen())))
 }
 
 /// A shift as the sum of two numbers of the arithmetic type. Large ones are cut, so that no infinity arises.

@@ -152,11 +152,11 @@ pub(crate) fn sum<T: Storage>(
 }
 
 /// Solves one component for lambda, writes its rows' gradients and adds its cells' terms. `nu` are the multipliers of
-/// all rows of the set. `out` and `terms` hold zeros where no component has written.
+/// all rows of the set, `total` is the sum of the weights. `out` and `terms` hold zeros where no component has written.
 pub(crate) fn solve(
     component: &Component,
     rows: &Rows,
-    nu: &[f64],
+    (nu, total): (&[f64], f64),
     sums: &VjpSums,
     s: &mut VjpPart,
     out: &mut RowGradients<'_>,
@@ -174,7 +174,7 @@ pub(crate) fn solve(
     solve_held(rows, nu, s);
     rows.shifts(&s.lambda[..rows.m], &mut s.pull);
     component.scatter(&s.pull, &mut terms.pull);
-    write_row_gradients(component, rows, nu, s, out);
+    write_row_gradients(component, rows, (nu, total), s, out);
 }
 
 /// Rows with a multiplier, and every equality whatever its multiplier.
@@ -299,7 +299,13 @@ fn write_border(rows: &Rows, nu: &[f64], s: &mut VjpPart) {
     }
 }
 
-fn write_row_gradients(component: &Component, rows: &Rows, nu: &[f64], s: &VjpPart, out: &mut RowGradients<'_>) {
+fn write_row_gradients(
+    component: &Component,
+    rows: &Rows,
+    (nu, total): (&[f64], f64),
+    s: &VjpPart,
+    out: &mut RowGradients<'_>,
+) {
     let nu_of = |r: usize| nu[rows.source[r]];
     for (block, &border) in rows.blocks.iter().zip(&s.border) {
         out.levels[block.spread] = match block.limit {
@@ -312,7 +318,7 @@ fn write_row_gradients(component: &Component, rows: &Rows, nu: &[f64], s: &VjpPa
                 let top = block.rows().find(|&r| nu_of(r) > 0.0);
                 let centre = top.map_or(0.0, |r| dot(rows.row(r), &s.sums.value));
                 let below = block.rows().filter(|&r| nu_of(r) < 0.0);
-                below.map(|r| centre * s.lambda[r] + border * nu_of(r)).sum()
+                below.map(|r| centre * s.lambda[r] + border * nu_of(r) / total).sum()
             }
         };
     }

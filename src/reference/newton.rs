@@ -61,6 +61,11 @@ const ATTEMPT_STEPS: u32 = 120;
 const ATTEMPT_PASSES: u32 = 400;
 const LINE_TRIALS: u32 = 8;
 const PROX: f64 = 1e-9;
+/// The margin is doubled up to this factor.
+const MAX_GROWTH: f64 = 8.0;
+/// Storage types coarser than this get no more than the margin that rounding needs at the worst: theirs is not small
+/// beside the values.
+const COARSE: f64 = 1e-6;
 const STALL_WITHOUT_ROOM: u32 = 16;
 const STALLED_RESIDUAL: f64 = 1e-3;
 
@@ -253,6 +258,9 @@ impl Newton {
                     // Fair already: the true bounds are kept, with no margin asked for.
                     return self.end(rows, Status::Solved);
                 }
+                if self.warm && self.start_is_the_answer(task, rows) {
+                    return self.end(rows, Status::Solved);
+                }
             }
             Stage::Search => {
                 if !self.trial_ends_search(rows) {
@@ -318,6 +326,21 @@ impl Newton {
         !rows.contrasts().is_empty() && rounding > 100.0 * self.tolerance / self.growth
     }
 
+    /// Whether a warm start needs no step: the true bounds are kept, as near to the multipliers' sides as a solution with
+    /// the largest margin is.
+    fn start_is_the_answer(&mut self, task: &NewtonTask, rows: &Rows) -> bool {
+        let at = &self.at;
+        let tolerance = 2.0 * MAX_GROWTH * self.needed(task, rows);
+        self.outcome.residual = rows.residual(&rows.lower, &rows.upper, &at.means, &at.nu, tolerance);
+        self.outcome.residual <= tolerance && rows.excess(&at.means[..rows.m]) <= 0.0
+    }
+
+    /// The smallest tolerance that the present point can be asked for.
+    fn needed(&self, task: &NewtonTask, rows: &Rows) -> f64 {
+        let part = if task.unit_roundoff > COARSE { 0.25 } else { 1.0 };
+        task.tolerance.max(part * rows.rounding(task.unit_roundoff, &self.at.sums.size))
+    }
+
     /// By how much the rows are exceeded at these sums; the method's own point is left alone.
     pub(crate) fn excess_of(&mut self, component: &Component, rows: &Rows, sums: &CellSums) -> f64 {
         self.trial.sums.gather(component, sums);
@@ -371,7 +394,9 @@ impl Newton {
     /// Whether the present point is the answer, or no better one can be reached. The rows' bounds are tightened by the
     /// tolerance, so that a residual within it proves that the true bounds are kept.
     fn stop_test(&mut self, task: &NewtonTask, rows: &Rows) -> Test {
-        let needed = task.tolerance.max(rows.rounding(task.unit_roundoff, &self.at.sums.size));
+        let needed = self.needed(task, rows);
+        let coarse = task.unit_roundoff > COARSE;
+        let (max_growth, accepted) = if coarse { (1.0, 2.0) } else { (MAX_GROWTH, 8.0) };
         loop {
             self.tolerance = needed * self.growth;
             let m = rows.m;
@@ -401,10 +426,10 @@ impl Newton {
             }
             // The rounding floor: what is left is accepted if it keeps the true bounds, else the margin grows, and is
             // given up where the rows have no room for one.
-            if error <= 8.0 * tolerance && (!self.tightened || kept) {
+            if error <= accepted * tolerance && (!self.tightened || kept) {
                 return Test::Solved;
             }
-            if self.tightened && self.growth < 8.0 {
+            if self.tightened && self.growth < max_growth {
                 self.growth *= 2.0;
                 self.stall = patience / 2;
             } else if self.tightened {

@@ -261,8 +261,8 @@ impl Rows {
         self.blocks.iter().any(Block::is_equality) || self.contrasts().any(narrow)
     }
 
-    /// What rounding the stored values may move a row by: twice the roundoff of a mean of values of this size, once
-    /// more for the two means of a spread.
+    /// Four times what rounding the stored values may move a row by at the worst: a mean of values of this size, two means
+    /// of a spread.
     pub(crate) fn rounding(&self, unit_roundoff: f64, sum_abs: &[f64]) -> f64 {
         let mut worst = 0.0_f64;
         for r in 0..self.m {

@@ -58,7 +58,7 @@ macro_rules! on_backends {
 #[macro_export]
 macro_rules! for_each_storage {
     ($device:expr, $function:ident) => {
-        $crate::for_each_storage!($device, $function, [half::f16, half::bf16, f32, f64])
+        $crate::for_each_storage!($device, $function, [fairlayer::f16, fairlayer::bf16, f32, f64])
     };
     ($device:expr, $function:ident, [$($type:ty),*]) => {
         $(

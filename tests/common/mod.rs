@@ -1,5 +1,9 @@
 //! What test files share.
 #![allow(dead_code, reason = "every test binary uses its own part")]
 
+pub mod devices;
 pub mod kkt;
+pub mod planted;
 pub mod problems;
+pub mod rows;
+pub mod run;

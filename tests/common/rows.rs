@@ -87,11 +87,8 @@ pub fn live_rows(set: &ConstraintSet, p: &Stated) -> Vec<Row> {
     }
     for (k, contrast) in set.contrasts().iter().enumerate() {
         let plus = mean_coefficients(p, &contrast.plus.cells);
-        let minus = if contrast.minus.is_empty() {
-            Some(vec![0.0; p.z.len()])
-        } else {
-            mean_coefficients(p, &contrast.minus)
-        };
+        let minus =
+            if contrast.minus.is_empty() { Some(vec![0.0; p.z.len()]) } else { mean_coefficients(p, &contrast.minus) };
         if let (Some(plus), Some(minus)) = (plus, minus) {
             let a: Vec<f64> = plus.iter().zip(&minus).map(|(a, b)| a - contrast.scale * b).collect();
             let target = if contrast.residual { dot(&a, &p.labels) } else { 0.0 };

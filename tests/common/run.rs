@@ -105,7 +105,7 @@ pub const EVERYTHING: Wanted = Wanted { bounds: true, weights: true, labels: tru
 
 /// Settings as exact as the storage type allows.
 pub fn exact() -> Settings {
-    Settings { tolerance: 1e-14, ..Settings::default() }
+    Settings { tolerance: 1e-13, ..Settings::default() }
 }
 
 impl<T: Storage> Rig<T> {
@@ -201,4 +201,11 @@ pub fn assert_close(what: &str, got: &[f64], expected: &[f64], tolerance: f64) {
 /// The largest magnitude.
 pub fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |most, value| most.max(value.abs()))
+}
+
+/// Values, those of light samples scaled down by the root of their weight: a light sample hardly counts in the distance
+/// or in a mean, so it is known only that well to anyone who minimises the one within the other.
+pub fn by_weight(values: &[f64], weights: &[f64]) -> Vec<f64> {
+    let mean = weights.iter().sum::<f64>() / weights.len() as f64;
+    values.iter().zip(weights).map(|(value, w)| value * (w / mean).sqrt().min(1.0)).collect()
 }

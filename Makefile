@@ -1,0 +1,30 @@
+# `make test` is the test command: on a fresh Debian or Ubuntu machine with Rust it installs what is missing and checks
+# everything. The other targets are its steps.
+
+export RUSTDOCFLAGS = -D warnings
+
+.PHONY: test setup lint docs package bench
+
+# The order matters: cargo's own test summary comes last.
+test: setup lint docs package
+	cargo test --no-default-features --lib
+	cargo test
+
+setup:
+	./scripts/setup-debian.sh
+
+lint:
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --no-default-features -- -D warnings
+
+docs:
+	cargo doc --no-deps
+	cargo doc --no-deps --no-default-features
+
+# What would be published: that it holds what it must, and that it builds from nothing else.
+package:
+	./scripts/check-package.sh
+
+bench:
+	cargo bench

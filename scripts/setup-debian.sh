@@ -1,0 +1,42 @@
+#!/bin/sh
+# Installs what building and testing need beside Rust itself: a linker, and cargo's fmt and clippy. Does nothing where
+# all is there. Rust is not installed: which one, and from where, is the user's choice.
+set -eu
+
+if ! command -v cargo >/dev/null; then
+    echo "setup: cargo is not on the PATH; install Rust 1.88 or later first (https://rust-lang.org/tools/install)" >&2
+    exit 1
+fi
+
+missing=
+command -v cc >/dev/null || missing="$missing gcc libc6-dev"
+command -v make >/dev/null || missing="$missing make"
+if [ -n "$missing" ]; then
+    if ! command -v apt-get >/dev/null; then
+        echo "setup: missing:$missing; install them with this system's package manager" >&2
+        exit 1
+    fi
+    root=
+    if [ "$(id -u)" != 0 ]; then
+        if ! command -v sudo >/dev/null; then
+            echo "setup: missing:$missing; run this as root: apt-get install$missing" >&2
+            exit 1
+        fi
+        root=sudo
+    fi
+    echo "setup: installing$missing"
+    $root apt-get update -qq
+    # shellcheck disable=SC2086 # one word a package
+    $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing
+fi
+
+for component in rustfmt clippy; do
+    case $component in rustfmt) command=fmt ;; *) command=$component ;; esac
+    if ! cargo "$command" --version >/dev/null 2>&1; then
+        if ! command -v rustup >/dev/null; then
+            echo "setup: cargo $command is missing; install $component of the same version as cargo" >&2
+            exit 1
+        fi
+        rustup component add "$component"
+    fi
+done

@@ -1,0 +1,54 @@
+//! The test suite that every backend has to pass: one body in `suite/`, one test for each backend, `backend::body`.
+
+mod common;
+
+mod suite {
+    pub mod anything;
+    pub mod closed_forms;
+    pub mod forms;
+    pub mod gradients;
+    pub mod misuse;
+    pub mod peers;
+    pub mod planted;
+    pub mod promises;
+    pub mod properties;
+    pub mod statuses;
+}
+
+on_backends!([cpu] {
+    closed_forms: two_groups_without_bounds, equal_means_without_bounds, fair_input_is_untouched,
+        one_sample_a_group, equal_groups_stay, all_beyond_their_bounds, mean_residual_by_hand, ratio_by_hand,
+        weights_by_hand, clipping_by_hand, frozen_elements_by_hand, absent_groups_are_reported;
+    planted: planted_solutions_are_found, planted_solutions_are_found_in_every_storage;
+    promises: bounds_hold_bit_for_bit, gap_never_exceeds_epsilon, excess_is_reported_as_measured,
+        feasible_input_is_bit_identical, a_problem_does_not_see_its_batch, same_bits_on_any_number_of_threads,
+        a_plan_may_be_used_in_another_pool, same_bits_in_repeated_runs, single_precision_agrees_with_double,
+        public_types_can_cross_threads;
+    gradients: gradient_to_predictions, gradient_to_element_bounds, gradient_to_weights, gradient_to_labels,
+        gradient_to_levels, gradient_to_epsilon_at_zero, gradient_to_row_bounds, gradients_by_hand,
+        gradient_to_a_ratio_by_hand, scores_on_their_bounds_pass_gradients, equalities_hold_without_a_multiplier,
+        duplicate_rows_share_their_gradient, two_forwards_before_one_backward, unwanted_gradients_are_empty;
+    statuses: bad_numbers, ids_out_of_range, infeasible_problems_come_with_a_proof,
+        unreachable_labels_are_infeasible, contradictions_are_infeasible, feasibility_is_decided_rightly,
+        the_iteration_limit_is_a_status, statuses_have_names;
+    properties: projecting_twice_changes_nothing, distances_never_grow, the_jacobian_is_a_projection,
+        the_order_of_samples_does_not_matter, the_order_of_groups_does_not_matter, reflection_does_not_matter,
+        translation_does_not_matter, scaling_by_two_does_not_matter, scaling_the_weights_does_not_matter;
+    peers: answers_agree_with_clarabel;
+    forms: shared_arrays_equal_repeated_ones, shared_groups_equal_repeated_ones, groups_and_strata_equal_cells,
+        single_and_double_arrays_are_the_same, a_warm_start_saves_passes, a_wild_warm_start_does_no_harm,
+        an_unusable_warm_start_is_survived;
+    misuse: arrays_of_wrong_length, values_that_cannot_be_used, missing_inputs, batches_larger_than_planned,
+        solutions_of_another_plan, backward_passes_that_do_not_fit, settings_out_of_range, plans_beyond_all_memory,
+        constraints_that_make_no_sense, more_cells_than_a_device_takes;
+    anything: no_input_panics, no_helper_panics, no_question_panics;
+});
+
+#[test]
+fn an_absent_device_says_why_and_is_skipped() {
+    common::devices::run_on("abacus", |_| panic!("there is no such device"));
+    assert!(common::devices::open("abacus").is_err_and(|reason| reason.contains("no such device")));
+    for device in fairlayer::devices() {
+        assert_eq!(common::devices::open(device.kind).err(), device.usable.err());
+    }
+}
