@@ -136,10 +136,14 @@ impl ActiveSet {
                 self.rhs[column] -= self.border[r] * nu[r];
             }
         }
-        self.factor[..n * n].copy_from_slice(&self.system[..n * n]);
-        ldl_factor(&mut self.factor, n);
-        let scratch = &mut self.scratch[..n];
-        ldl_solve_refined(&self.system, &self.factor, n, &self.rhs, &mut self.solution[..n], scratch);
+        if let (2, [_]) = (k, &self.used[..]) {
+            solve_pair(&self.system, &self.rhs, &mut self.solution);
+        } else {
+            self.factor[..n * n].copy_from_slice(&self.system[..n * n]);
+            ldl_factor(&mut self.factor, n);
+            let scratch = &mut self.scratch[..n];
+            ldl_solve_refined(&self.system, &self.factor, n, &self.rhs, &mut self.solution[..n], scratch);
+        }
         for (i, &r) in self.support.iter().enumerate() {
             self.x[r] = nu[r] + self.solution[i] * self.jacobi[r];
         }
@@ -245,6 +249,19 @@ impl ActiveSet {
         }
         add[0].is_some()
     }
+}
+
+/// Two rows of one spread, the commonest system by far: `[a b e; b d f; e f 0] x = r`. The border is eliminated, which
+/// leaves one number to divide by: the curvature along the direction that keeps the balance.
+fn solve_pair(system: &[f64], r: &[f64], x: &mut [f64]) {
+    let (a, b, d, e, f) = (system[0], system[1], system[4], system[2], system[5]);
+    // x = r2 (p, 0) + s (f, -e) with e p = 1.
+    let p = r[2] / e;
+    let along = a * f * f - 2.0 * b * e * f + d * e * e;
+    let s = (f * (r[0] - a * p) - e * (r[1] - b * p)) / along;
+    x[0] = p + s * f;
+    x[1] = -s * e;
+    x[2] = (r[0] - a * x[0] - b * x[1]) / e;
 }
 
 fn sign(value: f64) -> f64 {

@@ -301,7 +301,9 @@ impl Newton {
             }
             let rays = [&self.d[..m], &self.active_set.v[..m]];
             let scratch = &mut self.direction_shift;
-            let proof = rays.into_iter().find(|ray| proves_infeasible(rows, &totals.bounds, ray, scratch));
+            // An ordinary problem is solved before it pays to ask whether it can be.
+            let ask = self.outcome.iterations > 1;
+            let proof = rays.into_iter().find(|ray| ask && proves_infeasible(rows, &totals.bounds, ray, scratch));
             let infeasible = proof.map(|ray| self.at.nu[..m].copy_from_slice(ray)).is_some();
             if infeasible {
                 return self.end(rows, Status::Infeasible);

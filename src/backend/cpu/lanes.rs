@@ -42,28 +42,29 @@ macro_rules! vectorised {
 
 struct Once;
 
-/// Runs `$body` with `$count` as a constant that is at least the number of cells.
-macro_rules! with_cells {
-    ($cells:expr, $count:ident => $body:expr) => {
-        match $cells {
-            0..=2 => {
-                const $count: usize = 2;
-                $body
-            }
-            3..=4 => {
-                const $count: usize = 4;
-                $body
-            }
-            5..=8 => {
-                const $count: usize = 8;
-                $body
-            }
-            _ => {
-                const $count: usize = MAX_CELLS;
-                $body
-            }
+/// Elements that go through one stage after another: as many as keep the loops long and the stages in the first cache;
+/// fewer for small problems, whose time it would take to clear them.
+const LONG_STAGE: usize = 256;
+const SHORT_STAGE: usize = 64;
+
+/// Runs `$body` with `$count`, a number of cells at least the problem's, and `$stage` as constants.
+macro_rules! with_shape {
+    ($cells:expr, $n:expr, $count:ident, $stage:ident => $body:expr) => {
+        match ($cells, $n <= SHORT_STAGE) {
+            (0..=2, true) => with_shape!(@ 2, SHORT_STAGE, $count, $stage => $body),
+            (0..=2, false) => with_shape!(@ 2, LONG_STAGE, $count, $stage => $body),
+            (3..=4, true) => with_shape!(@ 4, SHORT_STAGE, $count, $stage => $body),
+            (3..=4, false) => with_shape!(@ 4, LONG_STAGE, $count, $stage => $body),
+            (5..=8, _) => with_shape!(@ 8, LONG_STAGE, $count, $stage => $body),
+            _ => with_shape!(@ MAX_CELLS, LONG_STAGE, $count, $stage => $body),
         }
     };
+    (@ $cells:expr, $elements:expr, $count:ident, $stage:ident => $body:expr) => {{
+        const $count: usize = $cells;
+        #[allow(dead_code, reason = "not every body works in stages")]
+        const $stage: usize = $elements;
+        $body
+    }};
 }
 
 /// A problem that these passes can take.
@@ -98,8 +99,9 @@ impl<'a, T: Storage> LaneProblem<'a, T> {
     /// `cell_totals` for this form. False if a prediction is not finite or a cell id is out of range.
     pub(crate) fn totals(&self, totals: &mut CellTotals) -> bool {
         let n = self.cells.len();
-        let of_chunk =
-            |(z, cells): (&[T], &[u8])| vectorised!(with_cells!(self.count, C => (count::<C>(cells), all_finite(z))));
+        let of_chunk = |(z, cells): (&[T], &[u8])| {
+            vectorised!(with_shape!(self.count, n, C, STAGE => (count::<C>(cells), all_finite(z))))
+        };
         let merge = |a: (Counts, bool), b: (Counts, bool)| (std::array::from_fn(|c| a.0[c] + b.0[c]), a.1 & b.1);
         let (counts, finite) = if chunks_of(n) >= PARALLEL_CHUNKS {
             let chunks = self.z.par_chunks(CHUNK).zip(self.cells.par_chunks(CHUNK));
@@ -224,11 +226,8 @@ struct Lanes<A> {
     beyond: [A; LANES],
 }
 
-/// Elements that go through one stage after another: as many as keep the loops long and the stages in the first cache.
-const STAGE: usize = 256;
-
 /// What a stage leaves of its elements.
-struct Staged<A> {
+struct Staged<A, const STAGE: usize> {
     cell: [u32; STAGE],
     y: [A; STAGE],
     free: [u32; STAGE],
@@ -236,12 +235,13 @@ struct Staged<A> {
 }
 
 #[inline(always)]
-fn chunk_sums<T: Storage, const C: usize, const SIGNED: bool>(
+fn chunk_sums<T: Storage, const C: usize, const SIGNED: bool, const STAGE: usize>(
     z: &[T],
     cells: &[u8],
     table: &Table<T::Arithmetic, C>,
     (lo, hi): (T, T),
-) -> ChunkSums {
+    out: &mut ChunkSums,
+) {
     let zero = T::Arithmetic::default();
     let mut sums = [Lanes { y: [0.0; LANES], size: [0.0; LANES], free: [0; LANES], beyond: [zero; LANES] }; C];
     let mut staged = Staged { cell: [NO_CELL; STAGE], y: [zero; STAGE], free: [0; STAGE], beyond: [zero; STAGE] };
@@ -261,21 +261,24 @@ fn chunk_sums<T: Storage, const C: usize, const SIGNED: bool>(
         let end = n.next_multiple_of(LANES);
         staged.cell[n..end].fill(NO_CELL);
         for (c, sums) in sums.iter_mut().enumerate() {
-            add_cell::<T::Arithmetic, SIGNED>(&staged, end, c, sums);
+            add_cell::<T::Arithmetic, SIGNED, STAGE>(&staged, end, c, sums);
         }
     }
-    let mut out = [[0.0; 4]; MAX_CELLS];
-    for (lanes, out) in sums.iter().zip(&mut out) {
+    for (lanes, out) in sums.iter().zip(out) {
         let y = tree(lanes.y);
         let size = if SIGNED { tree(lanes.size) } else { y };
         *out = [y, size, f64::from(lanes.free.iter().sum::<u32>()), tree(lanes.beyond).to_f64()];
     }
-    out
 }
 
 /// Adds the staged elements of cell `c` to its lanes.
 #[inline(always)]
-fn add_cell<A: Arithmetic, const SIGNED: bool>(staged: &Staged<A>, end: usize, c: usize, sums: &mut Lanes<A>) {
+fn add_cell<A: Arithmetic, const SIGNED: bool, const STAGE: usize>(
+    staged: &Staged<A, STAGE>,
+    end: usize,
+    c: usize,
+    sums: &mut Lanes<A>,
+) {
     let cells = staged.cell[..end].as_chunks::<LANES>().0;
     let y = staged.y[..end].as_chunks::<LANES>().0;
     let free = staged.free[..end].as_chunks::<LANES>().0;
@@ -318,21 +321,21 @@ impl<T: Storage> CellPass for LanePass<'_, T> {
     fn evaluate(&mut self, shift: &[f64], sums: &mut CellSums) {
         let LaneProblem { z, cells, count, lo, hi } = self.problem;
         let chunks = &mut self.chunks[..chunks_of(z.len())];
-        with_cells!(count, C => {
+        with_shape!(count, cells.len(), C, STAGE => {
             let table = Table::<T::Arithmetic, C>::new(shift);
             let signed = lo.to_f64() < 0.0;
-            let of_chunk = |index: usize| {
+            let of_chunk = |index: usize, sums: &mut ChunkSums| {
                 let range = index * CHUNK..z.len().min((index + 1) * CHUNK);
                 let (z, cells) = (&z[range.clone()], &cells[range]);
                 vectorised!(match signed {
-                        true => chunk_sums::<T, C, true>(z, cells, &table, (lo, hi)),
-                        false => chunk_sums::<T, C, false>(z, cells, &table, (lo, hi)),
-                    })
+                        true => chunk_sums::<T, C, true, STAGE>(z, cells, &table, (lo, hi), sums),
+                        false => chunk_sums::<T, C, false, STAGE>(z, cells, &table, (lo, hi), sums),
+                    });
             };
             if chunks.len() >= PARALLEL_CHUNKS {
-                chunks.par_iter_mut().enumerate().for_each(|(index, sums)| *sums = of_chunk(index));
+                chunks.par_iter_mut().enumerate().for_each(|(index, sums)| of_chunk(index, sums));
             } else {
-                chunks.iter_mut().enumerate().for_each(|(index, sums)| *sums = of_chunk(index));
+                chunks.iter_mut().enumerate().for_each(|(index, sums)| of_chunk(index, sums));
             }
         });
         let inverse = 1.0 / z.len() as f64;
@@ -347,12 +350,12 @@ impl<T: Storage> CellPass for LanePass<'_, T> {
 pub(crate) fn write<T: Storage>(problem: &LaneProblem<'_, T>, shift: &[f64], y: &mut [T], clamp: &mut [u32]) {
     let LaneProblem { z, cells, count, lo, hi } = *problem;
     let words = z.len().div_ceil(LANES);
-    with_cells!(count, C => {
+    with_shape!(count, cells.len(), C, STAGE => {
         let table = Table::<T::Arithmetic, C>::new(shift);
         let of_chunk = |index: usize, y: &mut [T], clamp: &mut [u32]| {
             let range = index * CHUNK..index * CHUNK + y.len();
             let (z, cells) = (&z[range.clone()], &cells[range]);
-            vectorised!(write_chunk::<T, C>(z, cells, &table, (lo, hi), y, clamp));
+            vectorised!(write_chunk::<T, C, STAGE>(z, cells, &table, (lo, hi), y, clamp));
         };
         if chunks_of(z.len()) >= PARALLEL_CHUNKS {
             let parts = y.par_chunks_mut(CHUNK).zip(clamp[..words].par_chunks_mut(CHUNK / LANES)).enumerate();
@@ -365,7 +368,7 @@ pub(crate) fn write<T: Storage>(problem: &LaneProblem<'_, T>, shift: &[f64], y: 
 }
 
 #[inline(always)]
-fn write_chunk<T: Storage, const C: usize>(
+fn write_chunk<T: Storage, const C: usize, const STAGE: usize>(
     z: &[T],
     cells: &[u8],
     table: &Table<T::Arithmetic, C>,
@@ -405,16 +408,16 @@ pub(crate) fn vjp_sum<T: Storage>(
 ) {
     let LaneProblem { cells, count, .. } = *problem;
     let chunks = &mut chunks[..chunks_of(cells.len())];
-    with_cells!(count, C => {
-        let of_chunk = |index: usize| {
+    with_shape!(count, cells.len(), C, STAGE => {
+        let of_chunk = |index: usize, sums: &mut ChunkSums| {
             let range = index * CHUNK..cells.len().min((index + 1) * CHUNK);
             let (g, cells, clamp) = (&g[range.clone()], &cells[range], &clamp[index * (CHUNK / LANES)..]);
-            vectorised!(vjp_chunk_sums::<T, C>(cells, clamp, g))
+            vectorised!(vjp_chunk_sums::<T, C, STAGE>(cells, clamp, g, sums));
         };
         if chunks.len() >= PARALLEL_CHUNKS {
-            chunks.par_iter_mut().enumerate().for_each(|(index, sums)| *sums = of_chunk(index));
+            chunks.par_iter_mut().enumerate().for_each(|(index, sums)| of_chunk(index, sums));
         } else {
-            chunks.iter_mut().enumerate().for_each(|(index, sums)| *sums = of_chunk(index));
+            chunks.iter_mut().enumerate().for_each(|(index, sums)| of_chunk(index, sums));
         }
     });
     for c in 0..count {
@@ -425,7 +428,12 @@ pub(crate) fn vjp_sum<T: Storage>(
 }
 
 #[inline(always)]
-fn vjp_chunk_sums<T: Storage, const C: usize>(cells: &[u8], clamp: &[u32], g: &[T]) -> ChunkSums {
+fn vjp_chunk_sums<T: Storage, const C: usize, const STAGE: usize>(
+    cells: &[u8],
+    clamp: &[u32],
+    g: &[T],
+    out: &mut ChunkSums,
+) {
     let mut gradient = [[0.0_f64; LANES]; C];
     let mut free = [[0_u32; LANES]; C];
     let mut cell = [NO_CELL; STAGE];
@@ -442,35 +450,44 @@ fn vjp_chunk_sums<T: Storage, const C: usize>(cells: &[u8], clamp: &[u32], g: &[
         }
         let end = n.next_multiple_of(LANES);
         cell[n..end].fill(NO_CELL);
-        let (cells, values) = (cell[..end].as_chunks::<LANES>().0, value[..end].as_chunks::<LANES>().0);
         for c in 0..C {
-            for (cells, values) in cells.iter().zip(values) {
-                let mut here = [0; LANES];
-                for lane in 0..LANES {
-                    here[lane] = mask(cells[lane], c);
-                }
-                for lane in 0..LANES {
-                    gradient[c][lane] += values[lane].masked(here[lane]).to_f64();
-                }
-                for lane in 0..LANES {
-                    free[c][lane] += here[lane] & 1;
-                }
-            }
+            add_gradients(&cell[..end], &value[..end], c, &mut gradient[c], &mut free[c]);
         }
     }
-    let mut out = [[0.0; 4]; MAX_CELLS];
     for c in 0..C {
         out[c] = [tree(gradient[c]), 0.0, f64::from(free[c].iter().sum::<u32>()), 0.0];
     }
-    out
+}
+
+/// Adds the staged gradients of cell `c` to its lanes.
+#[inline(always)]
+fn add_gradients<A: Arithmetic>(
+    cells: &[u32],
+    values: &[A],
+    c: usize,
+    gradient: &mut [f64; LANES],
+    free: &mut [u32; LANES],
+) {
+    for (cells, values) in cells.as_chunks::<LANES>().0.iter().zip(values.as_chunks::<LANES>().0) {
+        let mut here = [0; LANES];
+        for lane in 0..LANES {
+            here[lane] = mask(cells[lane], c);
+        }
+        for lane in 0..LANES {
+            gradient[lane] += values[lane].masked(here[lane]).to_f64();
+        }
+        for lane in 0..LANES {
+            free[lane] += here[lane] & 1;
+        }
+    }
 }
 
 /// All ones where an element of the stage is clamped.
 #[inline(always)]
-fn expand_clamped(words: &[u32], clamped: &mut [u32; STAGE]) {
+fn expand_clamped(words: &[u32], clamped: &mut [u32]) {
     for (word, lanes) in words.iter().zip(clamped.as_chunks_mut::<LANES>().0) {
-        for lane in 0..LANES {
-            lanes[lane] = ((word >> lane) & 1).wrapping_neg();
+        for (lane, clamped) in lanes.iter_mut().enumerate() {
+            *clamped = ((word >> lane) & 1).wrapping_neg();
         }
     }
 }
@@ -479,7 +496,7 @@ fn expand_clamped(words: &[u32], clamped: &mut [u32; STAGE]) {
 pub(crate) fn vjp_write<T: Storage>(problem: &LaneProblem<'_, T>, clamp: &[u32], g: &[T], pull: &[f64], out: &mut [T]) {
     let LaneProblem { cells, count, .. } = *problem;
     let n = cells.len();
-    with_cells!(count, C => {
+    with_shape!(count, cells.len(), C, STAGE => {
         let mut table = [T::Arithmetic::default(); C];
         for (entry, pull) in table.iter_mut().zip(pull) {
             *entry = T::Arithmetic::from_f64(pull / n as f64);
@@ -487,7 +504,7 @@ pub(crate) fn vjp_write<T: Storage>(problem: &LaneProblem<'_, T>, clamp: &[u32],
         let of_chunk = |index: usize, out: &mut [T]| {
             let range = index * CHUNK..index * CHUNK + out.len();
             let (g, cells, clamp) = (&g[range.clone()], &cells[range], &clamp[index * (CHUNK / LANES)..]);
-            vectorised!(vjp_write_chunk::<T, C>(cells, clamp, g, &table, out));
+            vectorised!(vjp_write_chunk::<T, C, STAGE>(cells, clamp, g, &table, out));
         };
         if chunks_of(n) >= PARALLEL_CHUNKS {
             out.par_chunks_mut(CHUNK).enumerate().for_each(|(index, out)| of_chunk(index, out));
@@ -498,7 +515,7 @@ pub(crate) fn vjp_write<T: Storage>(problem: &LaneProblem<'_, T>, clamp: &[u32],
 }
 
 #[inline(always)]
-fn vjp_write_chunk<T: Storage, const C: usize>(
+fn vjp_write_chunk<T: Storage, const C: usize, const STAGE: usize>(
     cells: &[u8],
     clamp: &[u32],
     g: &[T],
