@@ -259,16 +259,18 @@ impl<T: Storage> CellPass for Pass<'_, T> {
     }
 }
 
-/// Finds the problem's cells and their totals. `None` if a number cannot be used.
+/// Finds the problem's cells and their totals. `None` if a number cannot be used. (That predictions are finite need not
+/// be asked again of a problem that was solved.)
 fn prepare<'a, T: Storage>(
     set: &ConstraintSet,
     problem: &Problem<'a, T>,
     scratch: &'a mut [u8],
+    ask_finite: bool,
     totals: &mut CellTotals,
 ) -> Option<Form<'a, T>> {
     let cells = cells_of(set, problem, scratch)?;
     match LaneProblem::of(problem, cells, set) {
-        Some(lanes) => lanes.totals(totals).then_some(Form::Lanes(lanes)),
+        Some(lanes) => lanes.totals(ask_finite, totals).then_some(Form::Lanes(lanes)),
         None => cells_prepare::cell_totals(set, problem, cells, totals).then_some(Form::Plain(cells)),
     }
 }
@@ -301,7 +303,7 @@ impl<T: Storage> CpuPlan<T> {
             (0..set.rows()).for_each(|row| out.inactive[row / 32] |= 1 << (row % 32));
             return;
         }
-        let form = prepare(set, problem, scratch, totals);
+        let form = prepare(set, problem, scratch, true, totals);
         let usable = form.filter(|_| build_rows(set, &self.components, problem, totals, parts, out.inactive));
         let Some(form) = usable else {
             cells_newton::write_unsolved(problem, out.y, out.clamp);
@@ -354,7 +356,7 @@ impl<T: Storage> CpuPlan<T> {
             array.fill(0.0);
         }
         let solved = status == Status::Solved && !problem.z.is_empty();
-        let form = if solved { prepare(set, problem, scratch, totals) } else { None };
+        let form = if solved { prepare(set, problem, scratch, false, totals) } else { None };
         let usable = form.filter(|_| build_rows(set, &self.components, problem, totals, parts, inactive));
         let Some(form) = usable else {
             out.elements.fill_zero();

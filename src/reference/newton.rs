@@ -55,11 +55,13 @@ pub(crate) struct NewtonTask {
 
 /// Factors of the curvature floor, one an attempt. A problem that one does not solve (hostile data: all scores far beyond
 /// their bounds) is begun anew with the next; no problem is known that none solves but for rounding.
-const FLOORS: [f64; 3] = [1.0, 10.0, 0.01];
+const FLOORS: [f64; 5] = [1.0, 1.0, 10.0, 0.01, 100.0];
 /// Limits of one attempt that no user needs to set.
 const ATTEMPT_STEPS: u32 = 120;
 const ATTEMPT_PASSES: u32 = 400;
 const LINE_TRIALS: u32 = 8;
+/// A cell with this part of its weight free needs no floor.
+const PLENTY: f64 = 0.25;
 const PROX: f64 = 1e-9;
 /// The margin is doubled up to this factor.
 const MAX_GROWTH: f64 = 8.0;
@@ -451,7 +453,12 @@ impl Newton {
         for (c, curvature) in self.curvature.iter_mut().enumerate() {
             let weight = totals.weight[c];
             let distance = sums.beyond[c] / weight.max(1e-300);
-            *curvature = sums.free[c].max(FLOORS[self.attempt] * weight * error / (error + distance));
+            let floor = FLOORS[self.attempt] * weight * error / (error + distance);
+            *curvature = if self.attempt == 0 && sums.free[c] >= PLENTY * weight {
+                sums.free[c]
+            } else {
+                sums.free[c].max(floor)
+            };
         }
         for r in 0..m {
             for q in 0..=r {

@@ -4,6 +4,8 @@
 //! and masked additions take the place of indexed ones. The compiler turns the lanes into the widest vectors that the
 //! machine has; the result does not depend on how wide they are, nor on how many threads share the chunks.
 
+#![allow(clippy::needless_range_loop, reason = "lanes are indexed, so that several arrays keep step")]
+
 use pulp::Arch;
 use rayon::prelude::*;
 
@@ -96,11 +98,11 @@ impl<'a, T: Storage> LaneProblem<'a, T> {
         self.cells
     }
 
-    /// `cell_totals` for this form. False if a prediction is not finite or a cell id is out of range.
-    pub(crate) fn totals(&self, totals: &mut CellTotals) -> bool {
+    /// `cell_totals` for this form. False if a cell id is out of range or, if it is asked for, a prediction is not finite.
+    pub(crate) fn totals(&self, ask_finite: bool, totals: &mut CellTotals) -> bool {
         let n = self.cells.len();
         let of_chunk = |(z, cells): (&[T], &[u8])| {
-            vectorised!(with_shape!(self.count, n, C, STAGE => (count::<C>(cells), all_finite(z))))
+            vectorised!(with_shape!(self.count, n, C, STAGE => (count::<C>(cells), !ask_finite || all_finite(z))))
         };
         let merge = |a: (Counts, bool), b: (Counts, bool)| (std::array::from_fn(|c| a.0[c] + b.0[c]), a.1 & b.1);
         let (counts, finite) = if chunks_of(n) >= PARALLEL_CHUNKS {
@@ -126,23 +128,17 @@ impl<'a, T: Storage> LaneProblem<'a, T> {
 /// Samples a cell.
 type Counts = [usize; MAX_CELLS];
 
-/// `z - z` is NaN where z is not finite.
-#[inline(always)]
-fn is_finite<T: Storage>(z: T) -> bool {
-    (z.widen() - z.widen()) == T::Arithmetic::default()
-}
-
-/// Whether every number is finite.
+/// Whether every number is finite: `z - z` is 0 then, and NaN else. NaNs last through a sum.
 #[inline(always)]
 fn all_finite<T: Storage>(z: &[T]) -> bool {
     let (blocks, rest) = z.as_chunks::<LANES>();
-    let mut lanes = [true; LANES];
+    let mut lanes = [T::Arithmetic::default(); LANES];
     for block in blocks {
         for lane in 0..LANES {
-            lanes[lane] &= is_finite(block[lane]);
+            lanes[lane] = lanes[lane] + (block[lane].widen() - block[lane].widen());
         }
     }
-    lanes.iter().all(|ok| *ok) & rest.iter().all(|z| is_finite(*z))
+    rest.iter().all(|z| z.is_finite()) & (tree(lanes) == T::Arithmetic::default())
 }
 
 /// How many samples each cell has.
@@ -486,8 +482,12 @@ fn add_gradients<A: Arithmetic>(
 #[inline(always)]
 fn expand_clamped(words: &[u32], clamped: &mut [u32]) {
     for (word, lanes) in words.iter().zip(clamped.as_chunks_mut::<LANES>().0) {
-        for (lane, clamped) in lanes.iter_mut().enumerate() {
-            *clamped = ((word >> lane) & 1).wrapping_neg();
+        let mut bits = [0; LANES];
+        for lane in 0..LANES {
+            bits[lane] = word & (1 << lane);
+        }
+        for lane in 0..LANES {
+            lanes[lane] = u32::from(bits[lane] != 0).wrapping_neg();
         }
     }
 }
