@@ -39,7 +39,7 @@ impl Worker {
         Self {
             cells: vec![0; capacities.largest],
             totals: CellTotals::new(cells),
-            parts: components.iter().map(Part::new).collect(),
+            parts: components.iter().map(|component| Part::new(set, component)).collect(),
             shift: vec![0.0; cells],
             sums: CellSums::new(cells),
             chunk: CellSums::new(cells),
@@ -332,9 +332,9 @@ impl<T: Storage> CpuPlan<T> {
             outcome.excess = cells_newton::unsolved_excess(&self.components, parts, &mut pass, shift, sums);
         }
         out.outcome[0] = outcome;
-        for part in parts.iter().filter(|part| part.newton.outcome().status == outcome.status) {
+        for part in parts.iter().filter(|part| part.outcome().status == outcome.status) {
             if outcome.status != Status::IterationLimit {
-                for (&source, nu) in part.rows.source.iter().zip(part.newton.multipliers()) {
+                for (&source, nu) in part.rows.source.iter().zip(part.multipliers()) {
                     out.multipliers[source] = nu * totals.total;
                 }
             }

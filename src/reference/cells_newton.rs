@@ -6,8 +6,10 @@
 use super::cells_prepare::{CHUNK, CellTotals};
 use super::components::Component;
 use super::newton::{CellSums, Newton, NewtonTask};
+use super::pair::{Pair, Step, is_pair};
 use super::rows::Rows;
 use crate::batch::{Problem, RealSlice};
+use crate::constraints::ConstraintSet;
 use crate::solution::{CLAMP_LANES, Outcome, Status};
 use crate::storage::Storage;
 
@@ -100,21 +102,77 @@ pub(crate) fn write_unsolved<T: Storage>(problem: &Problem<'_, T>, y: &mut [T], 
     clamp.fill((1 << CLAMP_LANES) - 1);
 }
 
-/// The part of a problem that one component is: its live rows, its totals and its method.
+/// The part of a problem that one component is: its live rows, its totals, and its method.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     pub(crate) rows: Rows,
     pub(crate) totals: CellTotals,
-    pub(crate) newton: Newton,
+    newton: Newton,
+    /// The short cut of a component that has its form.
+    pair: Option<Pair>,
+    /// Whether the short cut has the problem in hand.
+    in_pair: bool,
+    waiting: bool,
 }
 
 impl Part {
-    pub(crate) fn new(component: &Component) -> Self {
+    pub(crate) fn new(set: &ConstraintSet, component: &Component) -> Self {
         Self {
             rows: Rows::with_capacity(component),
             totals: CellTotals::new(component.cells.len()),
             newton: Newton::new(component),
+            pair: is_pair(set, component).then(|| Pair::new(component)),
+            in_pair: false,
+            waiting: false,
         }
+    }
+
+    fn start(&mut self, warm: Option<RealSlice<'_>>) {
+        self.in_pair = match &mut self.pair {
+            Some(pair) if warm.is_none() => pair.start(&self.rows),
+            _ => false,
+        };
+        self.waiting = true;
+        if !self.in_pair {
+            self.newton.start(&self.rows, &self.totals, warm);
+            self.waiting = self.newton.is_waiting();
+        }
+    }
+
+    fn receive(&mut self, task: &NewtonTask, component: &Component, sums: &CellSums) {
+        match &mut self.pair {
+            Some(pair) if self.in_pair => match pair.receive(task, component, &self.rows, &self.totals, sums) {
+                Step::Ask => {}
+                Step::Solved => self.waiting = false,
+                Step::HandOver => {
+                    self.in_pair = false;
+                    self.newton.take_over(&self.rows, &self.totals, pair.outcome());
+                }
+            },
+            _ => {
+                self.newton.receive(task, component, &self.rows, &self.totals, sums);
+                self.waiting = self.newton.is_waiting();
+            }
+        }
+    }
+
+    fn active_pair(&self) -> Option<&Pair> {
+        self.pair.as_ref().filter(|_| self.in_pair)
+    }
+
+    /// The shifts of the point asked for; at the end, of the answer. `[cells]`
+    fn shift(&self) -> &[f64] {
+        self.active_pair().map_or(self.newton.shift(), Pair::shift)
+    }
+
+    /// The multipliers of the live rows, over weights that sum to 1; of an infeasible problem the ray.
+    pub(crate) fn multipliers(&self) -> &[f64] {
+        self.active_pair().map_or(self.newton.multipliers(), Pair::multipliers)
+    }
+
+    /// What became of the component.
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.active_pair().map_or(self.newton.outcome(), Pair::outcome)
     }
 }
 
@@ -131,33 +189,29 @@ pub(crate) fn solve(
 ) -> Outcome {
     shift.fill(0.0);
     for part in parts.iter_mut() {
-        part.newton.start(&part.rows, &part.totals, warm);
+        part.start(warm);
     }
     let mut outcome = Outcome::default();
     loop {
         let mut waiting = false;
         for (part, component) in parts.iter().zip(components) {
-            component.scatter(part.newton.shift(), shift);
-            waiting |= part.newton.is_waiting();
+            component.scatter(part.shift(), shift);
+            waiting |= part.waiting;
         }
         if !waiting {
             break;
         }
         pass.evaluate(shift, sums);
         outcome.passes += 1;
-        for (part, component) in parts.iter_mut().zip(components) {
-            if part.newton.is_waiting() {
-                part.newton.receive(task, component, &part.rows, &part.totals, sums);
-                if !part.newton.is_waiting() && part.newton.outcome().status != Status::Solved {
-                    // One component without an answer is a problem without one.
-                    let failed = part.newton.outcome();
-                    return Outcome { passes: outcome.passes, ..failed };
-                }
+        for (part, component) in parts.iter_mut().zip(components).filter(|(part, _)| part.waiting) {
+            part.receive(task, component, sums);
+            if !part.waiting && part.outcome().status != Status::Solved {
+                // One component without an answer is a problem without one.
+                return Outcome { passes: outcome.passes, ..part.outcome() };
             }
         }
     }
-    for part in parts.iter() {
-        let of_part = part.newton.outcome();
+    for of_part in parts.iter().map(Part::outcome) {
         outcome.iterations = outcome.iterations.max(of_part.iterations);
         outcome.residual = outcome.residual.max(of_part.residual);
         outcome.excess = outcome.excess.max(of_part.excess);

@@ -13,4 +13,5 @@ pub(crate) mod components;
 pub(crate) mod line_search;
 pub(crate) mod linear;
 pub(crate) mod newton;
+pub(crate) mod pair;
 pub(crate) mod rows;

@@ -53,6 +53,14 @@ pub(crate) struct NewtonTask {
     pub(crate) unit_roundoff: f64,
 }
 
+impl NewtonTask {
+    /// The smallest tolerance that can be asked for where rounding the stored values may cost a quarter of `rounding`.
+    pub(crate) fn needed(&self, rounding: f64) -> f64 {
+        let part = if self.unit_roundoff > COARSE { 0.25 } else { 1.0 };
+        self.tolerance.max(part * rounding)
+    }
+}
+
 /// Factors of the curvature floor, one an attempt. A problem that one does not solve (hostile data: all scores far beyond
 /// their bounds) is begun anew with the next; no problem is known that none solves but for rounding.
 const FLOORS: [f64; 5] = [1.0, 1.0, 10.0, 0.01, 100.0];
@@ -201,6 +209,13 @@ impl Newton {
         }
     }
 
+    /// Takes over a problem on which this much was spent.
+    pub(crate) fn take_over(&mut self, rows: &Rows, totals: &CellTotals, spent: Outcome) {
+        self.start(rows, totals, None);
+        (self.outcome.iterations, self.outcome.passes) = (spent.iterations, spent.passes);
+        self.spent = (spent.iterations, spent.passes);
+    }
+
     /// Begins with a problem; `warm` are multipliers of all rows of the set to start from.
     pub(crate) fn start(&mut self, rows: &Rows, totals: &CellTotals, warm: Option<RealSlice<'_>>) {
         self.outcome = Outcome::default();
@@ -341,8 +356,7 @@ impl Newton {
 
     /// The smallest tolerance that the present point can be asked for.
     fn needed(&self, task: &NewtonTask, rows: &Rows) -> f64 {
-        let part = if task.unit_roundoff > COARSE { 0.25 } else { 1.0 };
-        task.tolerance.max(part * rows.rounding(task.unit_roundoff, &self.at.sums.size))
+        task.needed(rows.rounding(task.unit_roundoff, &self.at.sums.size))
     }
 
     /// By how much the rows are exceeded at these sums; the method's own point is left alone.
