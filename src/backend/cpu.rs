@@ -317,7 +317,7 @@ impl<T: Storage> CpuPlan<T> {
             unit_roundoff: T::UNIT_ROUNDOFF,
         };
         let mut pass = match form {
-            Form::Lanes(problem) => Pass::Lanes(LanePass { problem, chunks: lane_chunks }),
+            Form::Lanes(problem) => Pass::Lanes(LanePass::new(problem, &totals.weight, lane_chunks)),
             Form::Plain(cells) => Pass::Plain(PlainPass { problem, cells, total: totals.total, chunk }),
         };
         let warm = problem.warm_start;

@@ -6,9 +6,8 @@
 use super::cells_prepare::CellTotals;
 use super::components::Component;
 use super::linear::{ldl_factor, ldl_solve_refined, pseudo_solve};
-use super::rows::{NO_BLOCK, Rows};
+use super::rows::{NO_BLOCK, Rows, dot};
 use crate::batch::Problem;
-use crate::cells::CellMask;
 use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::solution::{CLAMP_LANES, ClampState, clamp_state};
 use crate::storage::Storage;
@@ -168,10 +167,11 @@ pub(crate) fn solve(
     s.lambda[..rows.m].fill(0.0);
     s.pull.fill(0.0);
     collect_held(rows, nu, s);
-    if s.held.is_empty() {
-        return;
+    match s.held[..] {
+        [] => return,
+        [a, b] if rows.block_of[a] == rows.block_of[b] && is_difference(rows, a) => solve_pair(rows, (a, b), s),
+        _ => solve_held(rows, nu, s),
     }
-    solve_held(rows, nu, s);
     rows.shifts(&s.lambda[..rows.m], &mut s.pull);
     component.scatter(&s.pull, &mut terms.pull);
     write_row_gradients(component, rows, (nu, total), s, out);
@@ -188,6 +188,23 @@ fn collect_held(rows: &Rows, nu: &[f64], s: &mut VjpPart) {
         if nu[rows.source[r]] != 0.0 || equality {
             s.held.push(r);
         }
+    }
+}
+
+fn is_difference(rows: &Rows, r: usize) -> bool {
+    rows.blocks.get(rows.block_of[r]).is_some_and(|block| !matches!(block.limit, SpreadLimit::Ratio(_)))
+}
+
+/// Two rows of one spread: lambda is (x, -x), and one number is divided by.
+fn solve_pair(rows: &Rows, (a, b): (usize, usize), s: &mut VjpPart) {
+    let (mut curvature, mut pull) = (0.0, 0.0);
+    for c in 0..rows.cells {
+        let difference = rows.row(a)[c] - rows.row(b)[c];
+        curvature += difference * difference * s.sums.free[c];
+        pull += difference * s.sums.gradient[c];
+    }
+    if curvature > 0.0 {
+        (s.lambda[a], s.lambda[b]) = (pull / curvature, -pull / curvature);
     }
 }
 
@@ -331,10 +348,6 @@ fn write_row_gradients(
     }
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
 /// Per-cell sums of w y, which the gradients to weights and ratios need.
 pub(crate) fn sum_values<T: Storage>(problem: &Problem<'_, T>, cells: &[u8], y: &[T], total: f64, sums: &mut VjpSums) {
     sums.value.fill(0.0);
@@ -379,24 +392,31 @@ pub(crate) fn add_weight_and_label_terms(
     terms: &mut CellTerms,
 ) {
     for r in 0..rows.m {
-        let (sides, residual) = sides(set, component, rows.source[r]);
-        let nu = nu[rows.source[r]] / totals.total;
+        let source = rows.source[r];
+        let contrast = component.contrasts.iter().position(|(_, row)| *row == source);
+        let contrast = contrast.map(|index| (index, &set.contrasts()[component.contrasts[index].0]));
+        let row = match contrast {
+            Some((index, _)) => component.rows - component.contrasts.len() + index,
+            None => component.union_index(set, source),
+        };
+        let (scale, residual) = contrast.map_or((0.0, false), |(_, contrast)| (contrast.scale, contrast.residual));
+        let nu = nu[source] / totals.total;
         if residual {
             let row = rows.row(r).iter().zip(&component.cells);
             row.for_each(|(b, &cell)| terms.label[cell] += b * s.lambda[r]);
         }
-        for (sign, mask) in sides.into_iter().flatten() {
-            let inside = || component.cells.iter().enumerate().filter(|(_, cell)| mask.contains(**cell));
-            let over = |values: &dyn Fn(usize) -> f64| -> f64 { inside().map(|(local, _)| values(local)).sum() };
-            let mass = over(&|c| totals.weight[c]);
+        let (plus, minus) = component.sides(row);
+        for (sign, side) in [(1.0, plus), (-scale, minus)] {
+            let mass = dot(side, &totals.weight);
             if mass <= 0.0 {
                 continue;
             }
-            let label = if residual { over(&|c| totals.label[c]) } else { 0.0 };
-            let mean = (over(&|c| s.sums.value[c]) - label) / mass;
-            let moved = over(&|c| s.sums.gradient[c] - s.sums.free[c] * s.pull[c]);
+            let label = if residual { dot(side, &totals.label) } else { 0.0 };
+            let mean = (dot(side, &s.sums.value) - label) / mass;
+            let moved = dot(side, &s.sums.gradient)
+                - (0..rows.cells).map(|c| side[c] * s.sums.free[c] * s.pull[c]).sum::<f64>();
             let slope = sign * s.lambda[r] / mass;
-            for (_, &cell) in inside() {
+            for (&cell, _) in component.cells.iter().zip(side).filter(|(_, inside)| **inside > 0.0) {
                 let weight = &mut terms.weight[cell];
                 weight.constant += slope * mean + sign * nu * moved / (mass * mass);
                 weight.slope += slope;
@@ -404,18 +424,6 @@ pub(crate) fn add_weight_and_label_terms(
             }
         }
     }
-}
-
-/// The signed sides of a row of the set, and whether it is about residuals.
-fn sides(set: &ConstraintSet, component: &Component, row: usize) -> ([Option<(f64, CellMask)>; 2], bool) {
-    if let Some(&(contrast, _)) = component.contrasts.iter().find(|(_, first)| *first == row) {
-        let contrast = &set.contrasts()[contrast];
-        let minus = (!contrast.minus.is_empty()).then_some((-contrast.scale, contrast.minus));
-        return ([Some((1.0, contrast.plus.cells)), minus], contrast.residual);
-    }
-    let spread = component.spreads.iter().rev().find(|(_, first)| *first <= row);
-    let union = spread.and_then(|&(spread, first)| set.spreads()[spread].unions.get(row - first));
-    ([union.map(|union| (1.0, union.cells)), None], false)
 }
 
 /// The gradients to the sample weights and to the labels, where they are wanted.

@@ -15,11 +15,45 @@ pub(crate) struct Component {
     pub(crate) contrasts: Vec<(usize, usize)>,
     /// The cells, in rising order; solvers number them from 0.
     pub(crate) cells: Vec<usize>,
-    /// How many rows it has.
+    /// How many rows it has: the unions of its spreads, then its contrasts.
     pub(crate) rows: usize,
+    /// `[rows, cells]`: 1 where the row's first (or only) mean is over the cell, else 0.
+    plus: Vec<f64>,
+    /// The same of the second mean.
+    minus: Vec<f64>,
 }
 
 impl Component {
+    /// Which cells the first mean of a row is over, and which the second. Rows are numbered from 0.
+    pub(crate) fn sides(&self, row: usize) -> (&[f64], &[f64]) {
+        let range = row * self.cells.len()..(row + 1) * self.cells.len();
+        (&self.plus[range.clone()], &self.minus[range])
+    }
+
+    /// The number, from 0, of the union that is row `source` of the set.
+    pub(crate) fn union_index(&self, set: &ConstraintSet, source: usize) -> usize {
+        let mut before = 0;
+        for &(spread, first) in &self.spreads {
+            let unions = set.spreads()[spread].unions.len();
+            if (first..first + unions).contains(&source) {
+                return before + source - first;
+            }
+            before += unions;
+        }
+        before
+    }
+
+    fn fill_sides(&mut self, set: &ConstraintSet) {
+        let unions = self.spreads.iter().flat_map(|&(spread, _)| &set.spreads()[spread].unions);
+        let contrasts = self.contrasts.iter().map(|&(contrast, _)| &set.contrasts()[contrast]);
+        let rows = unions.map(|union| (union.cells, CellMask::EMPTY));
+        for (plus, minus) in rows.chain(contrasts.map(|contrast| (contrast.plus.cells, contrast.minus))) {
+            let indicator = |mask: CellMask| self.cells.iter().map(move |&cell| f64::from(mask.contains(cell)));
+            self.plus.extend(indicator(plus));
+            self.minus.extend(indicator(minus));
+        }
+    }
+
     /// Copies the values of the component's cells out of an array over all cells.
     pub(crate) fn gather(&self, global: &[f64], local: &mut [f64]) {
         self.cells.iter().zip(local).for_each(|(&cell, value)| *value = global[cell]);
@@ -61,6 +95,7 @@ pub(crate) fn components(set: &ConstraintSet) -> Vec<Component> {
         part.cells = mask.iter().collect();
         part.spreads.sort_unstable();
         part.contrasts.sort_unstable();
+        part.fill_sides(set);
         part
     };
     parts.into_iter().map(finish).collect()

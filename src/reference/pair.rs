@@ -150,7 +150,8 @@ impl Pair {
         } else {
             self.far = Some((size, lack));
         }
-        if !lack.is_finite() || self.outcome.passes >= MAX_PASSES {
+        let spent = self.outcome.passes >= MAX_PASSES || self.outcome.iterations >= task.max_iterations;
+        if spent || !lack.is_finite() {
             return Step::HandOver;
         }
         self.outcome.iterations += 1;

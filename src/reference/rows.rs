@@ -3,7 +3,6 @@
 use super::cells_prepare::CellTotals;
 use super::components::Component;
 use crate::batch::Problem;
-use crate::cells::CellMask;
 use crate::constraints::{ConstraintSet, SpreadLimit, check_row_bounds};
 use crate::storage::Storage;
 
@@ -124,24 +123,23 @@ impl Rows {
         }
         self.block_of.clear();
         self.source.clear();
-        let mass = |values: &[f64], cells: &CellMask| -> f64 {
-            let of_cells = component.cells.iter().zip(values).filter(|(cell, _)| cells.contains(**cell));
-            of_cells.map(|(_, value)| value).sum()
-        };
-        let (weight, label) = (&totals.weight, &totals.label);
+        let (weight, label) = (&totals.weight[..], &totals.label[..]);
         let mut usable = true;
+        let mut row = 0;
         for &(index, first_source) in &component.spreads {
             let spread = &set.spreads()[index];
             let limit = problem.levels.map_or(spread.limit, |levels| spread.limit.at_level(levels.at(index)));
             usable &= limit.check().is_ok();
-            let live = spread.unions.iter().filter(|union| mass(weight, &union.cells) > 0.0).count();
             let half = if let SpreadLimit::Difference(epsilon) = limit { epsilon / 2.0 } else { 0.0 };
+            let rows = row..row + spread.unions.len();
+            let live = rows.clone().filter(|&row| dot(component.sides(row).0, weight) > 0.0).count();
             let first = self.m;
-            for (source, union) in (first_source..).zip(&spread.unions) {
-                let total = mass(weight, &union.cells);
-                if live > 1 && total > 0.0 {
+            for (source, row) in (first_source..).zip(rows.clone()) {
+                let plus = component.sides(row).0;
+                let mass = dot(plus, weight);
+                if live > 1 && mass > 0.0 {
                     self.block_of.push(self.blocks.len());
-                    self.push(component, weight, (&union.cells, 1.0 / total), None, (-half, half), source);
+                    self.push(weight, (plus, 1.0 / mass), (plus, 0.0), (-half, half), source);
                 } else {
                     mark(inactive, source);
                 }
@@ -149,27 +147,25 @@ impl Rows {
             if self.m > first {
                 self.blocks.push(Block { spread: index, first, end: self.m, limit });
             }
+            row = rows.end;
         }
-        for &(index, source) in &component.contrasts {
+        for (&(index, source), row) in component.contrasts.iter().zip(row..) {
             let contrast = &set.contrasts()[index];
             let (mut lower, mut upper) = (contrast.lower, contrast.upper);
             if let Some((lowers, uppers)) = problem.row_bounds {
                 (lower, upper) = (lowers.at(index), uppers.at(index));
                 usable &= check_row_bounds(lower, upper).is_ok();
             }
-            let plus = mass(weight, &contrast.plus.cells);
-            let minus = mass(weight, &contrast.minus);
-            if plus > 0.0 && (minus > 0.0 || contrast.minus.is_empty()) {
-                let second = (minus > 0.0).then(|| (&contrast.minus, -contrast.scale / minus));
+            let (plus, minus) = component.sides(row);
+            let masses = (dot(plus, weight), dot(minus, weight));
+            if masses.0 > 0.0 && (masses.1 > 0.0 || contrast.minus.is_empty()) {
+                let factors = (1.0 / masses.0, if masses.1 > 0.0 { -contrast.scale / masses.1 } else { 0.0 });
                 if contrast.residual {
-                    let mut target = mass(label, &contrast.plus.cells) / plus;
-                    if minus > 0.0 {
-                        target -= contrast.scale * mass(label, &contrast.minus) / minus;
-                    }
+                    let target = factors.0 * dot(plus, label) + factors.1 * dot(minus, label);
                     (lower, upper) = (lower + target, upper + target);
                 }
                 self.block_of.push(NO_BLOCK);
-                self.push(component, weight, (&contrast.plus.cells, 1.0 / plus), second, (lower, upper), source);
+                self.push(weight, (plus, factors.0), (minus, factors.1), (lower, upper), source);
             } else {
                 mark(inactive, source);
             }
@@ -177,24 +173,12 @@ impl Rows {
         usable
     }
 
-    fn push(
-        &mut self,
-        component: &Component,
-        weight: &[f64],
-        plus: (&CellMask, f64),
-        minus: Option<(&CellMask, f64)>,
-        bounds: (f64, f64),
-        source: usize,
-    ) {
+    fn push(&mut self, weight: &[f64], plus: (&[f64], f64), minus: (&[f64], f64), bounds: (f64, f64), source: usize) {
         let (mut reach, mut scale) = (0.0_f64, 0.0_f64);
-        for (&cell, &w) in component.cells.iter().zip(weight) {
-            let mut value = 0.0;
-            if w > 0.0 {
-                value += if plus.0.contains(cell) { plus.1 } else { 0.0 };
-                value += minus.map_or(0.0, |(mask, factor)| if mask.contains(cell) { factor } else { 0.0 });
-                reach = reach.max(value.abs());
-                scale += value * value * w;
-            }
+        for (c, &w) in weight.iter().enumerate() {
+            let value = if w > 0.0 { plus.0[c] * plus.1 + minus.0[c] * minus.1 } else { 0.0 };
+            reach = reach.max(value.abs());
+            scale += value * value * w;
             self.matrix.push(value);
         }
         self.lower.push(bounds.0);
@@ -224,7 +208,7 @@ impl Rows {
     /// `means = matrix * sums`, one for each row.
     pub(crate) fn means(&self, sums: &[f64], means: &mut [f64]) {
         for (r, mean) in means.iter_mut().enumerate().take(self.m) {
-            *mean = self.row(r).iter().zip(sums).map(|(b, s)| b * s).sum();
+            *mean = dot(self.row(r), sums);
         }
     }
 
@@ -340,4 +324,8 @@ impl Rows {
 
 fn mark(inactive: &mut [u32], row: usize) {
     inactive[row / 32] |= 1 << (row % 32);
+}
+
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }

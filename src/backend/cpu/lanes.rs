@@ -231,7 +231,7 @@ struct Staged<A, const STAGE: usize> {
 }
 
 #[inline(always)]
-fn chunk_sums<T: Storage, const C: usize, const SIGNED: bool, const STAGE: usize>(
+fn chunk_sums<T: Storage, const C: usize, const SIGNED: bool, const FULL: bool, const STAGE: usize>(
     z: &[T],
     cells: &[u8],
     table: &Table<T::Arithmetic, C>,
@@ -251,13 +251,15 @@ fn chunk_sums<T: Storage, const C: usize, const SIGNED: bool, const STAGE: usize
             staged.cell[i] = cell;
             staged.y[i] = y;
             staged.free[i] = u32::from((lo.widen() <= t) & (t <= hi.widen()));
-            staged.beyond[i] = if distance < zero { zero - distance } else { distance };
+            if FULL {
+                staged.beyond[i] = if distance < zero { zero - distance } else { distance };
+            }
         }
         // Whole lanes are summed: those past the end have no cell.
         let end = n.next_multiple_of(LANES);
         staged.cell[n..end].fill(NO_CELL);
         for (c, sums) in sums.iter_mut().enumerate() {
-            add_cell::<T::Arithmetic, SIGNED, STAGE>(&staged, end, c, sums);
+            add_cell::<T::Arithmetic, SIGNED, FULL, STAGE>(&staged, end, c, sums);
         }
     }
     for (lanes, out) in sums.iter().zip(out) {
@@ -269,7 +271,7 @@ fn chunk_sums<T: Storage, const C: usize, const SIGNED: bool, const STAGE: usize
 
 /// Adds the staged elements of cell `c` to its lanes.
 #[inline(always)]
-fn add_cell<A: Arithmetic, const SIGNED: bool, const STAGE: usize>(
+fn add_cell<A: Arithmetic, const SIGNED: bool, const FULL: bool, const STAGE: usize>(
     staged: &Staged<A, STAGE>,
     end: usize,
     c: usize,
@@ -295,17 +297,33 @@ fn add_cell<A: Arithmetic, const SIGNED: bool, const STAGE: usize>(
         for lane in 0..LANES {
             sums.free[lane] += free[lane] & here[lane];
         }
-        for lane in 0..LANES {
-            sums.beyond[lane] = sums.beyond[lane] + beyond[lane].masked(here[lane]);
+        if FULL {
+            for lane in 0..LANES {
+                sums.beyond[lane] = sums.beyond[lane] + beyond[lane].masked(here[lane]);
+            }
         }
     }
 }
 
 /// The vector pass.
 pub(crate) struct LanePass<'a, T> {
-    pub(crate) problem: LaneProblem<'a, T>,
+    problem: LaneProblem<'a, T>,
+    /// `[cells]`: the weight of each cell.
+    weight: &'a [f64],
     /// Room for the sums of every chunk.
-    pub(crate) chunks: &'a mut [ChunkSums],
+    chunks: &'a mut [ChunkSums],
+    /// Whether the next pass sums what lies beyond the bounds, too. The method asks for it only where free elements are
+    /// scarce, and then to order of magnitude: other passes leave the sums of an earlier one.
+    full: bool,
+}
+
+/// Free elements are scarce in a cell below this part of its weight.
+const SCARCE: f64 = 0.3;
+
+impl<'a, T: Storage> LanePass<'a, T> {
+    pub(crate) fn new(problem: LaneProblem<'a, T>, weight: &'a [f64], chunks: &'a mut [ChunkSums]) -> Self {
+        Self { problem, weight, chunks, full: true }
+    }
 }
 
 /// How many chunks a problem of `n` elements has.
@@ -316,6 +334,7 @@ pub(crate) fn chunks_of(n: usize) -> usize {
 impl<T: Storage> CellPass for LanePass<'_, T> {
     fn evaluate(&mut self, shift: &[f64], sums: &mut CellSums) {
         let LaneProblem { z, cells, count, lo, hi } = self.problem;
+        let full = self.full;
         let chunks = &mut self.chunks[..chunks_of(z.len())];
         with_shape!(count, cells.len(), C, STAGE => {
             let table = Table::<T::Arithmetic, C>::new(shift);
@@ -323,10 +342,13 @@ impl<T: Storage> CellPass for LanePass<'_, T> {
             let of_chunk = |index: usize, sums: &mut ChunkSums| {
                 let range = index * CHUNK..z.len().min((index + 1) * CHUNK);
                 let (z, cells) = (&z[range.clone()], &cells[range]);
-                vectorised!(match signed {
-                        true => chunk_sums::<T, C, true, STAGE>(z, cells, &table, (lo, hi), sums),
-                        false => chunk_sums::<T, C, false, STAGE>(z, cells, &table, (lo, hi), sums),
-                    });
+                let bounds = (lo, hi);
+                vectorised!(match (signed, full) {
+                    (true, true) => chunk_sums::<T, C, true, true, STAGE>(z, cells, &table, bounds, sums),
+                    (true, false) => chunk_sums::<T, C, true, false, STAGE>(z, cells, &table, bounds, sums),
+                    (false, true) => chunk_sums::<T, C, false, true, STAGE>(z, cells, &table, bounds, sums),
+                    (false, false) => chunk_sums::<T, C, false, false, STAGE>(z, cells, &table, bounds, sums),
+                });
             };
             if chunks.len() >= PARALLEL_CHUNKS {
                 chunks.par_iter_mut().enumerate().for_each(|(index, sums)| of_chunk(index, sums));
@@ -335,10 +357,16 @@ impl<T: Storage> CellPass for LanePass<'_, T> {
             }
         });
         let inverse = 1.0 / z.len() as f64;
+        let mut scarce = false;
         for c in 0..count {
             let total = |kind: usize| chunks.iter().map(|sums| sums[c][kind]).sum::<f64>() * inverse;
-            (sums.y[c], sums.size[c], sums.free[c], sums.beyond[c]) = (total(0), total(1), total(2), total(3));
+            (sums.y[c], sums.size[c], sums.free[c]) = (total(0), total(1), total(2));
+            if full {
+                sums.beyond[c] = total(3);
+            }
+            scarce |= sums.free[c] < SCARCE * self.weight[c];
         }
+        self.full = scarce;
     }
 }
 
@@ -482,12 +510,9 @@ fn add_gradients<A: Arithmetic>(
 #[inline(always)]
 fn expand_clamped(words: &[u32], clamped: &mut [u32]) {
     for (word, lanes) in words.iter().zip(clamped.as_chunks_mut::<LANES>().0) {
-        let mut bits = [0; LANES];
         for lane in 0..LANES {
-            bits[lane] = word & (1 << lane);
-        }
-        for lane in 0..LANES {
-            lanes[lane] = u32::from(bits[lane] != 0).wrapping_neg();
+            // The lane's bit goes to the top, and from there, as a sign, to all others.
+            lanes[lane] = ((word << (u32::BITS as usize - 1 - lane)).cast_signed() >> (u32::BITS - 1)).cast_unsigned();
         }
     }
 }
