@@ -200,19 +200,19 @@ impl Offsets<'_> {
         }
     }
 
-    /// The first element of problem `index` (of `problems()`: the number of elements).
+    /// The first element of problem `index`; from `problems()` on: the number of elements.
     #[inline]
     pub fn start(&self, index: usize) -> usize {
         match *self {
-            Self::Ragged(offsets) => offsets[index],
-            Self::Equal { n, .. } => index.saturating_mul(n),
+            Self::Ragged(offsets) => offsets.get(index).or(offsets.last()).copied().unwrap_or(0),
+            Self::Equal { problems, n } => index.min(problems).saturating_mul(n),
         }
     }
 
-    /// The elements of problem `index`.
+    /// The elements of problem `index`; none for one that is not there.
     #[inline]
     pub fn range(&self, index: usize) -> std::ops::Range<usize> {
-        self.start(index)..self.start(index + 1)
+        self.start(index)..self.start(index.saturating_add(1))
     }
 
     /// The number of elements of the largest problem.

@@ -159,26 +159,37 @@ pub struct SolutionView<'a, T> {
 }
 
 impl<T: Storage> SolutionView<'_, T> {
-    /// The projected values of one problem.
+    /// The projected values of one problem; empty for a problem that is not there.
     pub fn problem(&self, problem: usize) -> &[T] {
-        &self.y[self.offsets[problem]..self.offsets[problem + 1]]
+        self.y.get(self.range(problem)).unwrap_or(&[])
     }
 
-    /// The multipliers of one problem, `[rows]`.
+    /// The multipliers of one problem, `[rows]`; empty for a problem that is not there.
     pub fn problem_multipliers(&self, problem: usize) -> &[f64] {
-        &self.multipliers[problem * self.rows..(problem + 1) * self.rows]
+        let first = problem.saturating_mul(self.rows);
+        self.multipliers.get(first..first.saturating_add(self.rows)).unwrap_or(&[])
     }
 
-    /// Where element `index` of a problem ended.
+    /// Where element `index` of a problem ended; free for an element that is not there.
     pub fn clamp_state(&self, problem: usize, index: usize) -> ClampState {
-        let word = self.clamp[clamp_start(problem, self.offsets[problem]) + index / CLAMP_LANES];
+        let range = self.range(problem);
+        if index >= range.len() {
+            return ClampState::Free;
+        }
+        let word = self.clamp[clamp_start(problem, range.start) + index / CLAMP_LANES];
         clamp_state(word, index % CLAMP_LANES)
     }
 
     /// Whether a row was left out of a problem because a mean of it has no samples (of a spread: because fewer than two
     /// unions have).
     pub fn is_inactive(&self, problem: usize, row: usize) -> bool {
-        row < self.rows && self.inactive[problem * inactive_words(self.rows) + row / 32] >> (row % 32) & 1 == 1
+        problem < self.outcomes.len()
+            && row < self.rows
+            && (self.inactive[problem * inactive_words(self.rows) + row / 32] >> (row % 32)) & 1 == 1
+    }
+
+    fn range(&self, problem: usize) -> std::ops::Range<usize> {
+        Offsets::Ragged(self.offsets).range(problem)
     }
 
     /// Whether every problem was solved.

@@ -1,7 +1,7 @@
 //! Random problems by the thousand, every answer judged by its KKT residual in float64.
 //!
 //! `FAIRLAYER_STRESS=1000000 cargo test --release --test stress -- --nocapture` runs a million and prints the counts;
-//! `FAIRLAYER_SEED` picks others.
+//! `FAIRLAYER_SEED` picks others, `FAIRLAYER_LARGEST` sets their largest size.
 
 mod common;
 
@@ -151,12 +151,12 @@ fn report<T: Storage>(total: usize, largest: usize) {
 
 #[test]
 fn random_problems_f64() {
-    report::<f64>(number("FAIRLAYER_STRESS", 10_000) as usize, 3_000);
+    report::<f64>(number("FAIRLAYER_STRESS", 10_000) as usize, number("FAIRLAYER_LARGEST", 3_000) as usize);
 }
 
 #[test]
 fn random_problems_f32() {
-    report::<f32>(number("FAIRLAYER_STRESS", 10_000) as usize, 3_000);
+    report::<f32>(number("FAIRLAYER_STRESS", 10_000) as usize, number("FAIRLAYER_LARGEST", 3_000) as usize);
 }
 
 /// Looks at one problem: `FAIRLAYER_CASE=<kind>,<seed>,<f32|f64>`.

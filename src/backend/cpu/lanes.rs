@@ -561,3 +561,116 @@ fn vjp_write_chunk<T: Storage, const C: usize, const STAGE: usize>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::CellSource;
+    use crate::cells::CellLayout;
+    use crate::reference::cells_newton::{self, PlainPass};
+    use crate::reference::{cells_prepare, cells_vjp};
+    use rand::{RngExt, SeedableRng};
+
+    fn close(what: &str, vector: &[f64], plain: &[f64], tolerance: f64) {
+        for (a, b) in vector.iter().zip(plain) {
+            assert!(a == b || (a - b).abs() <= tolerance * b.abs().max(1e-3), "{what}: {a} against {b}");
+        }
+    }
+
+    /// Everything that the vector passes compute, against the plain ones.
+    fn agree<T: Storage>(count: usize, n: usize, (lo, hi): (f64, f64)) {
+        let mut rng = rand_pcg::Pcg64Mcg::seed_from_u64((count * 1_000_003 + n) as u64);
+        let z: Vec<T> = (0..n).map(|_| T::from_f64(rng.random_range(-0.6..1.6))).collect();
+        let g: Vec<T> = (0..n).map(|_| T::from_f64(rng.random_range(-1.0..1.0))).collect();
+        let cells: Vec<u8> = (0..n).map(|_| rng.random_range(0..count) as u8).collect();
+        let shift: Vec<f64> = (0..count).map(|_| rng.random_range(-0.3..0.3)).collect();
+        let set = ConstraintSet::new(CellLayout::flat(count).unwrap());
+        let problem = Problem {
+            z: &z,
+            cells: CellSource::Ids(&cells),
+            labels: None,
+            control: None,
+            lo: BoundSlice::Scalar(T::from_f64(lo)),
+            hi: BoundSlice::Scalar(T::from_f64(hi)),
+            weights: None,
+            levels: None,
+            row_bounds: None,
+            warm_start: None,
+        };
+        let lanes = LaneProblem::of(&problem, &cells, &set).unwrap();
+        let mut totals = [CellTotals::new(count), CellTotals::new(count)];
+        assert!(lanes.totals(true, &mut totals[0]));
+        assert!(cells_prepare::cell_totals(&set, &problem, &cells, &mut totals[1]));
+        close("weights", &totals[0].weight, &totals[1].weight, 1e-15);
+        close("bounds", &totals[0].bounds.hi, &totals[1].bounds.hi, 1e-12);
+
+        let mut chunks = vec![[[0.0; 4]; MAX_CELLS]; chunks_of(n)];
+        let mut chunk = CellSums::new(count);
+        let mut sums = [CellSums::new(count), CellSums::new(count)];
+        LanePass::new(lanes, &totals[0].weight, &mut chunks).evaluate(&shift, &mut sums[0]);
+        let total = totals[1].total;
+        PlainPass { problem: &problem, cells: &cells, total, chunk: &mut chunk }.evaluate(&shift, &mut sums[1]);
+        let [vector, plain] = &sums;
+        close("y", &vector.y, &plain.y, 1e-12);
+        close("size", &vector.size, &plain.size, 1e-12);
+        close("free", &vector.free, &plain.free, 1e-12);
+        // Summed in the arithmetic type: it is needed to order of magnitude only.
+        close("beyond", &vector.beyond, &plain.beyond, 1e-4);
+
+        let words = n.div_ceil(LANES);
+        let mut y = [vec![T::from_f64(f64::NAN); n], vec![T::from_f64(f64::NAN); n]];
+        let mut clamp = [vec![u32::MAX; words], vec![0; words]];
+        write(&lanes, &shift, &mut y[0], &mut clamp[0]);
+        cells_newton::write(&problem, &cells, &shift, &mut y[1], &mut clamp[1]);
+        assert_eq!(y[0], y[1]);
+        assert_eq!(clamp[0], clamp[1]);
+
+        let mut backward = [VjpSums::new(count), VjpSums::new(count)];
+        vjp_sum(&lanes, &clamp[0], &g, &mut chunks, &mut backward[0]);
+        cells_vjp::sum(&problem, &cells, &clamp[0], &g, total, &mut backward[1]);
+        close("free weights", &backward[0].free, &backward[1].free, 1e-12);
+        close("gradients", &backward[0].gradient, &backward[1].gradient, 1e-9);
+        let mut out = [vec![T::default(); n], vec![T::default(); n]];
+        vjp_write(&lanes, &clamp[0], &g, &shift, &mut out[0]);
+        let [vector, plain] = &mut out;
+        let mut elements = cells_vjp::ElementGradients {
+            predictions: plain,
+            lo: &mut [],
+            hi: &mut [],
+            weights: &mut [],
+            labels: &mut [],
+        };
+        cells_vjp::write(&problem, &cells, &clamp[0], &g, (total, &shift), &mut elements);
+        let widen = |array: &[T]| array.iter().map(|x| x.to_f64()).collect::<Vec<_>>();
+        close("dL/dz", &widen(vector), &widen(plain), 4.0 * T::UNIT_ROUNDOFF);
+    }
+
+    #[test]
+    fn vector_passes_agree_with_the_plain_ones() {
+        for count in [1, 2, 3, 4, 7, 8, 9, 16] {
+            for n in [1, 15, 16, 17, 64, 65, 255, 256, 257, 1000] {
+                agree::<f64>(count, n, (0.0, 1.0));
+                agree::<f32>(count, n, (-0.25, 0.75));
+                agree::<half::f16>(count, n, (0.0, 1.0));
+                agree::<half::bf16>(count, n, (0.0, f64::INFINITY));
+            }
+        }
+        agree::<f32>(3, PARALLEL_CHUNKS * CHUNK + 77, (0.0, 1.0));
+        agree::<f64>(2, PARALLEL_CHUNKS * CHUNK + 5, (f64::NEG_INFINITY, 1.0));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_found() {
+        let set = ConstraintSet::new(CellLayout::flat(3).unwrap());
+        for (at, bad) in [(0, f32::NAN), (40, f32::INFINITY), (99, f32::NEG_INFINITY), (50, 1.0)] {
+            let (mut z, mut cells) = (vec![0.5_f32; 100], vec![1_u8; 100]);
+            z[at] = bad;
+            if bad == 1.0 {
+                cells[at] = 3;
+            }
+            let lanes = LaneProblem { z: &z, cells: &cells, count: 3, lo: 0.0, hi: 1.0 };
+            assert!(!lanes.totals(true, &mut CellTotals::new(set.layout().cells())));
+        }
+        assert!(!all_finite(&[f32::MAX, f32::INFINITY]) && all_finite(&[f32::MAX; 40]));
+    }
+}
