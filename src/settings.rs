@@ -8,13 +8,13 @@ pub struct Settings {
     /// The largest allowed residual (violation and complementarity) in units of the predictions. It is raised, problem
     /// by problem, to what rounding to the storage type makes reachable. Default 1e-11.
     pub tolerance: f64,
-    /// The most Newton steps before a problem ends with [`Status::IterationLimit`](crate::Status). Default 500.
+    /// The most Newton steps before a problem ends with [`Status::IterationLimit`](crate::Status). Default 600.
     pub max_iterations: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { tolerance: 1e-11, max_iterations: 500 }
+        Self { tolerance: 1e-11, max_iterations: 600 }
     }
 }
 

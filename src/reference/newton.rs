@@ -65,8 +65,8 @@ impl NewtonTask {
 /// their bounds) is begun anew with the next; no problem is known that none solves but for rounding.
 const FLOORS: [f64; 5] = [1.0, 1.0, 10.0, 0.01, 100.0];
 /// Limits of one attempt that no user needs to set.
-const ATTEMPT_STEPS: u32 = 120;
-const ATTEMPT_PASSES: u32 = 400;
+const ATTEMPT_STEPS: u32 = 150;
+const ATTEMPT_PASSES: u32 = 600;
 const LINE_TRIALS: u32 = 8;
 /// A cell with this part of its weight free needs no floor.
 const PLENTY: f64 = 0.25;
