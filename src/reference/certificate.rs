@@ -38,7 +38,7 @@ pub(crate) fn proves_infeasible(rows: &Rows, bounds: &BoxSums, d: &[f64], shift:
     let (mut least, mut doubt) = (0.0, 1e-10 * size);
     for (cell, &s) in shift.iter().enumerate() {
         let (lo, hi) = (bounds.lo[cell], bounds.hi[cell]);
-        let magnitude: f64 = (0..rows.m).map(|r| (rows.row(r)[cell] * d[r]).abs()).sum();
+        let magnitude = rows.shift_size(d, cell);
         // What cancellation leaves of a zero must not meet an infinite bound.
         let vanishes = s.abs() <= 1e-11 * magnitude;
         let bound = if s > 0.0 { lo } else { hi };

@@ -288,7 +288,11 @@ impl Newton {
         }
         loop {
             match self.stop_test(task, rows) {
-                Test::Solved if self.multipliers_are_lost(rows) => return self.give_up(task, rows),
+                Test::Solved if self.multipliers_are_lost(rows, totals) => return self.give_up(task, rows),
+                // Solved without a margin where there is room for one: another attempt may find it.
+                Test::Solved if self.exceeds_needlessly(rows) && self.attempt + 1 < FLOORS.len() => {
+                    return self.give_up(task, rows);
+                }
                 Test::Solved => return self.end(rows, Status::Solved),
                 Test::Stuck => return self.give_up(task, rows),
                 Test::Open => {}
@@ -337,12 +341,22 @@ impl Newton {
     }
 
     /// Whether dependent contrasts have driven the multipliers so far that, for rounding, they no longer say where the
-    /// free elements are.
-    fn multipliers_are_lost(&self, rows: &Rows) -> bool {
-        let size = |c: usize| -> f64 { (0..rows.m).map(|r| (rows.row(r)[c] * self.at.nu[r]).abs()).sum() };
-        let free = (0..rows.cells).filter(|&c| self.at.sums.free[c] > 0.0);
-        let rounding = 2.0 * f64::EPSILON * free.map(size).fold(0.0, f64::max);
-        !rows.contrasts().is_empty() && rounding > 100.0 * self.tolerance / self.growth
+    /// elements are: the free ones to the tolerance, the clamped ones on which side.
+    fn multipliers_are_lost(&self, rows: &Rows, totals: &CellTotals) -> bool {
+        let lost = |c: usize| {
+            if self.at.sums.free[c] > 0.0 {
+                let size: f64 = (0..rows.m).map(|r| (rows.row(r)[c] * self.at.nu[r]).abs()).sum();
+                return 2.0 * f64::EPSILON * size > 100.0 * self.tolerance / self.growth;
+            }
+            let distance = self.at.sums.beyond[c] / totals.weight[c].max(1e-300);
+            2.0 * f64::EPSILON * rows.shift_size(&self.at.nu, c) > 0.25 * distance
+        };
+        !rows.contrasts().is_empty() && (0..rows.cells).filter(|&c| totals.weight[c] > 0.0).any(lost)
+    }
+
+    /// Whether a true bound is exceeded though the rows leave room on their inner side.
+    fn exceeds_needlessly(&self, rows: &Rows) -> bool {
+        !self.tightened && !rows.may_lack_room() && measured_excess(rows, &self.at.means[..rows.m]) > 0.0
     }
 
     /// Whether a warm start needs no step: the true bounds are kept, as near to the multipliers' sides as a solution with

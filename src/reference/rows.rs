@@ -73,6 +73,8 @@ pub(crate) struct Rows {
     pub(crate) upper: Vec<f64>,
     /// `[m]`: the largest coefficient, so that `nu * reach` is how far a multiplier moves a cell at the most.
     pub(crate) reach: Vec<f64>,
+    /// `[m]`: the largest coefficient before the two sides of a contrast cancel: what its rounding errors are relative to.
+    pub(crate) rough: Vec<f64>,
     /// `[m]`: `sum_c matrix^2 * weight`, 1 where that is 0.
     pub(crate) scale: Vec<f64>,
     /// `[m]`: index into `blocks`, or `NO_BLOCK`.
@@ -93,6 +95,7 @@ impl Rows {
             lower: Vec::with_capacity(m),
             upper: Vec::with_capacity(m),
             reach: Vec::with_capacity(m),
+            rough: Vec::with_capacity(m),
             scale: Vec::with_capacity(m),
             block_of: Vec::with_capacity(m),
             source: Vec::with_capacity(m),
@@ -118,9 +121,8 @@ impl Rows {
     ) -> bool {
         self.m = 0;
         self.blocks.clear();
-        for array in [&mut self.matrix, &mut self.lower, &mut self.upper, &mut self.reach, &mut self.scale] {
-            array.clear();
-        }
+        let arrays = [&mut self.lower, &mut self.upper, &mut self.reach, &mut self.rough, &mut self.scale];
+        arrays.into_iter().chain([&mut self.matrix]).for_each(Vec::clear);
         self.block_of.clear();
         self.source.clear();
         let (weight, label) = (&totals.weight[..], &totals.label[..]);
@@ -184,6 +186,7 @@ impl Rows {
         self.lower.push(bounds.0);
         self.upper.push(bounds.1);
         self.reach.push(reach);
+        self.rough.push(plus.1.abs().max(minus.1.abs()));
         self.scale.push(if scale > 0.0 { scale } else { 1.0 });
         self.source.push(source);
         self.m += 1;
@@ -203,6 +206,12 @@ impl Rows {
                 multipliers[payer] -= sum;
             }
         }
+    }
+
+    /// How large the terms are that the shift of a cell is summed from: what its rounding errors are relative to.
+    pub(crate) fn shift_size(&self, multipliers: &[f64], cell: usize) -> f64 {
+        let term = |r: usize| if self.row(r)[cell] == 0.0 { 0.0 } else { (self.rough[r] * multipliers[r]).abs() };
+        (0..self.m).map(term).sum()
     }
 
     /// `means = matrix * sums`, one for each row.
