@@ -48,6 +48,7 @@
 //! # Ok::<(), fairlayer::Error>(())
 //! ```
 
+use crate::sum::Sum;
 use crate::{Error, Result};
 
 /// The metrics of one group, or of all samples together. Formulas are in the [module docs](self).
@@ -287,25 +288,6 @@ fn check_weights(weights: &[f64]) -> Result<()> {
     match weights.iter().position(|&w| w < 0.0) {
         Some(i) => Err(Error::value("weights", format!("element {i} is {}; weights must be at least 0", weights[i]))),
         None => Ok(()),
-    }
-}
-
-/// A running sum with Neumaier's compensation: a mean over 10^6 samples stays good to the last digit or two.
-#[derive(Debug, Clone, Copy, Default)]
-struct Sum {
-    sum: f64,
-    lost: f64,
-}
-
-impl Sum {
-    fn add(&mut self, x: f64) {
-        let sum = self.sum + x;
-        self.lost += if self.sum.abs() >= x.abs() { (self.sum - sum) + x } else { (x - sum) + self.sum };
-        self.sum = sum;
-    }
-
-    fn value(self) -> f64 {
-        self.sum + self.lost
     }
 }
 

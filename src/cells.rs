@@ -122,6 +122,22 @@ impl SensitiveFeature {
     }
 }
 
+/// A control feature, within whose values groups are compared. A sample's value is an id `0..levels.len()`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlFeature {
+    /// The feature's name, for reports.
+    pub name: String,
+    /// The values' names, for reports; their number is what matters.
+    pub levels: Vec<String>,
+}
+
+impl ControlFeature {
+    /// A feature with `levels` values named `0`, `1`, and so on.
+    pub fn new(name: impl Into<String>, levels: usize) -> Self {
+        Self { name: name.into(), levels: (0..levels).map(|level| level.to_string()).collect() }
+    }
+}
+
 /// Who is to be treated fairly: the sensitive features, whether they are taken each alone or by their product, and the
 /// control feature if there is one. A [`Criterion`](crate::Criterion) turns it into constraints.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -130,8 +146,8 @@ pub struct Population {
     pub features: Vec<SensitiveFeature>,
     /// Constrain every combination of groups (intersectional) instead of every feature alone (marginal).
     pub intersectional: bool,
-    /// The number of values of the control feature, for criteria that are conditional on one.
-    pub control_levels: Option<usize>,
+    /// The control feature, for criteria that are conditional on one. `Batch::control` gives its value ids.
+    pub control: Option<ControlFeature>,
 }
 
 impl Population {
@@ -142,7 +158,7 @@ impl Population {
 
     /// Several sensitive features, each constrained alone.
     pub fn of_features(features: impl IntoIterator<Item = SensitiveFeature>) -> Self {
-        Self { features: features.into_iter().collect(), intersectional: false, control_levels: None }
+        Self { features: features.into_iter().collect(), intersectional: false, control: None }
     }
 
     /// Constrain every combination of groups instead of every feature alone.
@@ -152,10 +168,16 @@ impl Population {
         self
     }
 
-    /// Say how many values the control feature has.
+    /// Say how many values the control feature has; reports call it `control`, and its values by their numbers.
     #[must_use]
-    pub fn with_control(mut self, levels: usize) -> Self {
-        self.control_levels = Some(levels);
+    pub fn with_control(self, levels: usize) -> Self {
+        self.with_control_feature(ControlFeature::new("control", levels))
+    }
+
+    /// Say what the control feature is.
+    #[must_use]
+    pub fn with_control_feature(mut self, control: ControlFeature) -> Self {
+        self.control = Some(control);
         self
     }
 }

@@ -44,7 +44,7 @@
 //! # Where to look
 //! | for | see |
 //! |---|---|
-//! | definitions of fairness, and your own | [`Criterion`] and the module [`criterion`]; [`Population`], [`SensitiveFeature`] |
+//! | definitions of fairness, and your own | [`Criterion`] and the module [`criterion`]; [`Population`], [`SensitiveFeature`], [`ControlFeature`] |
 //! | rows without a criterion | [`ConstraintSet`], [`Spread`], [`Contrast`], [`CellLayout`], [`CellMask`] |
 //! | the inputs of a call: predictions, cells or groups, bounds, weights, labels, epsilon per problem | [`Batch`], [`Buffer`], [`Offsets`] |
 //! | planning and calling | [`Projector`], [`Capacities`], [`Settings`], [`Device`] |
@@ -86,6 +86,7 @@ mod reference;
 mod settings;
 mod solution;
 mod storage;
+mod sum;
 
 #[cfg(feature = "cli")]
 #[doc(hidden)]
@@ -93,7 +94,7 @@ pub mod cli;
 
 pub use backend::{Device, DeviceInfo, devices};
 pub use batch::{Batch, Bound, Buffer, Capacities, Offsets, Place, Reals, Sharing};
-pub use cells::{CellLayout, CellMask, MAX_CELLS, Population, SensitiveFeature, Strata};
+pub use cells::{CellLayout, CellMask, ControlFeature, MAX_CELLS, Population, SensitiveFeature, Strata};
 pub use constraints::{ConstraintSet, Contrast, Spread, SpreadLimit, Union};
 pub use criterion::{
     ConditionalParity, Criterion, DemographicParity, EqualizedOdds, FalsePositiveRateParity, MeanResidual, Parity,

@@ -145,6 +145,9 @@ fn missing_and_doubled_columns_are_named() {
     refuses("", PARITY, &["in.csv: line 1: the file is empty"]);
     refuses("\n\r\n", PARITY, &["in.csv: line 1: the file is empty"]);
     refuses("s,g\n", PARITY, &["in.csv: line 1: no rows follow the header"]);
+    for header in ["s;g", "s\tg"] {
+        refuses(format!("{header}\n"), PARITY, &["no column \"s\"", "the separator must be a comma"]);
+    }
     refuses(GOOD, "--score s --sensitive g,g --criterion demographic-parity --epsilon 0", &["\"g\" twice"]);
     for option in ["--weight", "--batch"] {
         refuses(GOOD, &format!("{PARITY} {option} nope"), &["no column \"nope\"", "\"w\", \"p\""]);
@@ -219,12 +222,19 @@ fn unknown_names_are_answered_with_the_known_ones() {
     refuses(GOOD, &format!("{PARITY} --compare all"), &["pairwise", "overall"]);
     refuses(GOOD, &format!("{PARITY} --frobnicate"), &["--frobnicate"]);
     refuses(GOOD, "--sensitive g --criterion demographic-parity --epsilon 0", &["--score"]);
-    refuses(GOOD, &format!("{PARITY} --method admm"), &["admm", "newton"]);
+    refuses(GOOD, &format!("{PARITY} --method admm"), &["--method admm is not in this version; use newton"]);
     for device in ["wgpu", "cuda"] {
         refuses(GOOD, &format!("{PARITY} --device {device}"), &["--device", device]);
     }
     let place = Place::new(GOOD);
-    assert_refused(&place.run("train"), "train", &["train"]);
+    for command in ["stream in.csv --score s -x", "train", "train --help", "help stream"] {
+        assert_refused(&place.run(command), command, &["not in this version"]);
+    }
+    assert_refused(&place.run("strean"), "strean", &["unrecognized subcommand 'strean'"]);
+    // What clap says in several lines is told apart.
+    let missing = "the following required arguments were not provided: --score <COL>; --sensitive <COL[,COL]>; ";
+    refuses(GOOD, "--epsilon 0", &[missing]);
+    refuses(GOOD, &format!("{PARITY} --dtype f16"), &["'--dtype <DTYPE>'; [possible values: f32, f64]"]);
     assert_refused(&place.run(""), "", &["project", "audit", "devices"]);
 }
 
@@ -232,7 +242,7 @@ fn unknown_names_are_answered_with_the_known_ones() {
 fn too_many_groups_are_refused() {
     let rows: String = (0..300).map(|row| format!("0.5,g{row},h{},k{}\n", row % 20, row % 17)).collect();
     let input = format!("s,g,h,k\n{rows}");
-    refuses(&input, PARITY, &["line 258: column \"g\": more than 256 different values"]);
+    refuses(&input, PARITY, &["line 258: column \"g\": more than 256 different values; is it a column of numbers?"]);
     let two = "--score s --sensitive h,k --criterion demographic-parity --epsilon 0.1";
     refuses(&input, two, &["340 cells", "256"]);
     refuses(&input, &format!("{two} --intersectional"), &["cells", "256"]);
@@ -300,6 +310,7 @@ fn the_gap_is_closed_and_the_rows_are_as_they_were() {
     for (fair, expected) in place.numbers("fair_s").iter().zip(expected) {
         assert!((fair - expected).abs() < 1e-9, "{fair} {expected}");
     }
+    assert!(!ran.stdout.contains("worst of") && !ran.stdout.contains("absent"), "{}", ran.stdout);
     assert!(ran.stdout.contains("0.60000") && ran.stdout.contains("0.10000") && ran.stdout.contains("<= 0.1"));
 }
 
@@ -329,6 +340,38 @@ fn every_criterion_runs() {
             assert!(fair, "{args}: {gap}");
         }
     }
+}
+
+#[test]
+fn small_limits_are_shown_and_their_rounding_is_told() {
+    let rows: String = (0..99).map(|row| format!("{},{}\n", (row * 37 % 101) as f64 / 101.0, row % 3)).collect();
+    let place = Place::new(format!("s,g\n{rows}"));
+    let ran = place.project(&format!("{COLUMNS} --criterion demographic-parity --epsilon 1e-12 --dtype f32"));
+    succeeds(&ran);
+    let told = |stdout: &str| stdout.lines().find(|line| line.starts_with("rounding ")).map(str::to_owned);
+    assert!(ran.stdout.contains("<= 1e-12"), "{}", ran.stdout);
+    let line = told(&ran.stdout).unwrap_or_else(|| panic!("no rounding in {}", ran.stdout));
+    assert!(line.contains("e-") && line.contains("f32") && line.contains("measured"), "{line}");
+    let ran = place.project(PARITY);
+    assert!(told(&ran.stdout).is_none(), "{}", ran.stdout);
+    // What a problem without a solution is beyond its limit by is no rounding.
+    let ran = Place::new(IMPOSSIBLE).project(&format!("{RESIDUAL} --keep-going"));
+    assert!(told(&ran.stdout).is_none(), "{}", ran.stdout);
+}
+
+#[test]
+fn gaps_of_several_problems_are_the_worst() {
+    let ran = Place::new(GOOD).project(&format!("{PARITY} --batch p"));
+    succeeds(&ran);
+    assert_eq!(ran.stdout.matches("worst of 2 problems").count(), 2, "{}", ran.stdout);
+}
+
+#[test]
+fn scores_that_are_mostly_out_of_bounds_are_mentioned() {
+    let ran = Place::new("s,g\n50,a\n0.5,b\n70,b\n").project(PARITY);
+    assert_eq!(ran.code, Some(0));
+    assert_eq!(ran.stderr, "note: 2 of 3 scores lie outside [0, 1], the bounds unless --bounds gives others\n");
+    succeeds(&Place::new("s,g\n50,a\n0.5,b\n70,b\n").project(&format!("{PARITY} --bounds 0,1")));
 }
 
 #[test]
@@ -428,11 +471,27 @@ fn infeasible_problems_are_listed_and_nothing_is_written() {
     let place = Place::new(IMPOSSIBLE);
     let ran = place.project(&format!("{RESIDUAL} --report r.json"));
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""));
-    assert!(ran.stderr.starts_with("error: 1 of 2 problems") && ran.stderr.contains("\"wrong\": infeasible"));
+    assert!(ran.stderr.starts_with("error: 1 of 2 problems is not solved and nothing was written"), "{}", ran.stderr);
+    // The proof: group a can reach 1 at most where 5 +- 0.05 is wanted, group b 0 at least; a is worse.
+    let told = "\"wrong\": infeasible (no scores within the bounds meet ";
+    assert!(ran.stderr.contains(told) && ran.stderr.contains("g=a"), "{}", ran.stderr);
     assert!(!ran.stderr.contains("fine"), "{}", ran.stderr);
     assert!(place.holds(&["in.csv", "r.json"]));
     let report = place.json("r.json");
     assert_eq!((&report["output"], &report["problems"][1]["status"]), (&Value::Null, &Value::from("infeasible")));
+}
+
+#[test]
+fn proofs_name_at_most_three_rows_and_a_single_problem_is_not_counted() {
+    let rows: String = (0..10).map(|row| format!("9,g{},9\n", row % 5)).collect();
+    let place = Place::new(format!("s,g,y\n{rows}"));
+    let ran = place.project(&format!("{COLUMNS} --criterion mean-residual --label y --epsilon 0"));
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    let error = ran.stderr.lines().find(|line| line.starts_with("error: ")).unwrap();
+    assert!(error.starts_with("error: the problem is not solved and nothing was written"), "{error}");
+    let line = ran.stderr.lines().last().unwrap();
+    assert!(line.starts_with("  the whole file: infeasible (no scores within the bounds meet "), "{line}");
+    assert!((1..=3).contains(&line.matches("g=").count()), "{line}");
 }
 
 #[test]
@@ -452,6 +511,7 @@ fn one_group_is_nothing_to_compare() {
     let ran = place.project(PARITY);
     assert_eq!(ran.code, Some(0));
     assert!(ran.stderr.contains("one group only") && ran.stdout.contains("one group"));
+    assert!(!ran.stdout.contains("absent"), "{}", ran.stdout);
     assert_eq!(place.column("fair_s"), ["0.5", "1.0"]);
     // A mean residual compares a group with its labels.
     let ran = place.project(&format!("{COLUMNS} --criterion mean-residual --label y --epsilon 0"));
@@ -464,7 +524,8 @@ fn groups_that_are_absent_from_a_problem_are_reported() {
     let place = Place::new("s,g,p\n1,a,0\n0,b,0\n1,a,1\n0,b,1\n1,c,1\n");
     let ran = place.project(&format!("{PARITY} --batch p --report r.json"));
     succeeds(&ran);
-    assert!(ran.stdout.contains("inactive  1 row of constraints") && ran.stdout.contains("g=c in 1 problem"));
+    let told = "groups    absent from a problem, or alone in it: g=c (1 problem)\n";
+    assert!(ran.stdout.contains(told), "{}", ran.stdout);
     let report = place.json("r.json");
     assert_eq!(report["inactive_rows"], serde_json::json!([{ "row": "g=c", "problems": 1 }]));
     assert_eq!(report["problems"][0]["inactive_rows"], serde_json::json!(["g=c"]));
@@ -527,6 +588,17 @@ fn audits_have_fairlearns_figures() {
 }
 
 #[test]
+fn audits_show_forty_groups_and_report_all() {
+    let rows: String = (0..100).map(|row| format!("0.5,g{:02},1\n", row % 50)).collect();
+    let place = Place::new(format!("s,g,y\n{rows}"));
+    let ran = place.run("audit in.csv --score s --label y --sensitive g --report r.json");
+    succeeds(&ran);
+    assert!(ran.stdout.contains("the first 40 of 50 groups; the rest is in --report"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("g39") && !ran.stdout.contains("g40") && ran.stdout.contains("overall"));
+    assert_eq!(place.json("r.json")["features"][0]["groups"].as_array().unwrap().len(), 50);
+}
+
+#[test]
 fn audits_refuse_bad_input() {
     let place = Place::new("s,g,y\n.5,a,1\n.5,b,maybe\n");
     let audit = |args: &str| place.run(&format!("audit in.csv {args}"));
@@ -555,7 +627,9 @@ fn help_has_examples_and_defaults() {
     }
     let ran = place.run("project --help");
     assert!(ran.stdout.contains("[default: 0,1]") && ran.stdout.contains("[default: newton]"));
-    succeeds(&place.run("--version"));
+    let version = place.run("--version");
+    succeeds(&version);
+    assert_eq!(version.stdout, format!("fairlayer {}\n", env!("CARGO_PKG_VERSION")));
 }
 
 /// The exact cases that the project shares; they are not part of the crate.
@@ -563,7 +637,8 @@ fn help_has_examples_and_defaults() {
 fn fixtures() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures/projection");
     let Ok(cases) = fs::read_to_string(folder.join("cases.json")) else {
-        println!("SKIP fixtures: there is no {}", folder.display());
+        // Past the capture of test output.
+        writeln!(std::io::stderr(), "SKIP fixtures: there is no {}", folder.display()).unwrap();
         return;
     };
     let cases: Value = serde_json::from_str(&cases).unwrap();
@@ -640,6 +715,7 @@ fn arguments() -> impl Strategy<Value = String> {
         "demographic-parity --compare overall",
         "equalized-odds --label y",
         "tpr-parity --label y --weight w",
+        "fpr-parity --label y",
         "conditional-parity --control c",
         "mean-residual --label y",
     ]);
@@ -652,8 +728,20 @@ fn arguments() -> impl Strategy<Value = String> {
         "--bounds -inf,0.5",
         "--dtype f32",
     ]);
-    (criterion, limit, rest)
-        .prop_map(|(criterion, limit, rest)| format!("{COLUMNS} --criterion {criterion} {limit} {rest}"))
+    let sensitive = prop::sample::select(vec!["g", "g,c", "c,g,p --intersectional", "g,y --intersectional"]);
+    let files = prop::sample::select(vec!["", "--keep-going", "--report r.json", "--keep-going --report r.json"]);
+    (sensitive, criterion, limit, rest, files).prop_map(|(sensitive, criterion, limit, rest, files)| {
+        format!("--score s --sensitive {sensitive} --criterion {criterion} {limit} {rest} {files}")
+    })
+}
+
+/// No panic, bad input is told in one line, and there are exactly these files.
+fn well_behaved(place: &Place, ran: &Ran, files: &[&str]) -> Result<(), TestCaseError> {
+    prop_assert!(matches!(ran.code, Some(0..=2)), "{:?}: {}", ran.code, ran.stderr);
+    prop_assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+    prop_assert!(place.holds(files), "{:?} after {:?}: {}", place.files(), ran.code, ran.stderr);
+    prop_assert!(ran.code != Some(2) || ran.stderr.starts_with("error: ") && ran.stderr.lines().count() == 1);
+    Ok(())
 }
 
 proptest! {
@@ -663,13 +751,24 @@ proptest! {
     fn no_input_makes_it_panic_or_leave_half_a_file(input in inputs(), args in arguments()) {
         let place = Place::new(&input.0);
         let ran = place.project(&args);
-        prop_assert!(matches!(ran.code, Some(0..=2)), "{:?}: {}", ran.code, ran.stderr);
-        prop_assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
-        let files: &[&str] = if ran.code == Some(0) { &["in.csv", "out.csv"] } else { &["in.csv"] };
-        prop_assert!(place.holds(files), "{:?} after {:?}: {}", place.files(), ran.code, ran.stderr);
-        prop_assert!(ran.code != Some(2) || ran.stderr.starts_with("error: ") && ran.stderr.lines().count() == 1);
-        if ran.code == Some(0) {
+        let writes = ran.code == Some(0) || ran.code == Some(1) && args.contains("--keep-going");
+        let reports = matches!(ran.code, Some(0 | 1)) && args.contains("--report");
+        let files = [("in.csv", true), ("out.csv", writes), ("r.json", reports)];
+        let files: Vec<&str> = files.into_iter().filter_map(|(name, is)| is.then_some(name)).collect();
+        well_behaved(&place, &ran, &files)?;
+        if writes {
             prop_assert!(place.numbers("fair_s").iter().all(|fair| fair.is_finite()));
         }
+        if reports {
+            prop_assert!(place.json("r.json").is_object());
+        }
+    }
+
+    #[test]
+    fn no_input_makes_an_audit_panic_or_leave_half_a_file(input in inputs()) {
+        let place = Place::new(&input.0);
+        let ran = place.run("audit in.csv --score s --label y --sensitive g,c --report r.json");
+        let files: &[&str] = if ran.code == Some(0) { &["in.csv", "r.json"] } else { &["in.csv"] };
+        well_behaved(&place, &ran, files)?;
     }
 }

@@ -16,6 +16,13 @@ impl Device {
         Self::Cpu
     }
 
+    /// `cpu`, `wgpu` or `cuda`: what the command line's `--device` takes, as in [`DeviceInfo::kind`].
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+        }
+    }
+
     /// The fastest device that can be used, and why the faster ones cannot: CUDA, then a GPU through wgpu, then the CPU.
     pub fn auto() -> (Self, Vec<DeviceInfo>) {
         (Self::Cpu, devices().into_iter().filter(|device| device.usable.is_err()).collect())

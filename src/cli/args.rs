@@ -70,9 +70,9 @@ pub struct ProjectArgs {
     #[arg(long)]
     pub intersectional: bool,
 
-    /// Bounds of the fair scores; a side may be `-inf` or `inf`
-    #[arg(long, value_name = "LO,HI|none", default_value = "0,1", value_parser = bounds, allow_hyphen_values = true)]
-    pub bounds: Bounds,
+    /// Bounds of the fair scores; a side may be `-inf` or `inf` [default: 0,1]
+    #[arg(long, value_name = "LO,HI|none", value_parser = bounds, allow_hyphen_values = true)]
+    pub bounds: Option<Bounds>,
 
     /// Column whose values split the rows into problems that are solved apart [default: one problem]
     #[arg(long, value_name = "COL", conflicts_with = "batch_size", allow_hyphen_values = true)]
@@ -101,6 +101,13 @@ pub struct ProjectArgs {
     /// Also write a report as JSON
     #[arg(long, value_name = "FILE.json")]
     pub report: Option<PathBuf>,
+}
+
+impl ProjectArgs {
+    /// The bounds that were given, or those of probabilities.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds.unwrap_or(Bounds { lo: 0.0, hi: 1.0 })
+    }
 }
 
 #[derive(Args)]

@@ -17,6 +17,9 @@ use crate::audit::{FeatureAudit, GroupMetrics, audit};
 /// A table of more groups than this is of use to nobody.
 const MOST_GROUPS: usize = 4096;
 
+/// Nor is a table on the screen of more than this; the report has them all.
+const MOST_SHOWN: usize = 40;
+
 /// Runs the command.
 pub fn run(args: &AuditArgs) -> Result<Ending> {
     require_distinct(&args.sensitive)?;
@@ -66,7 +69,13 @@ impl Display for Summary<'_> {
         let rows = self.audits.first().map_or(0, |named| named.audit.overall.count);
         let Self { args, .. } = self;
         write!(f, "audit of column {}: {}, selected at >= {}", args.score, count(rows, "row"), args.threshold)?;
-        self.audits.iter().try_for_each(|named| write!(f, "\n\n{}\n{}", groups(named), comparisons(&named.audit)))
+        self.audits.iter().try_for_each(|named| {
+            write!(f, "\n\n{}", groups(named))?;
+            if named.groups.len() > MOST_SHOWN {
+                write!(f, "\nthe first {MOST_SHOWN} of {} groups; the rest is in --report", named.groups.len())?;
+            }
+            write!(f, "\n{}", comparisons(&named.audit))
+        })
     }
 }
 
@@ -82,7 +91,8 @@ fn groups(named: &Named) -> comfy_table::Table {
         ];
         [name.to_owned(), metrics.count.to_string()].into_iter().chain(rates.map(optional)).collect()
     };
-    let of_groups = named.groups.iter().zip(&named.audit.groups).map(|(name, metrics)| row(name, metrics));
+    let shown = named.groups.iter().zip(&named.audit.groups).take(MOST_SHOWN);
+    let of_groups = shown.map(|(name, metrics)| row(name, metrics));
     table(&header, 1, of_groups.chain([row("overall", &named.audit.overall)]))
 }
 

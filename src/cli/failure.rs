@@ -2,6 +2,11 @@
 
 use std::fmt::{self, Write};
 
+use clap::error::{ContextKind, ContextValue};
+
+/// Commands of the contract that a later version has.
+const PLANNED: [&str; 2] = ["stream", "train"];
+
 /// What was wrong, and what to do about it.
 #[derive(Debug)]
 pub struct Failure(String);
@@ -15,11 +20,17 @@ impl Failure {
 
     /// What clap found wrong with the arguments. Its usage text and closing hint are left to `--help`.
     pub fn usage(error: &clap::Error) -> Self {
+        if let Some(ContextValue::String(command)) = error.get(ContextKind::InvalidSubcommand)
+            && PLANNED.contains(&command.as_str())
+        {
+            return Self(format!("the command {command} is not in this version"));
+        }
         let text = error.render().to_string();
         let told = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
         let told: Vec<&str> =
             told.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
-        let message = told.join(" ");
+        // A line that ends in a colon leads up to the next one.
+        let message = told.join("; ").replace(":; ", ": ");
         Self(message.strip_prefix("error: ").unwrap_or(&message).to_owned())
     }
 }

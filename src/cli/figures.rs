@@ -13,6 +13,12 @@ pub fn figure(value: f64) -> String {
     }
 }
 
+/// A number that was given, in all its digits.
+pub fn given(value: f64) -> String {
+    let plain = value == 0.0 || (1e-4..1e6).contains(&value.abs());
+    if plain { value.to_string() } else { format!("{value:e}") }
+}
+
 /// A measured number that may be missing.
 pub fn optional(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), figure)
@@ -49,6 +55,7 @@ mod tests {
     #[test]
     fn figures_have_the_digits_that_matter() {
         assert_eq!([0.0, 0.02, -12.5, 3e-7, 1e9].map(figure), ["0", "0.02000", "-12.50000", "3.000e-7", "1.000e9"]);
+        assert_eq!([0.0, 0.02, -3.5, 1e-12, 1e300].map(given), ["0", "0.02", "-3.5", "1e-12", "1e300"]);
         assert_eq!(
             [500, 5_000_000, 5_000_000_000].map(|n| time(Duration::from_nanos(n))),
             ["0.5 us", "5.0 ms", "5.00 s"]

@@ -71,7 +71,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => dispatch(cli.command),
         Err(error) if error.use_stderr() => Err(Failure::usage(&error)),
         Err(help) => {
-            say(&help.render());
+            say(&help.render().to_string().trim_end());
             Ok(Ending::Done)
         }
     };

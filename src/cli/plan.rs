@@ -1,8 +1,8 @@
 //! From the arguments and the groups of the file to constraints, and to the words that a report uses for them.
 
 use crate::{
-    ConditionalParity, ConstraintSet, Criterion as _, DemographicParity, EqualizedOdds, FalsePositiveRateParity,
-    MeanResidual, Parity, Population, SensitiveFeature, TruePositiveRateParity,
+    ConditionalParity, ConstraintSet, ControlFeature, Criterion as _, DemographicParity, EqualizedOdds,
+    FalsePositiveRateParity, MeanResidual, Parity, Population, SensitiveFeature, TruePositiveRateParity,
 };
 
 use super::args::{Bounds, Compare, Criterion, LimitArgs, ProjectArgs, name_of};
@@ -32,7 +32,7 @@ impl Limit {
             (Criterion::MeanResidual, _, _, Compare::Overall) => Err(does_not_apply("mean-residual")),
             (Criterion::MeanResidual, Some(epsilon), ..) => Ok(Self::Residual { epsilon }),
             (_, None, Some(_), Compare::Overall) => Err(does_not_apply("--ratio")),
-            (_, None, Some(ratio), _) => Self::ratio(ratio, args.bounds),
+            (_, None, Some(ratio), _) => Self::ratio(ratio, args.bounds()),
             (_, Some(epsilon), _, Compare::Pairwise) => Ok(Self::Pairwise { epsilon }),
             (_, Some(epsilon), _, Compare::Overall) => Ok(Self::Overall { epsilon }),
             (_, None, None, _) => Err(Failure::new("one of --epsilon and --ratio is needed")),
@@ -52,6 +52,14 @@ impl Limit {
         match *self {
             Self::Pairwise { epsilon } | Self::Overall { epsilon } | Self::Residual { epsilon } => epsilon,
             Self::Ratio { ratio } => ratio,
+        }
+    }
+
+    /// By how much a measured gap or ratio is beyond the limit; negative within it.
+    pub fn excess(&self, measured: f64) -> f64 {
+        match *self {
+            Self::Ratio { ratio } => ratio - measured,
+            _ => measured - self.level(),
         }
     }
 
@@ -102,18 +110,15 @@ impl Plan {
         Ok(Self { limit, features, strata, stratum_count, constraints })
     }
 
-    /// What reports call each row of the constraints: the library's names, but with the values of the control feature
-    /// in place of their numbers.
-    pub fn row_names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.constraints.row_names().map(str::to_owned).collect();
-        let Some(per_stratum) = names.len().checked_div(self.strata.len()) else { return names };
-        for (row, name) in names.iter_mut().enumerate() {
-            let stratum = self.strata.get(row / per_stratum.max(1)).and_then(|stratum| stratum.name.as_deref());
-            if let (Some(stratum), Some((group, _))) = (stratum, name.rsplit_once(", ")) {
-                *name = format!("{group}, {stratum}");
-            }
-        }
-        names
+    /// The feature of every row of the constraints: for every stratum the features in order, with a row for every group.
+    pub fn features_of_rows(&self) -> impl Iterator<Item = &Feature> {
+        let of_stratum = || self.features.iter().flat_map(|feature| feature.groups.iter().map(move |_| feature));
+        self.strata.iter().flat_map(move |_| of_stratum())
+    }
+
+    /// Whether the feature has nothing to compare in any problem.
+    pub fn is_idle(&self, feature: &Feature) -> bool {
+        feature.groups.len() == 1 && !self.limit.concerns_single_groups()
     }
 }
 
@@ -136,11 +141,8 @@ fn strata(criterion: Criterion, control: Option<&Categories>) -> (Vec<Stratum>, 
 fn population(features: &[Feature], control: Option<&Categories>) -> Population {
     let features =
         features.iter().map(|feature| SensitiveFeature { name: feature.name.clone(), groups: feature.groups.clone() });
-    let population = Population::of_features(features);
-    match control {
-        Some(column) => population.with_control(column.texts.len()),
-        None => population,
-    }
+    let control = control.map(|column| ControlFeature { name: column.name.clone(), levels: column.display_texts() });
+    Population { control, ..Population::of_features(features) }
 }
 
 fn constraints(criterion: Criterion, limit: Limit, population: &Population) -> Result<ConstraintSet> {
@@ -196,13 +198,15 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_named_by_the_values_of_the_control() {
-        let (sensitive, control) = ([column("sex", "m f")], column("region", "north south"));
-        let limit = Limit::Pairwise { epsilon: 0.1 };
-        let plan = Plan::new(Criterion::ConditionalParity, limit, &sensitive, Some(&control)).unwrap();
-        let names = ["sex=f, region=north", "sex=m, region=north", "sex=f, region=south", "sex=m, region=south"];
-        assert_eq!(plan.row_names(), names);
-        let plan = Plan::new(Criterion::TprParity, limit, &sensitive, None).unwrap();
-        assert_eq!(plan.row_names(), ["sex=f, label=1", "sex=m, label=1"]);
+    fn rows_are_those_of_strata_then_features_then_groups() {
+        let (sensitive, control) = ([column("sex", "m f"), column("x", "a a")], column("region", "north south"));
+        for limit in [Limit::Pairwise { epsilon: 0.1 }, Limit::Overall { epsilon: 0.1 }, Limit::Ratio { ratio: 0.8 }] {
+            let plan = Plan::new(Criterion::ConditionalParity, limit, &sensitive, Some(&control)).unwrap();
+            let names: Vec<&str> = plan.constraints.row_names().collect();
+            assert_eq!(names[..3], ["sex=f, region=north", "sex=m, region=north", "x=a, region=north"]);
+            assert_eq!(names[3..], ["sex=f, region=south", "sex=m, region=south", "x=a, region=south"]);
+            let features: Vec<&str> = plan.features_of_rows().map(|feature| feature.name.as_str()).collect();
+            assert_eq!(features, ["sex", "sex", "x", "sex", "sex", "x"]);
+        }
     }
 }

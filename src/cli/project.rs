@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-use super::args::{ProjectArgs, name_of};
+use super::args::{Bounds, ProjectArgs, name_of};
 use super::columns::Columns;
 use super::failure::{Failure, Result, quoted};
 use super::measure::{self, Gaps};
@@ -36,9 +36,11 @@ pub fn run(args: &ProjectArgs) -> Result<Ending> {
     let samples = columns.into_samples(&problems);
 
     progress.stage("solving", 0);
-    let solved = engine.project(&samples, &problems, &plan, args.bounds)?;
+    let solved = engine.project(&samples, &problems, &plan, args.bounds())?;
     let gaps = Gaps::of(&plan, &problems, &samples, &solved.fair);
     let distance = measure::distance(&samples, &solved.fair);
+    let Bounds { lo, hi } = args.bounds();
+    let outside = samples.scores.iter().filter(|&&score| score < lo || score > hi).count();
     drop(samples);
 
     let all_solved = solved.unsolved().next().is_none();
@@ -49,6 +51,7 @@ pub fn run(args: &ProjectArgs) -> Result<Ending> {
     } else {
         None
     };
+    let row_names: Vec<&str> = plan.constraints.row_names().collect();
     let run = Run {
         args,
         engine: &engine,
@@ -58,7 +61,7 @@ pub fn run(args: &ProjectArgs) -> Result<Ending> {
         gaps: &gaps,
         distance,
         fair_column: &fair_column,
-        row_names: &plan.row_names(),
+        row_names: &row_names,
         writes,
         time: started.elapsed(),
     };
@@ -67,14 +70,14 @@ pub fn run(args: &ProjectArgs) -> Result<Ending> {
     report.into_iter().chain(output).try_for_each(|file| file.commit())?;
     drop(progress);
 
-    notes(args, &plan).iter().for_each(|note| complain(note));
+    notes(args, &plan, outside, problems.rows()).iter().for_each(|note| complain(note));
     if writes {
         say(&Summary(&run));
     }
     if all_solved {
         return Ok(Ending::Done);
     }
-    complain(&Unsolved { problems: &problems, solved: &solved, writes });
+    complain(&Unsolved(&run));
     Ok(Ending::Unsolved)
 }
 
@@ -100,15 +103,18 @@ pub fn require_distinct(sensitive: &[String]) -> Result<()> {
 }
 
 /// What the user should know although nothing is wrong.
-fn notes(args: &ProjectArgs, plan: &Plan) -> Vec<String> {
-    let single =
-        plan.features.iter().filter(|feature| feature.groups.len() == 1 && !plan.limit.concerns_single_groups());
-    let single = single.map(|feature| {
+fn notes(args: &ProjectArgs, plan: &Plan, outside: usize, rows: usize) -> Vec<String> {
+    let single = plan.features.iter().filter(|feature| plan.is_idle(feature)).map(|feature| {
         let (name, group) = (quoted(feature.name.as_bytes()), quoted(feature.groups[0].as_bytes()));
         format!("note: {name} has one group only, {group}: there is nothing to compare")
     });
     let unused = |option: &str| format!("note: {} does not use {option}", name_of(args.criterion));
     let label = (args.label.is_some() && !args.criterion.needs_labels()).then(|| unused("--label"));
     let control = (args.control.is_some() && !args.criterion.needs_control()).then(|| unused("--control"));
-    single.chain(label).chain(control).collect()
+    // Whoever gave bounds knows of them.
+    let outside = (args.bounds.is_none() && outside > rows / 2).then(|| {
+        let Bounds { lo, hi } = args.bounds();
+        format!("note: {outside} of {rows} scores lie outside [{lo}, {hi}], the bounds unless --bounds gives others")
+    });
+    single.chain(label).chain(control).chain(outside).collect()
 }

@@ -24,7 +24,7 @@ pub struct Run<'a> {
     pub distance: Distance,
     /// The name of the new column.
     pub fair_column: &'a str,
-    pub row_names: &'a [String],
+    pub row_names: &'a [&'a str],
     /// Whether the output is written.
     pub writes: bool,
     /// The time since the command began.
@@ -32,14 +32,21 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// The rows that were left out of some problem, each with the number of these problems.
-    pub fn inactive_rows(&self) -> Vec<(&str, usize)> {
+    /// The rows that were left out of some problem, by index, each with the number of these problems.
+    pub fn inactive_rows(&self) -> Vec<(usize, usize)> {
         let mut counts = vec![0; self.row_names.len()];
         for problem in 0..self.problems.count() {
             self.solved.inactive_rows(problem).for_each(|row| counts[row] += 1);
         }
-        let named = self.row_names.iter().map(String::as_str).zip(counts);
-        named.filter(|(_, count)| *count > 0).collect()
+        counts.into_iter().enumerate().filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// By how much the worst gap of a solved problem exceeds the limit, if it does: that is rounding.
+    pub fn rounding(&self) -> Option<f64> {
+        let solved = (0..self.problems.count()).filter(|&i| self.solved.outcomes[i].status == Status::Solved);
+        let gaps = solved.filter_map(|problem| self.gaps.worst_of_problem(problem));
+        let excess = gaps.map(|gap| self.plan.limit.excess(gap.after)).fold(0.0, f64::max);
+        (excess > 0.0).then_some(excess)
     }
 
     /// Every comparison (of a sensitive feature's groups within a stratum) with its worst gap over the problems.
@@ -195,9 +202,9 @@ impl<'a> Report<'a> {
             compare,
             epsilon: args.limit.epsilon,
             ratio: args.limit.ratio,
-            lower_bound: args.bounds.lo,
-            upper_bound: args.bounds.hi,
-            device: &run.engine.device_name,
+            lower_bound: args.bounds().lo,
+            upper_bound: args.bounds().hi,
+            device: run.engine.device_name(),
             passed_over: &run.engine.passed_over,
             dtype: name_of(args.dtype),
             method: name_of(args.method),
@@ -216,7 +223,7 @@ impl<'a> Report<'a> {
             inactive_rows: run
                 .inactive_rows()
                 .into_iter()
-                .map(|(row, problems)| InactiveEntry { row, problems })
+                .map(|(row, problems)| InactiveEntry { row: run.row_names[row], problems })
                 .collect(),
             problems: ProblemEntries(run),
         }
@@ -238,8 +245,13 @@ impl<'a> ProblemEntry<'a> {
             excess: outcome.excess,
             gap_before: gap.map(|gap| gap.before),
             gap_after: gap.map(|gap| gap.after),
-            inactive_rows: run.solved.inactive_rows(problem).map(|row| run.row_names[row].as_str()).collect(),
-            multipliers: run.row_names.iter().zip(values).map(|(row, &value)| MultiplierEntry { row, value }).collect(),
+            inactive_rows: run.solved.inactive_rows(problem).map(|row| run.row_names[row]).collect(),
+            multipliers: run
+                .row_names
+                .iter()
+                .zip(values)
+                .map(|(&row, &value)| MultiplierEntry { row, value })
+                .collect(),
         }
     }
 }

@@ -25,8 +25,6 @@ pub struct Samples {
 pub struct Engine {
     device: Device,
     dtype: Dtype,
-    /// What reports call the device.
-    pub device_name: String,
     /// Why faster devices were not taken.
     pub passed_over: Vec<String>,
 }
@@ -35,15 +33,19 @@ impl Engine {
     /// What the arguments ask for, if this version has it.
     pub fn of(args: &ProjectArgs) -> Result<Self> {
         if args.method == Method::Admm {
-            return Err(Failure::new("--method admm is not in this version (it comes with the next); use newton"));
+            return Err(Failure::new("--method admm is not in this version; use newton"));
         }
-        let kind = name_of(args.device);
-        let (device, device_name, passed_over) = match args.device {
-            DeviceName::Cpu => (Device::cpu(), kind, Vec::new()),
+        let (device, passed_over) = match args.device {
+            DeviceName::Cpu => (Device::cpu(), Vec::new()),
             DeviceName::Auto => auto(),
-            DeviceName::Wgpu | DeviceName::Cuda => return Err(unusable(&kind)),
+            DeviceName::Wgpu | DeviceName::Cuda => return Err(unusable(&name_of(args.device))),
         };
-        Ok(Self { device, dtype: args.dtype, device_name, passed_over })
+        Ok(Self { device, dtype: args.dtype, passed_over })
+    }
+
+    /// What reports call the device.
+    pub fn device_name(&self) -> &'static str {
+        self.device.kind()
     }
 
     /// Projects all problems.
@@ -98,10 +100,10 @@ impl Engine {
     }
 }
 
-fn auto() -> (Device, String, Vec<String>) {
+fn auto() -> (Device, Vec<String>) {
     let (device, others) = Device::auto();
     let reason = |other: DeviceInfo| Some(format!("{}: {}", other.kind, other.usable.err()?));
-    (device, format!("{device:?}").to_lowercase(), others.into_iter().filter_map(reason).collect())
+    (device, others.into_iter().filter_map(reason).collect())
 }
 
 fn unusable(kind: &str) -> Failure {

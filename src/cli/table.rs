@@ -112,7 +112,10 @@ impl CategoryReader {
 
     fn add(&mut self, text: &[u8]) -> Result<u32, String> {
         if self.known.len() >= self.most {
-            return Err(format!("more than {} different values; merge rare ones", self.most));
+            return Err(format!(
+                "more than {} different values; is it a column of numbers? If not, merge rare ones",
+                self.most
+            ));
         }
         let id = u32::try_from(self.known.len()).map_err(|_| "too many different values".to_owned())?;
         self.known.insert(text.into(), id);
@@ -210,7 +213,11 @@ impl<'a> Table<'a> {
                 Err(self.records.failure(self.header_line, what))
             }
             (None, _) => {
-                let what = format!("no column {}; the columns are {}", quoted(name.as_bytes()), self.columns());
+                let hint = match self.header.as_slice() {
+                    [one] if one.contains([';', '\t']) => "; the separator must be a comma",
+                    _ => "",
+                };
+                let what = format!("no column {}; the columns are {}{hint}", quoted(name.as_bytes()), self.columns());
                 Err(self.records.failure(self.header_line, what))
             }
         }

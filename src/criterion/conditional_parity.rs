@@ -1,7 +1,7 @@
 //! Conditional parity: equal mean predictions at every value of a control feature.
 
 use super::{Criterion, Parity};
-use crate::cells::{Population, Strata};
+use crate::cells::{ControlFeature, Population, Strata};
 use crate::constraints::ConstraintSet;
 use crate::error::{Error, Result};
 
@@ -20,13 +20,35 @@ impl ConditionalParity {
 
 impl Criterion for ConditionalParity {
     fn strata(&self, population: &Population) -> Result<Strata> {
-        let hint = "Population::with_control";
-        let levels = population.control_levels.ok_or(Error::Missing { what: "a control feature", hint })?;
-        Ok(Strata::Control { levels })
+        Ok(Strata::Control { levels: control(population)?.levels.len() })
     }
 
     fn add_rows(&self, population: &Population, set: &mut ConstraintSet) -> Result<()> {
-        (0..set.layout().strata().count())
-            .try_for_each(|level| self.0.add_rows(population, Some((level, &format!("control={level}"))), set))
+        let ControlFeature { name, levels } = control(population)?;
+        let mut named = levels.iter().enumerate();
+        named.try_for_each(|(index, level)| self.0.add_rows(population, Some((index, &format!("{name}={level}"))), set))
+    }
+}
+
+fn control(population: &Population) -> Result<&ControlFeature> {
+    let missing = Error::Missing { what: "a control feature", hint: "Population::with_control" };
+    population.control.as_ref().ok_or(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_named_by_the_values_of_the_control() {
+        let names = |population: &Population| -> Vec<String> {
+            let set = ConditionalParity::within(0.1).constraints(population).expect("constraints");
+            set.row_names().map(String::from).collect()
+        };
+        let people = Population::one_feature(1);
+        let region = ControlFeature { name: "region".into(), levels: vec!["north".into(), "south".into()] };
+        let named = names(&people.clone().with_control_feature(region));
+        assert_eq!(named, ["group=0, region=north", "group=0, region=south"]);
+        assert_eq!(names(&people.with_control(2)), ["group=0, control=0", "group=0, control=1"]);
     }
 }
