@@ -461,15 +461,12 @@ fn vjp_chunk_sums<T: Storage, const C: usize, const STAGE: usize>(
     let mut gradient = [[0.0_f64; LANES]; C];
     let mut free = [[0_u32; LANES]; C];
     let mut cell = [NO_CELL; STAGE];
-    let mut clamped = [0; STAGE];
     let mut value = [T::Arithmetic::default(); STAGE];
     let words = clamp.chunks(STAGE / LANES);
     for ((g, cells), words) in g.chunks(STAGE).zip(cells.chunks(STAGE)).zip(words) {
         let n = g.len();
-        expand_clamped(words, &mut clamped);
+        free_cells(cells, words, &mut cell[..n]);
         for i in 0..n {
-            // A clamped element is in no cell.
-            cell[i] = u32::from(cells[i]) | clamped[i];
             value[i] = g[i].widen();
         }
         let end = n.next_multiple_of(LANES);
@@ -506,16 +503,37 @@ fn add_gradients<A: Arithmetic>(
     }
 }
 
-/// All ones where an element of the stage is clamped.
-#[inline(always)]
-fn expand_clamped(words: &[u32], clamped: &mut [u32]) {
-    for (word, lanes) in words.iter().zip(clamped.as_chunks_mut::<LANES>().0) {
-        for lane in 0..LANES {
-            // The lane's bit goes to the top, and from there, as a sign, to all others.
-            lanes[lane] = ((word << (u32::BITS as usize - 1 - lane)).cast_signed() >> (u32::BITS - 1)).cast_unsigned();
+/// The bits of a byte as bytes: all ones for a bit that is set.
+const SPREAD_BITS: [[u8; 8]; 256] = {
+    let mut table = [[0; 8]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut bit = 0;
+        while bit < 8 {
+            table[byte][bit] = if (byte >> bit) & 1 == 1 { u8::MAX } else { 0 };
+            bit += 1;
         }
+        byte += 1;
+    }
+    table
+};
+
+/// The cells of the free elements of a stage; clamped ones are in no cell.
+#[inline(always)]
+fn free_cells(cells: &[u8], words: &[u32], out: &mut [u32]) {
+    let mut clamped = [0_u8; LONG_STAGE];
+    for (word, lanes) in words.iter().zip(clamped.as_chunks_mut::<LANES>().0) {
+        let [first, second, ..] = word.to_le_bytes();
+        lanes[..8].copy_from_slice(&SPREAD_BITS[usize::from(first)]);
+        lanes[8..].copy_from_slice(&SPREAD_BITS[usize::from(second)]);
+    }
+    for ((out, cell), clamped) in out.iter_mut().zip(cells).zip(&clamped) {
+        *out = u32::from(cell | clamped);
     }
 }
+
+/// What `free_cells` says of an element in no cell.
+const CLAMPED: u32 = u8::MAX as u32;
 
 /// `cells_vjp::write` for this form: the gradient to the predictions.
 pub(crate) fn vjp_write<T: Storage>(problem: &LaneProblem<'_, T>, clamp: &[u32], g: &[T], pull: &[f64], out: &mut [T]) {
@@ -547,17 +565,17 @@ fn vjp_write_chunk<T: Storage, const C: usize, const STAGE: usize>(
     table: &[T::Arithmetic; C],
     out: &mut [T],
 ) {
-    let mut clamped = [0; STAGE];
+    let mut cell = [CLAMPED; STAGE];
     let words = clamp.chunks(STAGE / LANES);
     for (((g, cells), out), words) in g.chunks(STAGE).zip(cells.chunks(STAGE)).zip(out.chunks_mut(STAGE)).zip(words) {
-        expand_clamped(words, &mut clamped);
+        free_cells(cells, words, &mut cell[..g.len()]);
         for i in 0..g.len() {
-            let cell = u32::from(cells[i]);
             let mut pull = T::Arithmetic::default();
             for (c, entry) in table.iter().enumerate() {
-                pull = pull.or_bits(entry.masked(mask(cell, c)));
+                pull = pull.or_bits(entry.masked(mask(cell[i], c)));
             }
-            out[i] = T::narrow((g[i].widen() - pull).masked(!clamped[i]));
+            let free = u32::from(cell[i] != CLAMPED).wrapping_neg();
+            out[i] = T::narrow((g[i].widen() - pull).masked(free));
         }
     }
 }
