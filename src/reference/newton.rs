@@ -76,7 +76,9 @@ const MAX_GROWTH: f64 = 8.0;
 /// Storage types coarser than this get no more than the margin that rounding needs at the worst: theirs is not small
 /// beside the values.
 const COARSE: f64 = 1e-6;
-const STALL_WITHOUT_ROOM: u32 = 16;
+/// Steps in a row that do not halve the residual before a point counts as stuck.
+const MOST_STALLS: u32 = 16;
+/// A point that is stuck farther from its answer than this is on its way, not without room.
 const STALLED_RESIDUAL: f64 = 1e-3;
 
 /// A point of the dual: multipliers, the rows' means there, and the sums that gave them.
@@ -136,6 +138,7 @@ pub(crate) struct Newton {
     kept: Point,
     active_set: ActiveSet,
     bracket: Bracket,
+    /// Whether the start is other than the first look at zero multipliers: the caller's, or a new beginning.
     warm: bool,
     /// Index into `FLOORS`.
     attempt: usize,
@@ -297,7 +300,7 @@ impl Newton {
                 Test::Stuck => return self.give_up(task, rows),
                 Test::Open => {}
             }
-            let stuck = self.stall >= STALL_WITHOUT_ROOM && self.outcome.residual <= STALLED_RESIDUAL;
+            let stuck = self.stall >= MOST_STALLS && self.outcome.residual <= STALLED_RESIDUAL;
             if self.tightened && stuck && rows.may_lack_room() {
                 return self.restart_untightened();
             }
@@ -333,7 +336,7 @@ impl Newton {
                 return self.ask_trial(rows);
             }
             // No descent: the rounding floor, or the end.
-            if error > 100.0 * self.tolerance || self.stall >= 16 {
+            if error > 100.0 * self.tolerance || self.stall >= MOST_STALLS {
                 return self.give_up(task, rows);
             }
             (self.best, self.stall) = (0.0, self.stall.max(10));
@@ -356,7 +359,7 @@ impl Newton {
 
     /// Whether a true bound is exceeded though the rows leave room on their inner side.
     fn exceeds_needlessly(&self, rows: &Rows) -> bool {
-        !self.tightened && !rows.may_lack_room() && measured_excess(rows, &self.at.means[..rows.m]) > 0.0
+        !self.tightened && !rows.may_lack_room() && rows.measured_excess(&self.at.means[..rows.m]) > 0.0
     }
 
     /// Whether a warm start needs no step: the true bounds are kept, as near to the multipliers' sides as a solution with
@@ -377,7 +380,7 @@ impl Newton {
     pub(crate) fn excess_of(&mut self, component: &Component, rows: &Rows, sums: &CellSums) -> f64 {
         self.trial.sums.gather(component, sums);
         rows.means(&self.trial.sums.y, &mut self.trial.means);
-        measured_excess(rows, &self.trial.means[..rows.m])
+        rows.measured_excess(&self.trial.means[..rows.m])
     }
 
     /// Begins at zero, with the margin.
@@ -419,7 +422,7 @@ impl Newton {
     fn end(&mut self, rows: &Rows, status: Status) {
         self.stage = Stage::Done;
         self.outcome.status = status;
-        self.outcome.excess = measured_excess(rows, &self.at.means[..rows.m]);
+        self.outcome.excess = rows.measured_excess(&self.at.means[..rows.m]);
         rows.shifts(&self.at.nu[..rows.m], &mut self.shift);
     }
 
@@ -468,7 +471,7 @@ impl Newton {
                 self.tightened = false;
                 (self.best, self.stall) = (f64::INFINITY, 0);
             } else {
-                return if self.stall >= 16 { Test::Stuck } else { Test::Open };
+                return if self.stall >= MOST_STALLS { Test::Stuck } else { Test::Open };
             }
         }
     }
@@ -618,11 +621,4 @@ impl Newton {
         self.bracket = b;
         false
     }
-}
-
-/// The excess as it is reported: 0 below what the measurement itself rounds.
-fn measured_excess(rows: &Rows, means: &[f64]) -> f64 {
-    let excess = rows.excess(means);
-    let largest = means.iter().fold(0.0_f64, |most, mean| most.max(mean.abs()));
-    if excess > 4.0 * f64::EPSILON * largest { excess } else { 0.0 }
 }

@@ -131,7 +131,7 @@ impl Pair {
         let gap = means[0] - means[1];
         if self.side == 0.0 {
             self.side = if gap < 0.0 { -1.0 } else { 1.0 };
-            self.outcome.excess = excess(gap, self.epsilon, &means);
+            self.outcome.excess = rows.measured_excess(&means);
             if gap.abs() <= self.epsilon {
                 return self.solved();
             }
@@ -141,7 +141,7 @@ impl Pair {
         let lack = self.side * gap - (self.epsilon - tolerance).max(0.0);
         self.outcome.residual = lack.abs();
         if lack.abs() <= tolerance {
-            self.outcome.excess = excess(gap, self.epsilon, &means);
+            self.outcome.excess = rows.measured_excess(&means);
             return self.solved();
         }
         let size = self.x.abs();
@@ -191,9 +191,4 @@ impl Pair {
         self.outcome.status = Status::Solved;
         Step::Solved
     }
-}
-
-fn excess(gap: f64, epsilon: f64, means: &[f64; 2]) -> f64 {
-    let excess = gap.abs() - epsilon;
-    if excess > 4.0 * f64::EPSILON * means[0].abs().max(means[1].abs()) { excess } else { 0.0 }
 }

@@ -311,6 +311,13 @@ impl Rows {
         residual
     }
 
+    /// The excess as it is reported: 0 below what the measurement itself rounds.
+    pub(crate) fn measured_excess(&self, means: &[f64]) -> f64 {
+        let excess = self.excess(means);
+        let largest = means.iter().fold(0.0_f64, |most, mean| most.max(mean.abs()));
+        if excess > 4.0 * f64::EPSILON * largest { excess } else { 0.0 }
+    }
+
     /// By how much the worst row exceeds its own bound, in units of the predictions; of a ratio spread
     /// `ratio * max - min`. Not above 0 if none does.
     pub(crate) fn excess(&self, means: &[f64]) -> f64 {
