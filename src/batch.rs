@@ -601,7 +601,13 @@ pub(crate) struct Problem<'a, T> {
     pub(crate) warm_start: Option<RealSlice<'a>>,
 }
 
-impl<T> Problem<'_, T> {
+impl<T: Storage> Problem<'_, T> {
+    /// The bounds of element `index`.
+    #[inline(always)]
+    pub(crate) fn bounds(&self, index: usize) -> (T::Arithmetic, T::Arithmetic) {
+        (self.lo.at(index).widen(), self.hi.at(index).widen())
+    }
+
     /// The weight of element `index`.
     #[inline(always)]
     pub(crate) fn weight(&self, index: usize) -> f64 {

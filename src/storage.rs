@@ -63,8 +63,12 @@ pub trait Arithmetic:
 {
     /// This number where the mask is all ones, 0 where it is all zeros. (Branch-free selection in vector loops.)
     fn masked(self, mask: u32) -> Self;
-    /// The bitwise or; of masked numbers of which at most one is not 0: that one.
-    fn or_bits(self, other: Self) -> Self;
+    /// The bitwise exclusive or. (What differs between two numbers, and its application.)
+    fn xor_bits(self, other: Self) -> Self;
+    /// Writes the lanes whose bit is set in `keep` to the front of `out`, which takes 16; what follows them is arbitrary.
+    #[cfg(target_arch = "x86_64")]
+    #[doc(hidden)]
+    fn compress(simd: pulp::x86::V4, lanes: [Self; 16], keep: u16, out: &mut [Self]);
 }
 
 impl Arithmetic for f32 {
@@ -73,8 +77,14 @@ impl Arithmetic for f32 {
         Self::from_bits(self.to_bits() & mask)
     }
     #[inline(always)]
-    fn or_bits(self, other: Self) -> Self {
-        Self::from_bits(self.to_bits() | other.to_bits())
+    fn xor_bits(self, other: Self) -> Self {
+        Self::from_bits(self.to_bits() ^ other.to_bits())
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn compress(simd: pulp::x86::V4, lanes: [Self; 16], keep: u16, out: &mut [Self]) {
+        let kept: [Self; 16] = pulp::cast(simd.avx512f._mm512_maskz_compress_ps(keep, pulp::cast(lanes)));
+        out[..16].copy_from_slice(&kept);
     }
 }
 
@@ -85,8 +95,19 @@ impl Arithmetic for f64 {
         Self::from_bits(self.to_bits() & mask.cast_signed() as i64 as u64)
     }
     #[inline(always)]
-    fn or_bits(self, other: Self) -> Self {
-        Self::from_bits(self.to_bits() | other.to_bits())
+    fn xor_bits(self, other: Self) -> Self {
+        Self::from_bits(self.to_bits() ^ other.to_bits())
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn compress(simd: pulp::x86::V4, lanes: [Self; 16], keep: u16, out: &mut [Self]) {
+        let mut first = 0;
+        for (half, lanes) in lanes.as_chunks::<8>().0.iter().enumerate() {
+            let keep = keep.to_le_bytes()[half];
+            let kept: [Self; 8] = pulp::cast(simd.avx512f._mm512_maskz_compress_pd(keep, pulp::cast(*lanes)));
+            out[first..first + 8].copy_from_slice(&kept);
+            first += keep.count_ones() as usize;
+        }
     }
 }
 

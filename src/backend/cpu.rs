@@ -5,10 +5,12 @@ mod lanes;
 
 use std::sync::{Mutex, PoisonError};
 
-use self::lanes::{ChunkSums, LanePass, LaneProblem};
+use self::lanes::forward::LanePass;
+use self::lanes::sort::Sorted;
+use self::lanes::{LaneProblem, backward, forward};
 use crate::batch::{Batch, Capacities, CellSource, Problem};
 use crate::constraints::{ConstraintSet, SpreadLimit};
-use crate::reference::cells_newton::{self, CellPass, Part, PlainPass};
+use crate::reference::cells_newton::{self, CellPass, Given, Part, PlainPass};
 use crate::reference::cells_prepare::{self, CellTotals};
 use crate::reference::cells_vjp::{self, CellTerms, ElementGradients, RowGradients, VjpPart, VjpSums};
 use crate::reference::components::{Component, components};
@@ -19,21 +21,20 @@ use crate::storage::Storage;
 
 /// What one worker needs to solve one problem after another.
 #[derive(Debug)]
-struct Worker {
+struct Worker<T: Storage> {
     cells: Vec<u8>,
     totals: CellTotals,
     parts: Vec<Part>,
     shift: Vec<f64>,
     sums: CellSums,
     chunk: CellSums,
-    lane_chunks: Vec<ChunkSums>,
+    sorted: Sorted<T::Arithmetic>,
     vjp_sums: VjpSums,
     vjp_parts: Vec<VjpPart>,
     terms: CellTerms,
-    inactive: Vec<u32>,
 }
 
-impl Worker {
+impl<T: Storage> Worker<T> {
     fn new(set: &ConstraintSet, components: &[Component], capacities: Capacities) -> Self {
         let cells = set.layout().cells();
         Self {
@@ -43,22 +44,21 @@ impl Worker {
             shift: vec![0.0; cells],
             sums: CellSums::new(cells),
             chunk: CellSums::new(cells),
-            lane_chunks: vec![[[0.0; 4]; lanes::MAX_CELLS]; lanes::chunks_of(capacities.largest)],
+            sorted: Sorted::new(capacities.largest, cells),
             vjp_sums: VjpSums::new(cells),
             vjp_parts: components.iter().map(VjpPart::new).collect(),
             terms: CellTerms::new(cells),
-            inactive: vec![0; inactive_words(set.rows())],
         }
     }
 }
 
 /// A plan for the CPU: one worker's memory for each thread.
 #[derive(Debug)]
-pub(crate) struct CpuPlan<T> {
+pub(crate) struct CpuPlan<T: Storage> {
+    arch: pulp::Arch,
     settings: Settings,
     components: Vec<Component>,
-    workers: Vec<Mutex<Worker>>,
-    storage: std::marker::PhantomData<T>,
+    workers: Vec<Mutex<Worker<T>>>,
 }
 
 /// The output parts of a run of problems.
@@ -143,7 +143,7 @@ impl<T: Storage> CpuPlan<T> {
         let threads = if capacities.total <= GRAIN { 1 } else { rayon::current_num_threads().max(1) };
         let components = components(set);
         let workers = (0..threads).map(|_| Mutex::new(Worker::new(set, &components, capacities))).collect();
-        Self { settings, components, workers, storage: std::marker::PhantomData }
+        Self { arch: pulp::Arch::new(), settings, components, workers }
     }
 
     pub(crate) fn project(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>, solution: &mut Solution<T>) {
@@ -185,7 +185,7 @@ impl<T: Storage> CpuPlan<T> {
         batch: &Batch<'_, T>,
         range: std::ops::Range<usize>,
         out: O,
-        solve: &(impl Fn(&mut Worker, usize, O) + Sync),
+        solve: &(impl Fn(&mut Worker<T>, usize, O) + Sync),
     ) {
         let offsets = batch.offsets();
         let elements = |range: &std::ops::Range<usize>| match range.is_empty() {
@@ -245,7 +245,7 @@ impl<'a, T: Storage> Form<'a, T> {
     }
 }
 
-enum Pass<'a, T> {
+enum Pass<'a, T: Storage> {
     Lanes(LanePass<'a, T>),
     Plain(PlainPass<'a, T>),
 }
@@ -259,43 +259,32 @@ impl<T: Storage> CellPass for Pass<'_, T> {
     }
 }
 
-/// Finds the problem's cells and their totals. `None` if a number cannot be used. (That predictions are finite need not
-/// be asked again of a problem that was solved.)
+/// Finds the problem's cells and their totals, and sorts the predictions by cell if they will be `passed` over. `None` if
+/// a number cannot be used. (That predictions are finite need not be asked again of a problem that was solved.)
 fn prepare<'a, T: Storage>(
-    set: &ConstraintSet,
+    (arch, set): (pulp::Arch, &ConstraintSet),
     problem: &Problem<'a, T>,
     scratch: &'a mut [u8],
-    ask_finite: bool,
+    passed: bool,
+    sorted: &mut Sorted<T::Arithmetic>,
     totals: &mut CellTotals,
 ) -> Option<Form<'a, T>> {
     let cells = cells_of(set, problem, scratch)?;
-    match LaneProblem::of(problem, cells, set) {
-        Some(lanes) => lanes.totals(ask_finite, totals).then_some(Form::Lanes(lanes)),
-        None => cells_prepare::cell_totals(set, problem, cells, totals).then_some(Form::Plain(cells)),
+    let Some(lanes) = LaneProblem::of(arch, problem, cells, set.layout().cells()) else {
+        return cells_prepare::cell_totals(set, problem, cells, totals).then_some(Form::Plain(cells));
+    };
+    let mut usable = if passed { sorted.sort(&lanes) } else { sorted.count(&lanes) };
+    if set.needs_label_means() {
+        usable &= cells_prepare::cell_totals(set, problem, cells, totals);
+    } else {
+        sorted.totals(&lanes, totals);
     }
-}
-
-/// Builds the live rows of every component. False if a level or a row bound cannot be used.
-fn build_rows<T: Storage>(
-    set: &ConstraintSet,
-    components: &[Component],
-    problem: &Problem<'_, T>,
-    totals: &CellTotals,
-    parts: &mut [Part],
-    inactive: &mut [u32],
-) -> bool {
-    inactive.fill(0);
-    let mut usable = true;
-    for (part, component) in parts.iter_mut().zip(components) {
-        part.totals.gather(component, totals);
-        usable &= part.rows.build(set, component, problem, &part.totals, inactive);
-    }
-    usable
+    usable.then_some(Form::Lanes(lanes))
 }
 
 impl<T: Storage> CpuPlan<T> {
-    fn project_one(&self, set: &ConstraintSet, problem: &Problem<'_, T>, worker: &mut Worker, out: Forward<'_, T>) {
-        let Worker { cells: scratch, totals, parts, shift, sums, chunk, lane_chunks, .. } = worker;
+    fn project_one(&self, set: &ConstraintSet, problem: &Problem<'_, T>, worker: &mut Worker<T>, out: Forward<'_, T>) {
+        let Worker { cells: scratch, totals, parts, shift, sums, chunk, sorted, .. } = worker;
         out.multipliers.fill(0.0);
         if problem.z.is_empty() {
             out.outcome[0] = Outcome::default();
@@ -303,11 +292,14 @@ impl<T: Storage> CpuPlan<T> {
             (0..set.rows()).for_each(|row| out.inactive[row / 32] |= 1 << (row % 32));
             return;
         }
-        let form = prepare(set, problem, scratch, true, totals);
-        let usable = form.filter(|_| build_rows(set, &self.components, problem, totals, parts, out.inactive));
+        let form = prepare((self.arch, set), problem, scratch, true, sorted, totals);
+        let given = Given { set, problem, totals };
+        let short_cut = problem.warm_start.is_none();
+        let take_up = |(part, component): (&mut Part, &Component)| part.take_up(&given, component, short_cut);
+        let usable = form.filter(|_| parts.iter_mut().zip(&self.components).all(take_up));
+        out.inactive.fill(0);
         let Some(form) = usable else {
             cells_newton::write_unsolved(problem, out.y, out.clamp);
-            out.inactive.fill(0);
             out.outcome[0] = Outcome { status: Status::BadNumber, excess: f64::INFINITY, ..Outcome::default() };
             return;
         };
@@ -317,26 +309,29 @@ impl<T: Storage> CpuPlan<T> {
             unit_roundoff: T::UNIT_ROUNDOFF,
         };
         let mut pass = match form {
-            Form::Lanes(problem) => Pass::Lanes(LanePass::new(problem, &totals.weight, lane_chunks)),
+            Form::Lanes(problem) => Pass::Lanes(LanePass::new(problem, &totals.weight, sorted)),
             Form::Plain(cells) => Pass::Plain(PlainPass { problem, cells, total: totals.total, chunk }),
         };
-        let warm = problem.warm_start;
-        let mut outcome = cells_newton::solve(&task, &self.components, parts, warm, &mut pass, shift, sums);
+        for (part, component) in parts.iter().zip(&self.components) {
+            part.mark_inactive(component, out.inactive);
+        }
+        let mut outcome = cells_newton::solve(&task, &given, &self.components, parts, &mut pass, shift, sums);
         if outcome.status == Status::Solved {
             match form {
-                Form::Lanes(problem) => lanes::write(&problem, shift, out.y, out.clamp),
+                Form::Lanes(problem) => forward::write(&problem, shift, out.y, out.clamp),
                 Form::Plain(cells) => cells_newton::write(problem, cells, shift, out.y, out.clamp),
             }
         } else {
             cells_newton::write_unsolved(problem, out.y, out.clamp);
-            outcome.excess = cells_newton::unsolved_excess(&self.components, parts, &mut pass, shift, sums);
+            outcome.excess = cells_newton::unsolved_excess(&given, &self.components, parts, &mut pass, shift, sums);
         }
         out.outcome[0] = outcome;
-        for part in parts.iter().filter(|part| part.outcome().status == outcome.status) {
-            if outcome.status != Status::IterationLimit {
-                for (&source, nu) in part.rows.source.iter().zip(part.multipliers()) {
-                    out.multipliers[source] = nu * totals.total;
-                }
+        if outcome.status == Status::IterationLimit {
+            return;
+        }
+        for (part, component) in parts.iter().zip(&self.components) {
+            if part.outcome().status == outcome.status {
+                part.write_multipliers(component, totals.total, out.multipliers);
             }
         }
     }
@@ -347,32 +342,38 @@ impl<T: Storage> CpuPlan<T> {
         problem: &Problem<'_, T>,
         (y, clamp, nu, status): (&[T], &[u32], &[f64], Status),
         g: &[T],
-        worker: &mut Worker,
+        worker: &mut Worker<T>,
         mut out: Backward<'_, T>,
     ) {
-        let Worker { cells: scratch, totals, parts, lane_chunks, vjp_sums: sums, vjp_parts, terms, inactive, .. } =
-            worker;
+        let Worker { cells: scratch, totals, parts, sorted, vjp_sums: sums, vjp_parts, terms, .. } = worker;
         for array in [&mut *out.rows.levels, out.rows.lower, out.rows.upper] {
             array.fill(0.0);
         }
         let solved = status == Status::Solved && !problem.z.is_empty();
-        let form = if solved { prepare(set, problem, scratch, false, totals) } else { None };
-        let usable = form.filter(|_| build_rows(set, &self.components, problem, totals, parts, inactive));
+        let form = if solved { prepare((self.arch, set), problem, scratch, false, sorted, totals) } else { None };
+        let beyond_z = !out.elements.weights.is_empty() || !out.elements.labels.is_empty();
+        let given = Given { set, problem, totals };
+        let take_up = |(part, component): (&mut Part, &Component)| part.take_up(&given, component, !beyond_z);
+        let usable = form.filter(|_| parts.iter_mut().zip(&self.components).all(take_up));
         let Some(form) = usable else {
             out.elements.fill_zero();
             return;
         };
         let cells = form.cells();
         match form {
-            Form::Lanes(problem) => lanes::vjp_sum(&problem, clamp, g, lane_chunks, sums),
+            Form::Lanes(problem) => backward::sum(&problem, clamp, g, sorted, sums),
             Form::Plain(_) => cells_vjp::sum(problem, cells, clamp, g, totals.total, sums),
         }
-        let beyond_z = !out.elements.weights.is_empty() || !out.elements.labels.is_empty();
         if beyond_z || set.spreads().iter().any(|spread| matches!(spread.limit, SpreadLimit::Ratio(_))) {
             cells_vjp::sum_values(problem, cells, y, totals.total, sums);
         }
         terms.clear();
-        for ((part, component), vjp) in parts.iter().zip(&self.components).zip(vjp_parts) {
+        for ((part, component), vjp) in parts.iter_mut().zip(&self.components).zip(vjp_parts) {
+            if let Some(disjoint) = part.short_cut() {
+                let (spread, first) = component.spreads[0];
+                out.rows.levels[spread] = disjoint.pull_back(component, &nu[first..], sums, &mut terms.pull);
+                continue;
+            }
             cells_vjp::solve(component, &part.rows, (nu, totals.total), sums, vjp, &mut out.rows, terms);
             if beyond_z {
                 let solution = (&part.rows, &part.totals, nu);
@@ -381,7 +382,7 @@ impl<T: Storage> CpuPlan<T> {
         }
         match form {
             Form::Lanes(problem) if out.elements.lo.is_empty() => {
-                lanes::vjp_write(&problem, clamp, g, &terms.pull, out.elements.predictions);
+                backward::write(&problem, clamp, g, &terms.pull, out.elements.predictions);
             }
             _ => cells_vjp::write(problem, cells, clamp, g, (totals.total, &terms.pull), &mut out.elements),
         }

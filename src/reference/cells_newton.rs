@@ -5,13 +5,13 @@
 
 use super::cells_prepare::{CHUNK, CellTotals};
 use super::components::Component;
+use super::disjoint::{Disjoint, Step, is_disjoint};
 use super::newton::{CellSums, Newton, NewtonTask};
-use super::pair::{Pair, Step, is_pair};
 use super::rows::Rows;
 use crate::batch::{Problem, RealSlice};
 use crate::constraints::ConstraintSet;
 use crate::solution::{CLAMP_LANES, Outcome, Status};
-use crate::storage::Storage;
+use crate::storage::{Arithmetic, Storage};
 
 /// What a problem's data can be asked.
 pub(crate) trait CellPass {
@@ -19,18 +19,12 @@ pub(crate) trait CellPass {
     fn evaluate(&mut self, shift: &[f64], sums: &mut CellSums);
 }
 
-/// One element: shifted, and as it will be stored. The shift comes as two numbers, so that an `f32` output is as fine as
-/// `f32` allows.
+/// One element: shifted, and clipped. The shift comes as two numbers, so that an `f32` output is as fine as `f32` allows.
+/// What is stored is the clipped value rounded to the storage type: rounding is monotone and the bounds are of that type.
 #[inline(always)]
-pub(crate) fn element<T: Storage>(
-    z: T,
-    (shift, rest): (T::Arithmetic, T::Arithmetic),
-    lo: T,
-    hi: T,
-) -> (T::Arithmetic, T) {
-    let t = (z.widen() - shift) - rest;
-    // Clipped before it is rounded: rounding is monotone and the bounds are of the storage type.
-    (t, T::narrow(t.clip(lo.widen(), hi.widen())))
+pub(crate) fn element<A: Arithmetic>(z: A, (shift, rest): (A, A), (lo, hi): (A, A)) -> (A, A) {
+    let t = (z - shift) - rest;
+    (t, t.clip(lo, hi))
 }
 
 /// A shift as the sum of two numbers of the arithmetic type. Large ones are cut, so that no infinity arises.
@@ -59,14 +53,13 @@ impl<T: Storage> CellPass for PlainPass<'_, T> {
             self.chunk.arrays().into_iter().for_each(|array| array.fill(0.0));
             for i in start..end {
                 let cell = usize::from(self.cells[i]);
-                let (lo, hi) = (self.problem.lo.at(i), self.problem.hi.at(i));
-                let (t, y) = element(self.problem.z[i], split_shift(shift[cell]), lo, hi);
+                let (t, clipped) = element(self.problem.z[i].widen(), split_shift(shift[cell]), self.problem.bounds(i));
                 let w = self.problem.weight(i);
-                let y = y.to_f64();
+                let y = T::narrow(clipped).to_f64();
                 self.chunk.y[cell] += w * y;
                 self.chunk.size[cell] += w * y.abs();
-                self.chunk.free[cell] += if lo.widen() <= t && t <= hi.widen() { w } else { 0.0 };
-                self.chunk.beyond[cell] += w * (t.to_f64() - y).abs();
+                self.chunk.free[cell] += if t == clipped { w } else { 0.0 };
+                self.chunk.beyond[cell] += w * (t - clipped).to_f64().abs();
             }
             for (total, part) in sums.arrays().into_iter().zip(self.chunk.arrays()) {
                 total.iter_mut().zip(part).for_each(|(total, part)| *total += *part);
@@ -85,11 +78,11 @@ pub(crate) fn write<T: Storage>(problem: &Problem<'_, T>, cells: &[u8], shift: &
         *word = 0;
         let first = chunk * CLAMP_LANES;
         for i in first..(first + CLAMP_LANES).min(cells.len()) {
-            let (lo, hi) = (problem.lo.at(i), problem.hi.at(i));
-            let (t, value) = element(problem.z[i], split_shift(shift[usize::from(cells[i])]), lo, hi);
-            y[i] = value;
-            *word |= u32::from(t < lo.widen()) << (i - first);
-            *word |= (u32::from(t > hi.widen()) * (1 | (1 << CLAMP_LANES))) << (i - first);
+            let (lo, hi) = problem.bounds(i);
+            let (t, clipped) = element(problem.z[i].widen(), split_shift(shift[usize::from(cells[i])]), (lo, hi));
+            y[i] = T::narrow(clipped);
+            *word |= u32::from(t < lo) << (i - first);
+            *word |= (u32::from(t > hi) * (1 | (1 << CLAMP_LANES))) << (i - first);
         }
     }
 }
@@ -102,94 +95,158 @@ pub(crate) fn write_unsolved<T: Storage>(problem: &Problem<'_, T>, y: &mut [T], 
     clamp.fill((1 << CLAMP_LANES) - 1);
 }
 
-/// The part of a problem that one component is: its live rows, its totals, and its method.
+/// The part of a problem that one component is: its method, and what that needs to know.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
+    /// The short cut of a component that has its form.
+    disjoint: Option<Disjoint>,
+    /// Whether the short cut has the problem in hand; the general method's rows and totals are then those of an earlier
+    /// problem.
+    in_short_cut: bool,
     pub(crate) rows: Rows,
     pub(crate) totals: CellTotals,
     newton: Newton,
-    /// The short cut of a component that has its form.
-    pair: Option<Pair>,
-    /// Whether the short cut has the problem in hand.
-    in_pair: bool,
     waiting: bool,
+}
+
+/// What a problem's parts are built from.
+pub(crate) struct Given<'a, T> {
+    pub(crate) set: &'a ConstraintSet,
+    pub(crate) problem: &'a Problem<'a, T>,
+    /// Of all cells.
+    pub(crate) totals: &'a CellTotals,
 }
 
 impl Part {
     pub(crate) fn new(set: &ConstraintSet, component: &Component) -> Self {
         Self {
+            disjoint: is_disjoint(set, component).then(|| Disjoint::new(set, component)),
+            in_short_cut: false,
             rows: Rows::with_capacity(component),
             totals: CellTotals::new(component.cells.len()),
             newton: Newton::new(component),
-            pair: is_pair(set, component).then(|| Pair::new(component)),
-            in_pair: false,
             waiting: false,
         }
     }
 
+    /// Builds what `newton`, or a backward solve by rows, works on. False if a level or a row bound cannot be used.
+    pub(crate) fn build_rows<T: Storage>(&mut self, given: &Given<'_, T>, component: &Component) -> bool {
+        self.in_short_cut = false;
+        self.totals.gather(component, given.totals);
+        self.rows.build(given.set, component, given.problem, &self.totals)
+    }
+
+    /// Takes up a problem, by the short cut if it may and can. False if a level or a row bound cannot be used.
+    pub(crate) fn take_up<T: Storage>(&mut self, given: &Given<'_, T>, component: &Component, short_cut: bool) -> bool {
+        match &mut self.disjoint {
+            Some(disjoint) if short_cut => {
+                self.in_short_cut = true;
+                disjoint.start(given.set, component, given.problem.levels, given.totals)
+            }
+            _ => self.build_rows(given, component),
+        }
+    }
+
+    /// The short cut, if it has the problem in hand.
+    pub(crate) fn short_cut(&mut self) -> Option<&mut Disjoint> {
+        self.disjoint.as_mut().filter(|_| self.in_short_cut)
+    }
+
     fn start(&mut self, warm: Option<RealSlice<'_>>) {
-        self.in_pair = match &mut self.pair {
-            Some(pair) if warm.is_none() => pair.start(&self.rows),
-            _ => false,
+        self.waiting = match &self.disjoint {
+            Some(disjoint) if self.in_short_cut => !disjoint.is_trivial(),
+            _ => {
+                self.newton.start(&self.rows, &self.totals, warm);
+                self.newton.is_waiting()
+            }
         };
-        self.waiting = true;
-        if !self.in_pair {
-            self.newton.start(&self.rows, &self.totals, warm);
+    }
+
+    fn receive<T: Storage>(&mut self, task: &NewtonTask, given: &Given<'_, T>, component: &Component, sums: &CellSums) {
+        if let Some(disjoint) = self.short_cut() {
+            match disjoint.receive(task, component, given.totals, sums) {
+                Step::Ask => {}
+                Step::Solved => self.waiting = false,
+                Step::HandOver => {
+                    let spent = disjoint.outcome();
+                    // (The short cut found them usable.)
+                    self.build_rows(given, component);
+                    self.newton.take_over(&self.rows, &self.totals, spent);
+                    self.waiting = self.newton.is_waiting();
+                }
+            }
+        } else {
+            self.newton.receive(task, component, &self.rows, &self.totals, sums);
             self.waiting = self.newton.is_waiting();
         }
     }
 
-    fn receive(&mut self, task: &NewtonTask, component: &Component, sums: &CellSums) {
-        match &mut self.pair {
-            Some(pair) if self.in_pair => match pair.receive(task, component, &self.rows, &self.totals, sums) {
-                Step::Ask => {}
-                Step::Solved => self.waiting = false,
-                Step::HandOver => {
-                    self.in_pair = false;
-                    self.newton.take_over(&self.rows, &self.totals, pair.outcome());
-                }
-            },
-            _ => {
-                self.newton.receive(task, component, &self.rows, &self.totals, sums);
-                self.waiting = self.newton.is_waiting();
-            }
-        }
-    }
-
-    fn active_pair(&self) -> Option<&Pair> {
-        self.pair.as_ref().filter(|_| self.in_pair)
-    }
-
     /// The shifts of the point asked for; at the end, of the answer. `[cells]`
     fn shift(&self) -> &[f64] {
-        self.active_pair().map_or(self.newton.shift(), Pair::shift)
-    }
-
-    /// The multipliers of the live rows, over weights that sum to 1; of an infeasible problem the ray.
-    pub(crate) fn multipliers(&self) -> &[f64] {
-        self.active_pair().map_or(self.newton.multipliers(), Pair::multipliers)
+        match &self.disjoint {
+            Some(disjoint) if self.in_short_cut => disjoint.shift(),
+            _ => self.newton.shift(),
+        }
     }
 
     /// What became of the component.
     pub(crate) fn outcome(&self) -> Outcome {
-        self.active_pair().map_or(self.newton.outcome(), Pair::outcome)
+        match &self.disjoint {
+            Some(disjoint) if self.in_short_cut => disjoint.outcome(),
+            _ => self.newton.outcome(),
+        }
+    }
+
+    /// Writes the multipliers of the component's rows into those of the set; of an infeasible problem the ray. `total` is
+    /// the sum of the problem's weights.
+    pub(crate) fn write_multipliers(&self, component: &Component, total: f64, multipliers: &mut [f64]) {
+        match &self.disjoint {
+            Some(disjoint) if self.in_short_cut => {
+                let first = component.spreads[0].1;
+                disjoint.multipliers().for_each(|(union, nu)| multipliers[first + union] = nu * total);
+            }
+            _ => {
+                let live = self.rows.source.iter().zip(self.newton.multipliers());
+                live.for_each(|(&source, nu)| multipliers[source] = nu * total);
+            }
+        }
+    }
+
+    /// Marks the component's rows that constrain nothing in this problem.
+    pub(crate) fn mark_inactive(&self, component: &Component, mask: &mut [u32]) {
+        let mut mark = |row: usize| mask[row / 32] |= 1 << (row % 32);
+        match &self.disjoint {
+            Some(disjoint) if self.in_short_cut => {
+                let first = component.spreads[0].1;
+                disjoint.inactive().for_each(|union| mark(first + union));
+            }
+            _ => self.rows.inactive.iter().for_each(|&row| mark(row)),
+        }
+    }
+
+    /// By how much the component's rows are exceeded at these sums, over all cells.
+    fn excess_of<T>(&mut self, given: &Given<'_, T>, component: &Component, sums: &CellSums) -> f64 {
+        match self.short_cut() {
+            Some(disjoint) => disjoint.excess_of(component, given.totals, sums),
+            None => self.newton.excess_of(component, &self.rows, sums),
+        }
     }
 }
 
-/// Solves a problem whose parts hold their rows and totals: all components at once, pass by pass. `shift` ends as the
-/// answer's shifts over all cells; `sums` is scratch.
-pub(crate) fn solve(
+/// Solves a problem that its parts have taken up: all components at once, pass by pass. `shift` ends as the answer's
+/// shifts over all cells; `sums` is scratch.
+pub(crate) fn solve<T: Storage>(
     task: &NewtonTask,
+    given: &Given<'_, T>,
     components: &[Component],
     parts: &mut [Part],
-    warm: Option<RealSlice<'_>>,
     pass: &mut impl CellPass,
     shift: &mut [f64],
     sums: &mut CellSums,
 ) -> Outcome {
     shift.fill(0.0);
     for part in parts.iter_mut() {
-        part.start(warm);
+        part.start(given.problem.warm_start);
     }
     let mut outcome = Outcome::default();
     loop {
@@ -204,7 +261,7 @@ pub(crate) fn solve(
         pass.evaluate(shift, sums);
         outcome.passes += 1;
         for (part, component) in parts.iter_mut().zip(components).filter(|(part, _)| part.waiting) {
-            part.receive(task, component, sums);
+            part.receive(task, given, component, sums);
             if !part.waiting && part.outcome().status != Status::Solved {
                 // One component without an answer is a problem without one.
                 return Outcome { passes: outcome.passes, ..part.outcome() };
@@ -220,7 +277,8 @@ pub(crate) fn solve(
 }
 
 /// By how much the rows are exceeded at `y = clip(z)`.
-pub(crate) fn unsolved_excess(
+pub(crate) fn unsolved_excess<T: Storage>(
+    given: &Given<'_, T>,
     components: &[Component],
     parts: &mut [Part],
     pass: &mut impl CellPass,
@@ -229,6 +287,6 @@ pub(crate) fn unsolved_excess(
 ) -> f64 {
     shift.fill(0.0);
     pass.evaluate(shift, sums);
-    let excess = |(part, component): (&mut Part, &Component)| part.newton.excess_of(component, &part.rows, sums);
+    let excess = |(part, component): (&mut Part, &Component)| part.excess_of(given, component, sums);
     parts.iter_mut().zip(components).map(excess).fold(0.0, f64::max)
 }

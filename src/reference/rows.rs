@@ -82,6 +82,8 @@ pub(crate) struct Rows {
     /// `[m]`: the row's number in the constraint set.
     pub(crate) source: Vec<usize>,
     pub(crate) blocks: Vec<Block>,
+    /// The set's rows that constrain nothing in this problem.
+    pub(crate) inactive: Vec<usize>,
 }
 
 impl Rows {
@@ -100,6 +102,7 @@ impl Rows {
             block_of: Vec::with_capacity(m),
             source: Vec::with_capacity(m),
             blocks: Vec::with_capacity(component.spreads.len()),
+            inactive: Vec::with_capacity(m),
         }
     }
 
@@ -109,15 +112,13 @@ impl Rows {
         &self.matrix[r * self.cells..(r + 1) * self.cells]
     }
 
-    /// Builds the component's rows that the problem's cell weights leave alive, and marks the others in `inactive`.
-    /// `totals` are of the component's cells. False if a level or a row bound of the problem cannot be used.
+    /// Builds the component's rows that the problem's cell weights leave alive, and lists the others. `totals` are of the component's cells. False if a level or a row bound of the problem cannot be used.
     pub(crate) fn build<T: Storage>(
         &mut self,
         set: &ConstraintSet,
         component: &Component,
         problem: &Problem<'_, T>,
         totals: &CellTotals,
-        inactive: &mut [u32],
     ) -> bool {
         self.m = 0;
         self.blocks.clear();
@@ -125,6 +126,7 @@ impl Rows {
         arrays.into_iter().chain([&mut self.matrix]).for_each(Vec::clear);
         self.block_of.clear();
         self.source.clear();
+        self.inactive.clear();
         let (weight, label) = (&totals.weight[..], &totals.label[..]);
         let mut usable = true;
         let mut row = 0;
@@ -143,7 +145,7 @@ impl Rows {
                     self.block_of.push(self.blocks.len());
                     self.push(weight, (plus, 1.0 / mass), (plus, 0.0), (-half, half), source);
                 } else {
-                    mark(inactive, source);
+                    self.inactive.push(source);
                 }
             }
             if self.m > first {
@@ -169,7 +171,7 @@ impl Rows {
                 self.block_of.push(NO_BLOCK);
                 self.push(weight, (plus, factors.0), (minus, factors.1), (lower, upper), source);
             } else {
-                mark(inactive, source);
+                self.inactive.push(source);
             }
         }
         usable
@@ -336,10 +338,6 @@ impl Rows {
         }
         worst
     }
-}
-
-fn mark(inactive: &mut [u32], row: usize) {
-    inactive[row / 32] |= 1 << (row % 32);
 }
 
 pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {

@@ -1,0 +1,425 @@
+//! The commonest component, with its step in closed form: one difference spread whose unions share no cell.
+//!
+//! Union `g` of mass `m_g` moves by one shift `s_g`, its multiplier is `m_g s_g`, and its mean falls by `p_g`, its free
+//! part, as `s_g` rises by 1. A Newton step then has one unknown, the centre `c` that all means must come within
+//! `epsilon / 2` of: `s_g(c) = soft(mean_g + p_g s_g - c, epsilon / 2) / p_g`, where `sum_g m_g s_g(c) = 0`. It asks and is
+//! told like [`Newton`](super::newton::Newton), and hands over to it whatever is not solved in a few passes.
+
+use super::cells_prepare::CellTotals;
+use super::cells_vjp::VjpSums;
+use super::components::Component;
+use super::newton::{CellSums, NewtonTask};
+use crate::batch::RealSlice;
+use crate::constraints::{ConstraintSet, SpreadLimit};
+use crate::solution::{Outcome, Status};
+
+/// Passes after which the general method takes over.
+const MAX_PASSES: u32 = 24;
+/// A union with this part of its mass free needs no floor under its curvature.
+const PLENTY: f64 = 0.25;
+/// A bracket halves at least every other time: enough for any root that a number can hold.
+const MAX_ROOT_STEPS: u32 = 200;
+
+/// Whether a component has this form.
+pub(crate) fn is_disjoint(set: &ConstraintSet, component: &Component) -> bool {
+    let (&[(spread, _)], []) = (&component.spreads[..], &component.contrasts[..]) else {
+        return false;
+    };
+    let spread = &set.spreads()[spread];
+    let apart = |(index, union): (usize, &crate::constraints::Union)| {
+        spread.unions[..index].iter().all(|other| other.cells.and(&union.cells).is_empty())
+    };
+    matches!(spread.limit, SpreadLimit::Difference(_)) && spread.unions.iter().enumerate().all(apart)
+}
+
+/// What a pass leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The sums at the new shifts are needed.
+    Ask,
+    /// Solved.
+    Solved,
+    /// Too hard for this method.
+    HandOver,
+}
+
+/// A union that holds samples.
+#[derive(Clone, Copy, Debug, Default)]
+struct Group {
+    /// Which union of the spread it is.
+    union: usize,
+    mass: f64,
+    /// Means over the union at the present shift: of y, of |y|, of being free.
+    mean: f64,
+    size: f64,
+    free: f64,
+    /// How far its elements lie beyond their bounds, on average over its farthest cell.
+    beyond: f64,
+    /// The shift asked for, the one that the step began at, and the step.
+    shift: f64,
+    start: f64,
+    step: f64,
+    /// `p_g`, floored.
+    slope: f64,
+}
+
+impl Group {
+    /// The bound that a multiplier of this sign is held at, seen from the centre.
+    fn bound(sign: f64, half: f64) -> f64 {
+        if sign > 0.0 { half } else { -half }
+    }
+}
+
+/// The search along a step.
+#[derive(Clone, Copy, Debug, Default)]
+struct Search {
+    length: f64,
+    /// The slope at its beginning, below zero.
+    start_slope: f64,
+    trials: u32,
+}
+
+/// The method, with its memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Disjoint {
+    /// `[cells]`: the union that each cell is in.
+    union_of: Vec<usize>,
+    unions: usize,
+    /// `[cells]`: index into `groups`; of a cell without samples any.
+    group_of: Vec<usize>,
+    groups: Vec<Group>,
+    epsilon: f64,
+    /// The centre that the last step aims at.
+    centre: f64,
+    search: Search,
+    outcome: Outcome,
+    shift: Vec<f64>,
+}
+
+impl Disjoint {
+    pub(crate) fn new(set: &ConstraintSet, component: &Component) -> Self {
+        let unions = component.spreads.iter().flat_map(|&(spread, _)| &set.spreads()[spread].unions);
+        let unions: Vec<_> = unions.collect();
+        let union_of = |cell: &usize| unions.iter().position(|union| union.cells.contains(*cell)).unwrap_or(0);
+        Self {
+            union_of: component.cells.iter().map(union_of).collect(),
+            unions: unions.len(),
+            group_of: vec![0; component.cells.len()],
+            groups: Vec::with_capacity(unions.len()),
+            epsilon: 0.0,
+            centre: 0.0,
+            search: Search::default(),
+            outcome: Outcome::default(),
+            shift: vec![0.0; component.cells.len()],
+        }
+    }
+
+    /// Begins with a problem at zero multipliers; `totals` are of all cells. False if its level cannot be used.
+    pub(crate) fn start(
+        &mut self,
+        set: &ConstraintSet,
+        component: &Component,
+        levels: Option<RealSlice<'_>>,
+        totals: &CellTotals,
+    ) -> bool {
+        let spread = component.spreads[0].0;
+        let limit = set.spreads()[spread].limit;
+        let limit = levels.map_or(limit, |levels| limit.at_level(levels.at(spread)));
+        self.epsilon = limit.level();
+        self.outcome = Outcome::default();
+        self.shift.fill(0.0);
+        self.groups.clear();
+        self.groups.extend((0..self.unions).map(|union| Group { union, ..Group::default() }));
+        for (&cell, &union) in component.cells.iter().zip(&self.union_of) {
+            self.groups[union].mass += totals.weight[cell];
+        }
+        if self.groups.iter().all(|group| group.mass > 0.0) {
+            self.group_of.copy_from_slice(&self.union_of);
+        } else {
+            self.groups.retain(|group| group.mass > 0.0);
+            for (group, union) in self.group_of.iter_mut().zip(&self.union_of) {
+                *group = self.groups.iter().position(|group| group.union == *union).unwrap_or(0);
+            }
+        }
+        if self.groups.len() < 2 {
+            self.groups.clear();
+        }
+        limit.check().is_ok()
+    }
+
+    /// Whether there is nothing to compare.
+    pub(crate) fn is_trivial(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// The unions that constrain nothing here, counted from the spread's first.
+    pub(crate) fn inactive(&self) -> impl Iterator<Item = usize> {
+        (0..self.unions).filter(|union| self.groups.iter().all(|group| group.union != *union))
+    }
+
+    /// The shifts of the point asked for; when it has ended, of the answer. `[cells]`
+    pub(crate) fn shift(&self) -> &[f64] {
+        &self.shift
+    }
+
+    /// The multipliers of the answer, over weights that sum to 1, each with its union.
+    pub(crate) fn multipliers(&self) -> impl Iterator<Item = (usize, f64)> {
+        self.groups.iter().map(|group| (group.union, group.mass * group.shift))
+    }
+
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Takes the sums at the point asked for, over all cells.
+    pub(crate) fn receive(
+        &mut self,
+        task: &NewtonTask,
+        component: &Component,
+        totals: &CellTotals,
+        sums: &CellSums,
+    ) -> Step {
+        self.outcome.passes += 1;
+        self.gather(component, totals, sums);
+        let (gap, largest) = self.gap();
+        if self.outcome.passes == 1 && gap <= self.epsilon {
+            return self.solved(gap, largest);
+        }
+        let size = self.groups.iter().fold(0.0_f64, |most, group| most.max(group.size));
+        // What rounding may move two means by at the worst, four times: as in `Rows::rounding`.
+        let tolerance = task.needed(8.0 * task.unit_roundoff * size);
+        let half = 0.5 * (self.epsilon - tolerance).max(0.0);
+        let residual = self.residual(half, tolerance);
+        self.outcome.residual = residual;
+        if residual <= tolerance {
+            return self.solved(gap, largest);
+        }
+        if self.outcome.passes >= MAX_PASSES || self.outcome.iterations >= task.max_iterations {
+            return Step::HandOver;
+        }
+        if self.outcome.passes > 1 && self.shorten(half) {
+            self.ask();
+            return Step::Ask;
+        }
+        self.outcome.iterations += 1;
+        if self.step(half, residual) {
+            self.ask();
+            Step::Ask
+        } else {
+            Step::HandOver
+        }
+    }
+
+    /// By how much the spread is exceeded at these sums.
+    pub(crate) fn excess_of(&mut self, component: &Component, totals: &CellTotals, sums: &CellSums) -> f64 {
+        self.gather(component, totals, sums);
+        let (gap, largest) = self.gap();
+        self.excess(gap, largest)
+    }
+
+    fn gather(&mut self, component: &Component, totals: &CellTotals, sums: &CellSums) {
+        for group in &mut self.groups {
+            (group.mean, group.size, group.free, group.beyond) = (0.0, 0.0, 0.0, 0.0);
+        }
+        if self.groups.is_empty() {
+            return;
+        }
+        for (&cell, &index) in component.cells.iter().zip(&self.group_of) {
+            let group = &mut self.groups[index];
+            group.mean += sums.y[cell];
+            group.size += sums.size[cell];
+            group.free += sums.free[cell];
+            if totals.weight[cell] > 0.0 {
+                group.beyond = group.beyond.max(sums.beyond[cell] / totals.weight[cell]);
+            }
+        }
+        for group in &mut self.groups {
+            let inverse = 1.0 / group.mass;
+            group.mean *= inverse;
+            group.size *= inverse;
+            group.free *= inverse;
+        }
+    }
+
+    /// The gap of the means, and the largest of them.
+    fn gap(&self) -> (f64, f64) {
+        let means = || self.groups.iter().map(|group| group.mean);
+        let (top, bottom) = (means().fold(f64::NEG_INFINITY, f64::max), means().fold(f64::INFINITY, f64::min));
+        if top >= bottom { (top - bottom, top.abs().max(bottom.abs())) } else { (0.0, 0.0) }
+    }
+
+    /// The excess as it is reported: 0 below what the measurement itself rounds.
+    fn excess(&self, gap: f64, largest: f64) -> f64 {
+        let excess = gap - self.epsilon;
+        if excess > 4.0 * f64::EPSILON * largest { excess } else { 0.0 }
+    }
+
+    /// The worst of violation and complementarity: as `Rows::residual`.
+    fn residual(&self, half: f64, tolerance: f64) -> f64 {
+        let (mut least, mut most) = (f64::NEG_INFINITY, f64::INFINITY);
+        for group in &self.groups {
+            least = least.max(group.mean - if group.shift < -tolerance { -half } else { half });
+            most = most.min(group.mean + if group.shift > tolerance { -half } else { half });
+        }
+        let finite = self.groups.iter().all(|group| (group.mean + group.shift).is_finite());
+        if finite { least - most } else { f64::INFINITY }
+    }
+
+    /// Judges the trial by its slope along the step. True if it went too far, and then a shorter one is set.
+    fn shorten(&mut self, half: f64) -> bool {
+        const MOST_TRIALS: u32 = 8;
+        let slope = self.slope(half, |group| if group.shift != 0.0 { group.shift } else { -group.step });
+        let Search { length, start_slope, trials } = self.search;
+        if slope <= -0.5 * start_slope || trials >= MOST_TRIALS {
+            return false;
+        }
+        // Where the slope would be zero if it were linear; every third time the middle.
+        let part = if (trials + 1).is_multiple_of(3) { 0.5 } else { -start_slope / (slope - start_slope) };
+        self.search = Search { length: length * part.clamp(0.05, 0.95), trials: trials + 1, ..self.search };
+        true
+    }
+
+    /// The slope of the dual along the step, where the multipliers have these signs.
+    fn slope(&self, half: f64, sign: impl Fn(&Group) -> f64) -> f64 {
+        let term =
+            |group: &Group| group.mass * group.step * (Group::bound(sign(group), half) - (group.mean - self.centre));
+        self.groups.iter().map(term).sum()
+    }
+
+    /// Sets up the step from the present point. False if there is none.
+    fn step(&mut self, half: f64, residual: f64) -> bool {
+        let mut farthest = 0.0_f64;
+        for group in &mut self.groups {
+            group.start = group.shift;
+            farthest = farthest.max(group.beyond);
+            // A union without free elements is not flat: some come free as it moves.
+            let floor = residual / (residual + group.beyond);
+            group.slope = if group.free >= PLENTY { group.free } else { group.free.max(floor) };
+        }
+        self.centre = self.root(half);
+        let mut balance = 0.0;
+        for group in &mut self.groups {
+            let ahead = group.mean - self.centre + group.slope * group.start;
+            let moved = |bound: f64| group.start + (group.mean - self.centre - bound) / group.slope;
+            group.shift = match () {
+                () if ahead > half => moved(half),
+                () if ahead < -half => moved(-half),
+                () => 0.0,
+            };
+            balance += group.mass * group.shift;
+        }
+        // What rounding left of the balance is paid by the heaviest union: it moves the least.
+        let held = self.groups.iter_mut().filter(|group| group.shift != 0.0);
+        if let Some(payer) = held.max_by(|a, b| a.mass.total_cmp(&b.mass)) {
+            payer.shift -= balance / payer.mass;
+        }
+        let mut longest = 0.0_f64;
+        for group in &mut self.groups {
+            group.step = group.shift - group.start;
+            longest = longest.max(group.step.abs());
+        }
+        let start_slope = self.slope(half, |group| if group.start != 0.0 { group.start } else { group.step });
+        let length = if longest > 0.0 { ((2.0 * residual + 4.0 * farthest) / longest).min(1.0) } else { 1.0 };
+        self.search = Search { length, start_slope, trials: 0 };
+        start_slope < 0.0 && longest.is_finite()
+    }
+
+    /// The centre at which the shifts balance: the root of a falling function that is linear between kinks.
+    fn root(&self, half: f64) -> f64 {
+        let ahead = |group: &Group| group.mean + group.slope * group.start;
+        let (mut lo, mut hi) = (f64::INFINITY, f64::NEG_INFINITY);
+        for group in &self.groups {
+            (lo, hi) = (lo.min(ahead(group)), hi.max(ahead(group)));
+        }
+        let accuracy = f64::EPSILON * lo.abs().max(hi.abs());
+        let mut centre = 0.5 * (lo + hi);
+        for _ in 0..MAX_ROOT_STEPS {
+            let (mut value, mut weights) = (0.0, 0.0);
+            for group in &self.groups {
+                let distance = ahead(group) - centre;
+                if distance.abs() > half {
+                    let weight = group.mass / group.slope;
+                    value += weight * (distance - Group::bound(distance, half));
+                    weights += weight;
+                }
+            }
+            let newton = centre + value / weights;
+            // (No weight: all shifts are zero, and balanced.)
+            if weights == 0.0 || (newton - centre).abs() <= accuracy {
+                break;
+            }
+            if value > 0.0 {
+                lo = centre;
+            } else {
+                hi = centre;
+            }
+            let next = if newton > lo && newton < hi { newton } else { 0.5 * (lo + hi) };
+            centre = next;
+        }
+        centre
+    }
+
+    /// Asks for the sums at the search's length.
+    fn ask(&mut self) {
+        let length = self.search.length;
+        if length < 1.0 {
+            for group in &mut self.groups {
+                group.shift = group.start + length * group.step;
+            }
+        }
+        for (shift, &group) in self.shift.iter_mut().zip(&self.group_of) {
+            *shift = self.groups[group].shift;
+        }
+    }
+
+    fn solved(&mut self, gap: f64, largest: f64) -> Step {
+        self.outcome.excess = self.excess(gap, largest);
+        self.outcome.status = Status::Solved;
+        Step::Solved
+    }
+
+    /// The backward solve: adds to `pull` (of all cells) what a unit of weight is pulled by, and returns the gradient to
+    /// epsilon. `nu` are the multipliers of the spread's unions; groups are those that [`start`](Self::start) found.
+    ///
+    /// With `h_g = free_g / m_g^2` and `r_g` the mean gradient: `lambda_g = (r_g - c) / h_g` over the unions held, whose
+    /// sum is zero. Where some of those have no free element, they balance the others, which then need no `c`.
+    pub(crate) fn pull_back(&mut self, component: &Component, nu: &[f64], sums: &VjpSums, pull: &mut [f64]) -> f64 {
+        for group in &mut self.groups {
+            (group.free, group.mean) = (0.0, 0.0);
+        }
+        if self.groups.is_empty() {
+            return 0.0;
+        }
+        for (&cell, &group) in component.cells.iter().zip(&self.group_of) {
+            self.groups[group].free += sums.free[cell];
+            self.groups[group].mean += sums.gradient[cell];
+        }
+        let equality = self.epsilon == 0.0;
+        let (mut weights, mut weighted, mut fixed) = (0.0, 0.0, 0.0);
+        for group in &mut self.groups {
+            let held = equality || nu[group.union] != 0.0;
+            group.slope = if held { group.free / (group.mass * group.mass) } else { f64::INFINITY };
+            group.mean /= group.mass;
+            if group.slope > 0.0 {
+                weights += 1.0 / group.slope;
+                weighted += group.mean / group.slope;
+            } else {
+                fixed += 1.0;
+            }
+        }
+        let (centre, rest) = if fixed > 0.0 { (0.0, -weighted / fixed) } else { (weighted / weights, 0.0) };
+        let mut to_epsilon = 0.0;
+        for group in self.groups.iter_mut().filter(|group| group.slope < f64::INFINITY) {
+            let lambda = if group.slope > 0.0 { (group.mean - centre) / group.slope } else { rest };
+            if nu[group.union] != 0.0 {
+                to_epsilon += 0.5 * nu[group.union].signum() * lambda;
+            }
+            group.step = lambda / group.mass;
+        }
+        for (&cell, &group) in component.cells.iter().zip(&self.group_of) {
+            let group = &self.groups[group];
+            pull[cell] = if group.slope < f64::INFINITY { group.step } else { 0.0 };
+        }
+        to_epsilon
+    }
+}
