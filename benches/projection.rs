@@ -51,12 +51,12 @@ fn bench_case(c: &mut Criterion, name: &str, set: &fairlayer::ConstraintSet, pro
 
 fn projection(c: &mut Criterion) {
     let two = DemographicParity::within(0.05).constraints(&Population::one_feature(2)).unwrap();
-    for (problems, n) in [(1, 32), (1, 512), (1, 8192), (1, 1_000_000), (256, 64)] {
+    for (problems, n) in [(1, 32), (1, 64), (1, 512), (1, 8192), (1, 1_000_000), (256, 64)] {
         bench_case(c, "parity of 2", &two, problems, n);
     }
     let eight = DemographicParity::within(0.05).constraints(&Population::one_feature(8)).unwrap();
     let odds = EqualizedOdds::within(0.05).constraints(&Population::one_feature(2)).unwrap();
-    for (problems, n) in [(1, 32), (1, 512), (1, 8192), (1, 1_000_000), (256, 64)] {
+    for (problems, n) in [(1, 32), (1, 64), (1, 512), (1, 8192), (1, 1_000_000), (256, 64)] {
         bench_case(c, "odds of 2", &odds, problems, n);
         bench_case(c, "parity of 8", &eight, problems, n);
     }

@@ -27,7 +27,8 @@ on_backends!([cpu] {
     gradients: gradient_to_predictions, gradient_to_element_bounds, gradient_to_weights, gradient_to_labels,
         gradient_to_levels, gradient_to_epsilon_at_zero, gradient_to_row_bounds, gradients_by_hand,
         gradient_to_a_ratio_by_hand, scores_on_their_bounds_pass_gradients, equalities_hold_without_a_multiplier,
-        duplicate_rows_share_their_gradient, two_forwards_before_one_backward, unwanted_gradients_are_empty;
+        duplicate_rows_share_their_gradient, two_forwards_before_one_backward, unwanted_gradients_are_empty,
+        closed_forms_agree_with_the_general_way;
     statuses: bad_numbers, ids_out_of_range, infeasible_problems_come_with_a_proof,
         unreachable_labels_are_infeasible, contradictions_are_infeasible, feasibility_is_decided_rightly,
         the_iteration_limit_is_a_status, statuses_have_names;

@@ -136,7 +136,7 @@ impl<T: Storage> Split for Backward<'_, T> {
 }
 
 /// Fewer elements than this are not worth waking another thread for.
-const GRAIN: usize = 4096;
+const GRAIN: usize = 1024;
 
 impl<T: Storage> CpuPlan<T> {
     pub(crate) fn new(set: &ConstraintSet, capacities: Capacities, settings: Settings) -> Self {

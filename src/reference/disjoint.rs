@@ -12,6 +12,7 @@ use super::newton::{CellSums, NewtonTask};
 use crate::batch::RealSlice;
 use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::solution::{Outcome, Status};
+use crate::storage::Storage;
 
 /// Passes after which the general method takes over.
 const MAX_PASSES: u32 = 24;
@@ -49,6 +50,7 @@ struct Group {
     /// Which union of the spread it is.
     union: usize,
     mass: f64,
+    inverse_mass: f64,
     /// Means over the union at the present shift: of y, of |y|, of being free.
     mean: f64,
     size: f64,
@@ -59,15 +61,9 @@ struct Group {
     shift: f64,
     start: f64,
     step: f64,
-    /// `p_g`, floored.
+    /// `p_g`, floored, and its inverse.
     slope: f64,
-}
-
-impl Group {
-    /// The bound that a multiplier of this sign is held at, seen from the centre.
-    fn bound(sign: f64, half: f64) -> f64 {
-        if sign > 0.0 { half } else { -half }
-    }
+    inverse_slope: f64,
 }
 
 /// The search along a step.
@@ -144,6 +140,7 @@ impl Disjoint {
         if self.groups.len() < 2 {
             self.groups.clear();
         }
+        self.groups.iter_mut().for_each(|group| group.inverse_mass = 1.0 / group.mass);
         limit.check().is_ok()
     }
 
@@ -229,22 +226,25 @@ impl Disjoint {
             group.mean += sums.y[cell];
             group.size += sums.size[cell];
             group.free += sums.free[cell];
-            if totals.weight[cell] > 0.0 {
-                group.beyond = group.beyond.max(sums.beyond[cell] / totals.weight[cell]);
+            let beyond = sums.beyond[cell];
+            if beyond > 0.0 {
+                group.beyond = group.beyond.max(beyond / totals.weight[cell]);
             }
         }
         for group in &mut self.groups {
-            let inverse = 1.0 / group.mass;
-            group.mean *= inverse;
-            group.size *= inverse;
-            group.free *= inverse;
+            group.mean *= group.inverse_mass;
+            group.size *= group.inverse_mass;
+            group.free *= group.inverse_mass;
         }
     }
 
     /// The gap of the means, and the largest of them.
     fn gap(&self) -> (f64, f64) {
-        let means = || self.groups.iter().map(|group| group.mean);
-        let (top, bottom) = (means().fold(f64::NEG_INFINITY, f64::max), means().fold(f64::INFINITY, f64::min));
+        let (mut top, mut bottom) = (f64::NEG_INFINITY, f64::INFINITY);
+        for group in &self.groups {
+            top = if group.mean > top { group.mean } else { top };
+            bottom = if group.mean < bottom { group.mean } else { bottom };
+        }
         if top >= bottom { (top - bottom, top.abs().max(bottom.abs())) } else { (0.0, 0.0) }
     }
 
@@ -258,8 +258,10 @@ impl Disjoint {
     fn residual(&self, half: f64, tolerance: f64) -> f64 {
         let (mut least, mut most) = (f64::NEG_INFINITY, f64::INFINITY);
         for group in &self.groups {
-            least = least.max(group.mean - if group.shift < -tolerance { -half } else { half });
-            most = most.min(group.mean + if group.shift > tolerance { -half } else { half });
+            let above = group.mean - if group.shift < -tolerance { -half } else { half };
+            let below = group.mean - if group.shift > tolerance { half } else { -half };
+            least = if above > least { above } else { least };
+            most = if below < most { below } else { most };
         }
         let finite = self.groups.iter().all(|group| (group.mean + group.shift).is_finite());
         if finite { least - most } else { f64::INFINITY }
@@ -281,8 +283,7 @@ impl Disjoint {
 
     /// The slope of the dual along the step, where the multipliers have these signs.
     fn slope(&self, half: f64, sign: impl Fn(&Group) -> f64) -> f64 {
-        let term =
-            |group: &Group| group.mass * group.step * (Group::bound(sign(group), half) - (group.mean - self.centre));
+        let term = |group: &Group| group.mass * group.step * (half.copysign(sign(group)) - (group.mean - self.centre));
         self.groups.iter().map(term).sum()
     }
 
@@ -293,25 +294,23 @@ impl Disjoint {
             group.start = group.shift;
             farthest = farthest.max(group.beyond);
             // A union without free elements is not flat: some come free as it moves.
-            let floor = residual / (residual + group.beyond);
-            group.slope = if group.free >= PLENTY { group.free } else { group.free.max(floor) };
+            let floored = || group.free.max(residual / (residual + group.beyond));
+            group.slope = if group.free >= PLENTY { group.free } else { floored() };
+            group.inverse_slope = 1.0 / group.slope;
         }
         self.centre = self.root(half);
         let mut balance = 0.0;
         for group in &mut self.groups {
             let ahead = group.mean - self.centre + group.slope * group.start;
-            let moved = |bound: f64| group.start + (group.mean - self.centre - bound) / group.slope;
-            group.shift = match () {
-                () if ahead > half => moved(half),
-                () if ahead < -half => moved(-half),
-                () => 0.0,
-            };
+            let bound = ahead.clip(-half, half);
+            let moved = group.start + (group.mean - self.centre - bound) * group.inverse_slope;
+            group.shift = if bound == ahead { 0.0 } else { moved };
             balance += group.mass * group.shift;
         }
         // What rounding left of the balance is paid by the heaviest union: it moves the least.
         let held = self.groups.iter_mut().filter(|group| group.shift != 0.0);
         if let Some(payer) = held.max_by(|a, b| a.mass.total_cmp(&b.mass)) {
-            payer.shift -= balance / payer.mass;
+            payer.shift -= balance * payer.inverse_mass;
         }
         let mut longest = 0.0_f64;
         for group in &mut self.groups {
@@ -337,17 +336,16 @@ impl Disjoint {
             let (mut value, mut weights) = (0.0, 0.0);
             for group in &self.groups {
                 let distance = ahead(group) - centre;
-                if distance.abs() > half {
-                    let weight = group.mass / group.slope;
-                    value += weight * (distance - Group::bound(distance, half));
-                    weights += weight;
-                }
+                let over = distance - distance.clip(-half, half);
+                let weight = group.mass * group.inverse_slope;
+                value += weight * over;
+                weights += if over == 0.0 { 0.0 } else { weight };
             }
-            let newton = centre + value / weights;
             // (No weight: all shifts are zero, and balanced.)
-            if weights == 0.0 || (newton - centre).abs() <= accuracy {
+            if value.abs() <= accuracy * weights {
                 break;
             }
+            let newton = centre + value / weights;
             if value > 0.0 {
                 lo = centre;
             } else {
@@ -398,27 +396,32 @@ impl Disjoint {
         let (mut weights, mut weighted, mut fixed) = (0.0, 0.0, 0.0);
         for group in &mut self.groups {
             let held = equality || nu[group.union] != 0.0;
-            group.slope = if held { group.free / (group.mass * group.mass) } else { f64::INFINITY };
-            group.mean /= group.mass;
-            if group.slope > 0.0 {
-                weights += 1.0 / group.slope;
-                weighted += group.mean / group.slope;
+            // 1 / h_g; of a union that is not held 0, of one without free elements infinity.
+            group.inverse_slope = if held { group.mass * group.mass / group.free } else { 0.0 };
+            group.mean *= group.inverse_mass;
+            if group.inverse_slope < f64::INFINITY {
+                weights += group.inverse_slope;
+                weighted += group.mean * group.inverse_slope;
             } else {
                 fixed += 1.0;
             }
         }
-        let (centre, rest) = if fixed > 0.0 { (0.0, -weighted / fixed) } else { (weighted / weights, 0.0) };
+        let (centre, rest) = match () {
+            () if fixed > 0.0 => (0.0, -weighted / fixed),
+            () if weights > 0.0 => (weighted / weights, 0.0),
+            () => return 0.0,
+        };
         let mut to_epsilon = 0.0;
-        for group in self.groups.iter_mut().filter(|group| group.slope < f64::INFINITY) {
-            let lambda = if group.slope > 0.0 { (group.mean - centre) / group.slope } else { rest };
+        for group in &mut self.groups {
+            let plain = group.inverse_slope < f64::INFINITY;
+            let lambda = if plain { (group.mean - centre) * group.inverse_slope } else { rest };
             if nu[group.union] != 0.0 {
                 to_epsilon += 0.5 * nu[group.union].signum() * lambda;
             }
-            group.step = lambda / group.mass;
+            group.step = lambda * group.inverse_mass;
         }
         for (&cell, &group) in component.cells.iter().zip(&self.group_of) {
-            let group = &self.groups[group];
-            pull[cell] = if group.slope < f64::INFINITY { group.step } else { 0.0 };
+            pull[cell] = self.groups[group].step;
         }
         to_epsilon
     }

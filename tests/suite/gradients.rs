@@ -311,3 +311,44 @@ pub fn unwanted_gradients_are_empty(device: Device) {
         }
     }
 }
+
+/// Groups of one spread are solved in closed form; weight gradients, and warm starts, take the general way. Both find the
+/// same, where groups have no free element and where one is absent, too.
+pub fn closed_forms_agree_with_the_general_way(device: Device) {
+    let mut rng = Pcg64Mcg::seed_from_u64(41);
+    let mut held = 0;
+    for round in 0..300 {
+        let groups = rng.random_range(2..7_usize);
+        let n = rng.random_range(2..60_usize);
+        let epsilon = [0.0, 0.01, 0.2][round % 3];
+        let set = DemographicParity::within(epsilon).constraints(&Population::one_feature(groups)).expect("criterion");
+        let saturated = rng.random_range(0..=groups) as u8;
+        let absent = rng.random_range(0..2 * groups) as u8;
+        let cells: Vec<u8> =
+            (0..n).map(|_| rng.random_range(0..groups) as u8).map(|c| if c == absent { 0 } else { c }).collect();
+        // One group has all its scores far beyond the bounds.
+        let far = |cell: u8| if cell == saturated { 3.0 } else { 0.0 };
+        let z: Vec<f64> =
+            cells.iter().map(|&cell| rng.random_range(-0.3..1.3) + 0.1 * f64::from(cell) + far(cell)).collect();
+        let g: Vec<f64> = z.iter().map(|_| rng.random_range(-1.0..1.0)).collect();
+        let batch = Batch::single(&z).cells(&cells).bounds(0.0, 1.0);
+        let mut rig = Rig::<f64>::with_settings(device, &set, &batch.offsets(), exact());
+        rig.project(&batch);
+        held += usize::from(rig.solution.read().expect("solution").outcomes[0].iterations > 0);
+        let answers = [Wanted::default(), EVERYTHING].map(|wanted| {
+            let mut gradients = rig.projector.gradients(wanted);
+            rig.projector.vjp(&batch, &rig.solution, &g, &mut gradients).expect("the batch fits");
+            let view = gradients.read().expect("gradients");
+            (view.predictions.to_vec(), view.levels.to_vec())
+        });
+        let what = format!("round {round}, epsilon {epsilon}");
+        assert_close(&what, &answers[0].0, &answers[1].0, 1e-9);
+        assert_close(&what, &answers[0].1, &answers[1].1, 1e-9 * (1.0 + largest(&answers[1].1)));
+
+        let y = rig.solution.read().expect("solution").y.to_vec();
+        let start = vec![0.0; set.rows()];
+        let general = rig.project(&batch.warm_start(&start)).y.to_vec();
+        assert_close(&what, &y, &general, 1e-8);
+    }
+    assert!(held > 200, "only {held} problems had anything to solve");
+}

@@ -144,7 +144,9 @@ fn for_chunks_with<A: Send>(
 
 /// Adds up lanes as a tree of fixed shape.
 #[inline(always)]
-fn sum_lanes<A: Copy + std::ops::Add<Output = A>>(mut lanes: [A; LANES]) -> A {
+fn sum_lanes<A: Copy + std::ops::Add<Output = A>>(lanes: [A; LANES]) -> A {
+    // Seen as memory they are added as vectors; in registers the compiler takes them apart first.
+    let mut lanes = std::hint::black_box(lanes);
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {

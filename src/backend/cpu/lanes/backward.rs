@@ -1,6 +1,6 @@
 //! `cells_vjp`'s passes in vector form: the sums over free elements, and the gradient to the predictions.
 
-use super::sort::{Chunk, Sorted};
+use super::sort::{Chunk, Sorted, total_sums};
 use super::{
     LANES, LaneProblem, STAGE, Table, chunk_range, for_chunks, mask, sum_bytes, sum_lanes, vectorised, with_cells,
 };
@@ -24,10 +24,10 @@ pub(crate) fn sum<T: Storage>(
         let clamp = &clamp[index * (CHUNK / LANES)..];
         vectorised!(problem.arch, chunk_sums::<T, C>(cells, clamp, g, chunk));
     }));
+    let inverse = 1.0 / n as f64;
     for c in 0..problem.count {
-        let total = |kind: usize| chunks.iter().map(|chunk| chunk.sums[c][kind]).sum::<f64>();
-        sums.gradient[c] = total(0);
-        sums.free[c] = total(1) / n as f64;
+        let [gradient, free, ..] = total_sums(chunks, c);
+        (sums.gradient[c], sums.free[c]) = (gradient, free * inverse);
     }
 }
 

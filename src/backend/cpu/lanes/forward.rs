@@ -1,6 +1,6 @@
 //! `cells_newton`'s passes in vector form: the sums of a step along sorted runs, and the write in the caller's order.
 
-use super::sort::{Chunk, Sorted, runs};
+use super::sort::{Chunk, Sorted, runs, total_sums};
 use super::{LANES, LaneProblem, STAGE, Table, for_chunks, sum_lanes, vectorised, with_cells};
 use crate::reference::cells_newton::{CellPass, element, split_shift};
 use crate::reference::cells_prepare::CHUNK;
@@ -50,12 +50,12 @@ impl<T: Storage> CellPass for LanePass<'_, T> {
         let inverse = 1.0 / n as f64;
         let mut scarce = false;
         for c in 0..count {
-            let total = |kind: usize| chunks.iter().map(|chunk| chunk.sums[c][kind]).sum::<f64>() * inverse;
-            (sums.y[c], sums.size[c], sums.free[c]) = (total(0), total(1), total(2));
+            let [y, size, free, beyond] = total_sums(chunks, c).map(|total| total * inverse);
+            (sums.y[c], sums.size[c], sums.free[c]) = (y, size, free);
             if full {
-                sums.beyond[c] = total(3);
+                sums.beyond[c] = beyond;
             }
-            scarce |= sums.free[c] < SCARCE * self.weight[c];
+            scarce |= free < SCARCE * self.weight[c];
         }
         self.full = scarce;
     }
@@ -87,17 +87,31 @@ fn run_sums<T: Storage, const SIGNED: bool, const FULL: bool>(
     let whole = count / LANES;
     let blocks = values.as_chunks::<LANES>().0;
     for block in &blocks[..whole] {
-        lanes.add::<T, SIGNED, FULL>(block, [u32::MAX; LANES], shift, bounds);
+        lanes.add::<T, SIGNED, FULL>(block, &[u32::MAX; LANES], shift, bounds);
     }
     let rest = count % LANES;
     if rest > 0 {
-        let inside = std::array::from_fn(|lane| u32::from(lane < rest).wrapping_neg());
-        lanes.add::<T, SIGNED, FULL>(&blocks[whole], inside, shift, bounds);
+        lanes.add::<T, SIGNED, FULL>(&blocks[whole], first_lanes(rest), shift, bounds);
     }
     let y = sum_lanes(lanes.y);
     let size = if SIGNED { sum_lanes(lanes.size) } else { y };
-    let free: u32 = lanes.free.iter().sum();
+    let free = sum_lanes(lanes.free);
     [y, size, f64::from(free), if FULL { sum_lanes(lanes.beyond).to_f64() } else { 0.0 }]
+}
+
+/// All ones in the first lanes, zeros in the others.
+#[inline(always)]
+fn first_lanes(count: usize) -> &'static [u32; LANES] {
+    static ONES_THEN_ZEROS: [u32; 2 * LANES] = {
+        let mut lanes = [0; 2 * LANES];
+        let mut lane = 0;
+        while lane < LANES {
+            lanes[lane] = u32::MAX;
+            lane += 1;
+        }
+        lanes
+    };
+    ONES_THEN_ZEROS[LANES - count..].first_chunk().unwrap_or(&[0; LANES])
 }
 
 #[derive(Default)]
@@ -113,7 +127,7 @@ impl<A: Arithmetic> RunLanes<A> {
     fn add<T: Storage<Arithmetic = A>, const SIGNED: bool, const FULL: bool>(
         &mut self,
         block: &[A; LANES],
-        inside: [u32; LANES],
+        inside: &[u32; LANES],
         shift: (A, A),
         bounds: (A, A),
     ) {

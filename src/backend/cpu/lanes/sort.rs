@@ -37,6 +37,18 @@ pub(crate) fn runs(counts: &[u32; MAX_CELLS]) -> impl Iterator<Item = std::ops::
     })
 }
 
+/// The sums of a cell over all chunks.
+#[inline(always)]
+pub(crate) fn total_sums(chunks: &[Chunk], cell: usize) -> [f64; 4] {
+    let mut total = [0.0; 4];
+    for chunk in chunks {
+        for kind in 0..4 {
+            total[kind] += chunk.sums[cell][kind];
+        }
+    }
+    total
+}
+
 /// The room that a run takes: whole lanes, and once more as many, so that lanes may be read and written past its end.
 const fn span(count: usize) -> usize {
     count.next_multiple_of(LANES) + LANES
