@@ -15,3 +15,4 @@ pub(crate) mod linear;
 pub(crate) mod newton;
 pub(crate) mod pair;
 pub(crate) mod rows;
+pub(crate) mod two_floats;

@@ -10,6 +10,7 @@ use super::certificate::proves_infeasible;
 use super::components::Component;
 use super::line_search::{Sample, root_between, support_slope};
 use super::rows::{Block, Rows};
+use super::two_floats::two_sum;
 use crate::batch::RealSlice;
 use crate::solution::{Outcome, Status};
 
@@ -85,13 +86,23 @@ const STALLED_RESIDUAL: f64 = 1e-3;
 #[derive(Clone, Debug)]
 struct Point {
     nu: Vec<f64>,
+    /// What `nu` lacks of the multipliers: where they are large and cancel, `nu` alone does not say where the elements are.
+    rest: Vec<f64>,
     means: Vec<f64>,
     sums: CellSums,
 }
 
 impl Point {
+    fn shifts(&self, rows: &Rows, shift: &mut [f64]) {
+        rows.exact_shifts(&self.nu, &self.rest, shift);
+    }
+
+    fn balance(&mut self, rows: &Rows) {
+        rows.balance(&mut self.nu, &mut self.rest);
+    }
+
     fn new(m: usize, cells: usize) -> Self {
-        Self { nu: vec![0.0; m], means: vec![0.0; m], sums: CellSums::new(cells) }
+        Self { nu: vec![0.0; m], rest: vec![0.0; m], means: vec![0.0; m], sums: CellSums::new(cells) }
     }
 }
 
@@ -154,7 +165,6 @@ pub(crate) struct Newton {
     stall: u32,
     prox: f64,
     h: Vec<f64>,
-    d: Vec<f64>,
     lower: Vec<f64>,
     upper: Vec<f64>,
     /// `[m]`: what is taken out of the means before they meet a direction.
@@ -200,7 +210,6 @@ impl Newton {
             stall: 0,
             prox: PROX,
             h: vec![0.0; m * m],
-            d: rows(),
             lower: rows(),
             upper: rows(),
             centre: rows(),
@@ -228,10 +237,11 @@ impl Newton {
             // What cannot be used as a start is not used.
             *nu = warm.map(|warm| warm.at(source) / totals.total).filter(|nu| nu.is_finite()).unwrap_or(0.0);
         }
+        self.trial.rest.fill(0.0);
         if self.warm {
-            rows.balance(&mut self.trial.nu);
+            self.trial.balance(rows);
         }
-        rows.shifts(&self.trial.nu[..rows.m], &mut self.shift);
+        self.trial.shifts(rows, &mut self.shift);
         if rows.m == 0 {
             self.stage = Stage::Done;
         }
@@ -312,7 +322,7 @@ impl Newton {
             let error = self.outcome.residual;
             self.fill_curvature(rows, totals, error);
             let (bounds, accuracy) = ((&self.lower[..], &self.upper[..]), 1e-3 * self.tolerance);
-            self.active_set.minimise(rows, bounds, &self.h, &self.at.means, &self.at.nu, accuracy);
+            self.active_set.minimise(rows, bounds, &self.h, &self.at.means, (&self.at.nu, &self.at.rest), accuracy);
             if !self.active_set.v[..m].iter().all(|v| v.is_finite()) {
                 self.prox *= 100.0;
                 if self.prox > 1.0 {
@@ -320,16 +330,14 @@ impl Newton {
                 }
                 continue;
             }
-            for r in 0..m {
-                self.d[r] = self.active_set.v[r] - self.at.nu[r];
-            }
-            let rays = [&self.d[..m], &self.active_set.v[..m]];
+            let rays = [&self.active_set.d[..m], &self.active_set.v[..m]];
             let scratch = &mut self.direction_shift;
             // An ordinary problem is solved before it pays to ask whether it can be.
             let ask = self.outcome.iterations > 1;
             let proof = rays.into_iter().find(|ray| ask && proves_infeasible(rows, &totals.bounds, ray, scratch));
             let infeasible = proof.map(|ray| self.at.nu[..m].copy_from_slice(ray)).is_some();
             if infeasible {
+                self.at.rest.fill(0.0);
                 return self.end(rows, Status::Infeasible);
             }
             if self.begin_search(rows, totals, error) {
@@ -343,16 +351,16 @@ impl Newton {
         }
     }
 
-    /// Whether dependent contrasts have driven the multipliers so far that, for rounding, they no longer say where the
-    /// elements are: the free ones to the tolerance, the clamped ones on which side.
+    /// Whether the multipliers are so large that, as single numbers, they no longer say where the elements of a cell are.
     fn multipliers_are_lost(&self, rows: &Rows, totals: &CellTotals) -> bool {
+        let allowed = 100.0 * self.tolerance / self.growth;
         let lost = |c: usize| {
             if self.at.sums.free[c] > 0.0 {
                 let size: f64 = (0..rows.m).map(|r| (rows.row(r)[c] * self.at.nu[r]).abs()).sum();
-                return 2.0 * f64::EPSILON * size > 100.0 * self.tolerance / self.growth;
+                return 2.0 * f64::EPSILON * size > allowed;
             }
             let distance = self.at.sums.beyond[c] / totals.weight[c].max(1e-300);
-            2.0 * f64::EPSILON * rows.shift_size(&self.at.nu, c) > 0.25 * distance
+            2.0 * f64::EPSILON * rows.shift_size(&self.at.nu, c) > allowed.max(0.25 * distance)
         };
         !rows.contrasts().is_empty() && (0..rows.cells).filter(|&c| totals.weight[c] > 0.0).any(lost)
     }
@@ -394,6 +402,7 @@ impl Newton {
     fn begin_at_zero(&mut self) {
         (self.best, self.stall) = (f64::INFINITY, 0);
         self.trial.nu.fill(0.0);
+        self.trial.rest.fill(0.0);
         self.shift.fill(0.0);
         self.warm = true;
         self.stage = Stage::Start;
@@ -423,7 +432,7 @@ impl Newton {
         self.stage = Stage::Done;
         self.outcome.status = status;
         self.outcome.excess = rows.measured_excess(&self.at.means[..rows.m]);
-        rows.shifts(&self.at.nu[..rows.m], &mut self.shift);
+        self.at.shifts(rows, &mut self.shift);
     }
 
     /// Whether the present point is the answer, or no better one can be reached. The rows' bounds are tightened by the
@@ -505,7 +514,7 @@ impl Newton {
     /// The slope of the smooth part of phi along `d`. d is balanced, so that a spread's centre drops out of `d . means`;
     /// taking it out of the means first keeps the difference from rounding.
     fn smooth_slope(&self, means: &[f64], m: usize) -> f64 {
-        -(0..m).map(|r| self.d[r] * (means[r] - self.centre[r])).sum::<f64>()
+        -(0..m).map(|r| self.active_set.d[r] * (means[r] - self.centre[r])).sum::<f64>()
     }
 
     /// Sets up the line search from `at` along `d`. False if phi does not fall.
@@ -522,7 +531,7 @@ impl Newton {
             }
         }
         rows.contrasts().for_each(|r| self.centre[r] = 0.0);
-        let d = &self.d[..m];
+        let d = &self.active_set.d[..m];
         let smooth = self.smooth_slope(&self.at.means, m);
         let start_slope = support_slope(&self.lower, &self.upper, &self.at.nu, d, false) + smooth;
         if start_slope >= 0.0 || start_slope.is_nan() {
@@ -553,7 +562,7 @@ impl Newton {
         if balance.abs() > 1e-9 * size {
             return 1.0;
         }
-        let step_to_zero = |r: usize| match (self.at.nu[r], self.d[r], self.active_set.v[r]) {
+        let step_to_zero = |r: usize| match (self.at.nu[r], self.active_set.d[r], self.active_set.v[r]) {
             (nu, d, _) if nu * d >= 0.0 => f64::INFINITY,
             (nu, _, v) if nu * v <= 0.0 => 1.0,
             (nu, d, _) => -nu / d,
@@ -565,22 +574,25 @@ impl Newton {
     fn ask_trial(&mut self, rows: &Rows) {
         let step = self.bracket.step;
         for r in 0..rows.m {
-            let value = if step == 1.0 { self.active_set.v[r] } else { self.at.nu[r] + step * self.d[r] };
+            let moved = step * self.active_set.d[r];
+            let (value, rest) = two_sum(self.at.nu[r], moved);
+            let (value, rest) = two_sum(value, rest + self.at.rest[r]);
             // A step onto a kink of sigma lands on it exactly.
-            self.trial.nu[r] = if value.abs() <= 1e-13 * (step * self.d[r]).abs() { 0.0 } else { value };
+            let kink = value.abs() <= 1e-13 * moved.abs();
+            (self.trial.nu[r], self.trial.rest[r]) = if kink { (0.0, 0.0) } else { (value, rest) };
         }
         if step > 1.0 {
             // A long step magnifies what rounding left of the balance.
-            rows.balance(&mut self.trial.nu);
+            self.trial.balance(rows);
         }
-        rows.shifts(&self.trial.nu[..rows.m], &mut self.shift);
+        self.trial.shifts(rows, &mut self.shift);
         self.stage = Stage::Search;
     }
 
     /// Judges the trial by its slope. True if the search ends with it; else the bracket holds the next step.
     fn trial_ends_search(&mut self, rows: &Rows) -> bool {
         let m = rows.m;
-        let (d, bounds) = (&self.d[..m], (&self.lower[..], &self.upper[..]));
+        let (d, bounds) = (&self.active_set.d[..m], (&self.lower[..], &self.upper[..]));
         let slope_from = |left: bool| support_slope(bounds.0, bounds.1, &self.trial.nu, d, left);
         let smooth = self.smooth_slope(&self.trial.means, m);
         let slope = slope_from(true) + smooth;

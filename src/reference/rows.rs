@@ -2,6 +2,7 @@
 
 use super::cells_prepare::CellTotals;
 use super::components::Component;
+use super::two_floats::TwoSum;
 use crate::batch::Problem;
 use crate::constraints::{ConstraintSet, SpreadLimit, check_row_bounds};
 use crate::storage::Storage;
@@ -197,13 +198,20 @@ impl Rows {
         self.blocks.last().map_or(0, |block| block.end)..self.m
     }
 
-    /// Makes the multipliers of every difference spread sum to zero: the row that moves its cells the least pays.
-    pub(crate) fn balance(&self, multipliers: &mut [f64]) {
+    /// Makes the multipliers of every difference spread, `large + small`, sum to zero: the row that moves its cells the
+    /// least pays.
+    pub(crate) fn balance(&self, large: &mut [f64], small: &mut [f64]) {
         for block in self.blocks.iter().filter(|block| !block.is_ratio()) {
-            let sum: f64 = block.rows().map(|r| multipliers[r]).sum();
-            let held = block.rows().filter(|&r| multipliers[r] != 0.0);
+            let mut sum = TwoSum::default();
+            for r in block.rows() {
+                sum.add_product(1.0, (large[r], small[r]));
+            }
+            let held = block.rows().filter(|&r| large[r] != 0.0);
             if let Some(payer) = held.min_by(|&a, &b| self.reach[a].total_cmp(&self.reach[b])) {
-                multipliers[payer] -= sum;
+                let mut paid = TwoSum::default();
+                paid.add_product(1.0, (large[payer], small[payer]));
+                paid.add(-sum.value());
+                (large[payer], small[payer]) = paid.parts();
             }
         }
     }
@@ -228,6 +236,20 @@ impl Rows {
             if nu != 0.0 {
                 self.row(r).iter().zip(shift.iter_mut()).for_each(|(b, s)| *s += b * nu);
             }
+        }
+    }
+
+    /// The shifts of multipliers `large + small`, rounded only at the end: what cancels between the rows leaves no error.
+    pub(crate) fn exact_shifts(&self, large: &[f64], small: &[f64], shift: &mut [f64]) {
+        for (c, shift) in shift.iter_mut().enumerate() {
+            let mut sum = TwoSum::default();
+            for r in 0..self.m {
+                let factor = self.matrix[r * self.cells + c];
+                if factor != 0.0 && large[r] != 0.0 {
+                    sum.add_product(factor, (large[r], small[r]));
+                }
+            }
+            *shift = sum.value();
         }
     }
 
