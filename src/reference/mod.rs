@@ -5,6 +5,7 @@
 //! `y = clip(z - W^-1 A^T nu, lo, hi)`. Inside the kernels the weights of a problem sum to 1.
 
 pub(crate) mod active_set;
+pub(crate) mod basis;
 pub(crate) mod cells_newton;
 pub(crate) mod cells_prepare;
 pub(crate) mod cells_vjp;

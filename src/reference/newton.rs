@@ -5,6 +5,7 @@
 //! asks, is told, and asks again: the components of a problem run side by side and share every pass over the data.
 
 use super::active_set::ActiveSet;
+use super::basis::Basis;
 use super::cells_prepare::CellTotals;
 use super::certificate::proves_infeasible;
 use super::components::Component;
@@ -111,6 +112,8 @@ impl Point {
 enum Stage {
     /// The sums at the start.
     Start,
+    /// The sums at a point to go on from.
+    Anew,
     /// The sums at a trial step.
     Search,
     /// Nothing: it has ended.
@@ -148,6 +151,9 @@ pub(crate) struct Newton {
     trial: Point,
     kept: Point,
     active_set: ActiveSet,
+    basis: Basis,
+    /// Whether the multipliers were moved onto independent rows in this attempt.
+    reduced: bool,
     bracket: Bracket,
     /// Whether the start is other than the first look at zero multipliers: the caller's, or a new beginning.
     warm: bool,
@@ -190,6 +196,8 @@ impl Newton {
             trial: Point::new(m, cells),
             kept: Point::new(m, cells),
             active_set: ActiveSet::with_capacity(m, component.spreads.len()),
+            basis: Basis::with_capacity(m, cells, component.spreads.len()),
+            reduced: false,
             bracket: Bracket {
                 step: 0.0,
                 max_step: 1.0,
@@ -292,6 +300,7 @@ impl Newton {
                     return self.end(rows, Status::Solved);
                 }
             }
+            Stage::Anew => std::mem::swap(&mut self.at, &mut self.trial),
             Stage::Search => {
                 if !self.trial_ends_search(rows) {
                     return self.ask_trial(rows);
@@ -301,7 +310,11 @@ impl Newton {
         }
         loop {
             match self.stop_test(task, rows) {
-                Test::Solved if self.multipliers_are_lost(rows, totals) => return self.give_up(task, rows),
+                Test::Solved if self.multipliers_are_lost(rows, totals) && self.reduce_multipliers(rows) => return,
+                // Independent contrasts of the user's own, or a margin that another attempt may find to be needless.
+                Test::Solved if self.multipliers_are_lost(rows, totals) && !rows.contrasts().is_empty() => {
+                    return self.give_up(task, rows);
+                }
                 // Solved without a margin where there is room for one: another attempt may find it.
                 Test::Solved if self.exceeds_needlessly(rows) && self.attempt + 1 < FLOORS.len() => {
                     return self.give_up(task, rows);
@@ -355,14 +368,28 @@ impl Newton {
     fn multipliers_are_lost(&self, rows: &Rows, totals: &CellTotals) -> bool {
         let allowed = 100.0 * self.tolerance / self.growth;
         let lost = |c: usize| {
-            if self.at.sums.free[c] > 0.0 {
-                let size: f64 = (0..rows.m).map(|r| (rows.row(r)[c] * self.at.nu[r]).abs()).sum();
-                return 2.0 * f64::EPSILON * size > allowed;
-            }
-            let distance = self.at.sums.beyond[c] / totals.weight[c].max(1e-300);
-            2.0 * f64::EPSILON * rows.shift_size(&self.at.nu, c) > allowed.max(0.25 * distance)
+            let size: f64 = (0..rows.m).map(|r| (rows.row(r)[c] * self.at.nu[r]).abs()).sum();
+            let beyond = if self.at.sums.free[c] > 0.0 { 0.0 } else { self.at.sums.beyond[c] };
+            let distance = beyond / totals.weight[c].max(1e-300);
+            2.0 * f64::EPSILON * size > allowed.max(0.25 * distance)
         };
-        !rows.contrasts().is_empty() && (0..rows.cells).filter(|&c| totals.weight[c] > 0.0).any(lost)
+        (0..rows.cells).filter(|&c| totals.weight[c] > 0.0).any(lost)
+    }
+
+    /// Goes on from smaller multipliers with the same shifts. False if there are none.
+    fn reduce_multipliers(&mut self, rows: &Rows) -> bool {
+        let nu = &mut self.trial.nu;
+        nu.copy_from_slice(&self.at.nu);
+        if self.reduced || !self.basis.reduce(rows, &mut nu[..rows.m]) {
+            return false;
+        }
+        self.reduced = true;
+        self.trial.rest.fill(0.0);
+        self.trial.balance(rows);
+        self.trial.shifts(rows, &mut self.shift);
+        (self.best, self.stall) = (f64::INFINITY, 0);
+        self.stage = Stage::Anew;
+        true
     }
 
     /// Whether a true bound is exceeded though the rows leave room on their inner side.
@@ -396,6 +423,7 @@ impl Newton {
         self.attempt = attempt;
         self.spent = (self.outcome.iterations, self.outcome.passes);
         (self.growth, self.tightened, self.repaired, self.prox) = (1.0, true, false, PROX);
+        self.reduced = false;
         self.begin_at_zero();
     }
 

@@ -142,7 +142,7 @@ impl Rows {
                 let mass = dot(plus, weight);
                 if live > 1 && mass > 0.0 {
                     self.block_of.push(self.blocks.len());
-                    self.push(weight, (plus, 1.0 / mass), (plus, 0.0), (-half, half), source);
+                    self.push(weight, |c| plus[c] / mass, 1.0 / mass, (-half, half), source);
                 } else {
                     mark(inactive, source);
                 }
@@ -168,7 +168,15 @@ impl Rows {
                     (lower, upper) = (lower + target, upper + target);
                 }
                 self.block_of.push(NO_BLOCK);
-                self.push(weight, (plus, factors.0), (minus, factors.1), (lower, upper), source);
+                // Where both sides are, the masses are subtracted cell by cell: what is in both cancels before it can round.
+                let difference: f64 =
+                    (0..weight.len()).map(|c| weight[c] * (minus[c] - contrast.scale * plus[c])).sum();
+                let shared = difference * factors.0 / if masses.1 > 0.0 { masses.1 } else { 1.0 };
+                let coefficient = |c: usize| match plus[c] * minus[c] {
+                    0.0 => plus[c] * factors.0 + minus[c] * factors.1,
+                    _ => shared,
+                };
+                self.push(weight, coefficient, factors.0.max(factors.1.abs()), (lower, upper), source);
             } else {
                 mark(inactive, source);
             }
@@ -176,10 +184,17 @@ impl Rows {
         usable
     }
 
-    fn push(&mut self, weight: &[f64], plus: (&[f64], f64), minus: (&[f64], f64), bounds: (f64, f64), source: usize) {
+    fn push(
+        &mut self,
+        weight: &[f64],
+        coefficient: impl Fn(usize) -> f64,
+        rough: f64,
+        bounds: (f64, f64),
+        source: usize,
+    ) {
         let (mut reach, mut scale) = (0.0_f64, 0.0_f64);
         for (c, &w) in weight.iter().enumerate() {
-            let value = if w > 0.0 { plus.0[c] * plus.1 + minus.0[c] * minus.1 } else { 0.0 };
+            let value = if w > 0.0 { coefficient(c) } else { 0.0 };
             reach = reach.max(value.abs());
             scale += value * value * w;
             self.matrix.push(value);
@@ -187,7 +202,7 @@ impl Rows {
         self.lower.push(bounds.0);
         self.upper.push(bounds.1);
         self.reach.push(reach);
-        self.rough.push(plus.1.abs().max(minus.1.abs()));
+        self.rough.push(rough);
         self.scale.push(if scale > 0.0 { scale } else { 1.0 });
         self.source.push(source);
         self.m += 1;
