@@ -159,7 +159,7 @@ fn random_problems_f32() {
     report::<f32>(number("FAIRLAYER_STRESS", 10_000) as usize, number("FAIRLAYER_LARGEST", 3_000) as usize);
 }
 
-/// Looks at one problem: `FAIRLAYER_CASE=<kind>,<seed>,<f32|f64>`.
+/// Looks at one problem: `FAIRLAYER_CASE=<kind>,<seed>,<f32|f64>`, with the `FAIRLAYER_LARGEST` that it was drawn with.
 #[test]
 fn one_case() {
     let Ok(text) = std::env::var("FAIRLAYER_CASE") else { return };
@@ -170,7 +170,7 @@ fn one_case() {
 }
 
 fn show<T: Storage>(kind: Kind, seed: u64) {
-    let case = draw_narrowed::<T>(kind, seed, 3_000);
+    let case = draw_narrowed::<T>(kind, seed, number("FAIRLAYER_LARGEST", 3_000) as usize);
     let Case { epsilon, scores, weighted, scalar_bounds, stated, .. } = &case;
     let bounds = (stated.lo[0], stated.hi[0]);
     println!("epsilon {epsilon}, {scores:?}, weighted {weighted}, scalar bounds {scalar_bounds}, {bounds:?}");

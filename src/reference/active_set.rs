@@ -6,15 +6,19 @@
 
 use super::linear::{ldl_factor, ldl_solve_refined};
 use super::rows::{NO_BLOCK, Rows};
+use super::two_floats::TwoSum;
 
 /// Scratch and results of the sub-problem.
 #[derive(Clone, Debug)]
 pub(crate) struct ActiveSet {
     /// `[m]`: the multipliers that minimise the model.
     pub(crate) v: Vec<f64>,
+    /// `[m]`: how far they are from nu, to more digits than `v - nu`.
+    pub(crate) d: Vec<f64>,
     /// `[blocks]`: the centre of each block's means.
     pub(crate) centre: Vec<f64>,
     sign: Vec<f64>,
+    /// `[m]`: the increment that solves the system on the support.
     x: Vec<f64>,
     q: Vec<f64>,
     jacobi: Vec<f64>,
@@ -34,6 +38,7 @@ impl ActiveSet {
         let n = m + blocks;
         Self {
             v: vec![0.0; m],
+            d: vec![0.0; m],
             centre: vec![0.0; blocks],
             sign: vec![0.0; m],
             x: vec![0.0; m],
@@ -50,16 +55,16 @@ impl ActiveSet {
         }
     }
 
-    /// Minimises the model at `nu`, whose gradient there is `-means` and whose curvature is `h`, `[m, m]`; optimality is
-    /// met to `tolerance` in units of the predictions. Every addition lowers the model, so this ends; the count is only
-    /// a guard against rounding.
+    /// Minimises the model at the multipliers `nu + rest`, whose gradient there is `-means` and whose curvature is `h`,
+    /// `[m, m]`; optimality is met to `tolerance` in units of the predictions. Every addition lowers the model, so this
+    /// ends; the count is only a guard against rounding.
     pub(crate) fn minimise(
         &mut self,
         rows: &Rows,
         (lower, upper): (&[f64], &[f64]),
         h: &[f64],
         means: &[f64],
-        nu: &[f64],
+        (nu, rest): (&[f64], &[f64]),
         tolerance: f64,
     ) {
         let m = rows.m;
@@ -67,22 +72,23 @@ impl ActiveSet {
         let tolerance = tolerance.max(4.0 * f64::EPSILON * largest);
         for r in 0..m {
             self.jacobi[r] = 1.0 / h[r * m + r].sqrt();
-            self.v[r] = nu[r];
+            self.d[r] = 0.0;
             self.sign[r] = sign(nu[r]);
         }
         for _ in 0..12 * m + 20 {
             self.collect_support(rows);
             if !self.support.is_empty() {
-                self.solve_on_support(rows, (lower, upper), h, means, nu);
-                if self.walk_to_first_sign_change(rows) {
+                self.solve_on_support(rows, (lower, upper), h, means, (nu, rest));
+                if self.walk_to_first_sign_change(rows, nu) {
                     continue;
                 }
             }
             for r in 0..m {
-                self.v[r] = if self.sign[r] == 0.0 { 0.0 } else { self.x[r] };
+                self.d[r] = if self.sign[r] == 0.0 { -nu[r] } else { self.x[r] };
+                self.v[r] = nu[r] + self.d[r];
             }
             for r in 0..m {
-                let pull: f64 = (0..m).map(|s| h[r * m + s] * (self.v[s] - nu[s])).sum();
+                let pull: f64 = (0..m).map(|s| h[r * m + s] * self.d[s]).sum();
                 self.q[r] = means[r] - pull;
             }
             if !self.add_worst_row(rows, (lower, upper), tolerance) {
@@ -112,7 +118,7 @@ impl ActiveSet {
         (lower, upper): (&[f64], &[f64]),
         h: &[f64],
         means: &[f64],
-        nu: &[f64],
+        (nu, rest): (&[f64], &[f64]),
     ) {
         let (m, k) = (rows.m, self.support.len());
         let n = k + self.used.len();
@@ -133,8 +139,10 @@ impl ActiveSet {
                 let value = self.border[r] * self.jacobi[r];
                 self.system[i * n + column] = value;
                 self.system[column * n + i] = value;
-                self.rhs[column] -= self.border[r] * nu[r];
             }
+        }
+        for i in 0..self.used.len() {
+            self.rhs[k + i] = -self.imbalance(rows, self.used[i], |r| (nu[r], rest[r]));
         }
         if let (2, [_]) = (k, &self.used[..]) {
             solve_pair(&self.system, &self.rhs, &mut self.solution);
@@ -145,38 +153,43 @@ impl ActiveSet {
             ldl_solve_refined(&self.system, &self.factor, n, &self.rhs, &mut self.solution[..n], scratch);
         }
         for (i, &r) in self.support.iter().enumerate() {
-            self.x[r] = nu[r] + self.solution[i] * self.jacobi[r];
+            self.x[r] = self.solution[i] * self.jacobi[r];
         }
         for i in 0..self.used.len() {
             let block = self.used[i];
             self.centre[block] = self.solution[k + i];
-            self.balance(rows, block);
+            self.balance(rows, block, (nu, rest));
         }
     }
 
-    /// Makes the block's balance exact: the row that is moved the easiest pays for the rounding.
-    fn balance(&mut self, rows: &Rows, block: usize) {
-        let (mut sum, mut payer) = (0.0, usize::MAX);
+    /// The balance of the block's multipliers on the support, each as two numbers.
+    fn imbalance(&self, rows: &Rows, block: usize, multiplier: impl Fn(usize) -> (f64, f64)) -> f64 {
+        let mut sum = TwoSum::default();
         for r in rows.blocks[block].rows().filter(|&r| self.sign[r] != 0.0) {
-            sum += self.border[r] * self.x[r];
-            if payer == usize::MAX || self.jacobi[r] > self.jacobi[payer] {
-                payer = r;
-            }
+            sum.add_product(self.border[r], multiplier(r));
         }
-        if payer != usize::MAX {
+        sum.value()
+    }
+
+    /// Makes the block's balance exact: the row that is moved the easiest pays for the rounding.
+    fn balance(&mut self, rows: &Rows, block: usize, (nu, rest): (&[f64], &[f64])) {
+        let held = rows.blocks[block].rows().filter(|&r| self.sign[r] != 0.0);
+        let payer = held.reduce(|payer, r| if self.jacobi[r] > self.jacobi[payer] { r } else { payer });
+        if let Some(payer) = payer {
+            let sum = self.imbalance(rows, block, |r| (nu[r], rest[r] + self.x[r]));
             self.x[payer] -= sum / self.border[payer];
         }
     }
 
-    /// If x leaves the orthant of its signs: moves v towards it up to the first sign change, drops the rows that reach
-    /// zero there, and says so.
-    fn walk_to_first_sign_change(&mut self, rows: &Rows) -> bool {
-        let step_of = |v: f64, x: f64| if x == v { 0.0 } else { v.abs() / (x - v).abs() };
-        let leaves = |x: f64, sign: f64| x * sign <= 0.0;
+    /// If `nu + x` leaves the orthant of its signs: moves `nu + d` towards it up to the first sign change, drops the rows
+    /// that reach zero there, and says so.
+    fn walk_to_first_sign_change(&mut self, rows: &Rows, nu: &[f64]) -> bool {
+        let step_of = |nu: f64, d: f64, x: f64| if x == d { 0.0 } else { ((nu + d) / (x - d)).abs() };
+        let leaves = |value: f64, sign: f64| value * sign <= 0.0;
         let mut step = f64::INFINITY;
         for &r in &self.support {
-            if leaves(self.x[r], self.sign[r]) {
-                step = step.min(step_of(self.v[r], self.x[r]));
+            if leaves(nu[r] + self.x[r], self.sign[r]) {
+                step = step.min(step_of(nu[r], self.d[r], self.x[r]));
             }
         }
         if step == f64::INFINITY {
@@ -184,11 +197,11 @@ impl ActiveSet {
         }
         for r in 0..rows.m {
             if self.sign[r] == 0.0 {
-                self.v[r] = 0.0;
-            } else if leaves(self.x[r], self.sign[r]) && step_of(self.v[r], self.x[r]) <= step {
-                (self.v[r], self.sign[r]) = (0.0, 0.0);
+                self.d[r] = -nu[r];
+            } else if leaves(nu[r] + self.x[r], self.sign[r]) && step_of(nu[r], self.d[r], self.x[r]) <= step {
+                (self.d[r], self.sign[r]) = (-nu[r], 0.0);
             } else {
-                self.v[r] += step * (self.x[r] - self.v[r]);
+                self.d[r] += step * (self.x[r] - self.d[r]);
             }
         }
         for &block in &self.used {
@@ -196,7 +209,7 @@ impl ActiveSet {
             let mut members = block.rows().filter(|&r| self.sign[r] != 0.0);
             // A balanced block of one member can only be zero.
             if let (Some(lone), None) = (members.next(), members.next()) {
-                (self.v[lone], self.sign[lone]) = (0.0, 0.0);
+                (self.d[lone], self.sign[lone]) = (-nu[lone], 0.0);
             }
         }
         true

@@ -5,13 +5,18 @@
 //! `y = clip(z - W^-1 A^T nu, lo, hi)`. Inside the kernels the weights of a problem sum to 1.
 
 pub(crate) mod active_set;
+pub(crate) mod basis;
 pub(crate) mod cells_newton;
 pub(crate) mod cells_prepare;
 pub(crate) mod cells_vjp;
 pub(crate) mod certificate;
 pub(crate) mod components;
+pub(crate) mod curvature;
 pub(crate) mod disjoint;
 pub(crate) mod line_search;
 pub(crate) mod linear;
 pub(crate) mod newton;
+pub(crate) mod point;
 pub(crate) mod rows;
+pub(crate) mod stop_test;
+pub(crate) mod two_floats;

@@ -2,6 +2,7 @@
 
 use super::cells_prepare::CellTotals;
 use super::components::Component;
+use super::two_floats::TwoSum;
 use crate::batch::Problem;
 use crate::constraints::{ConstraintSet, SpreadLimit, check_row_bounds};
 use crate::storage::Storage;
@@ -143,7 +144,7 @@ impl Rows {
                 let mass = dot(plus, weight);
                 if live > 1 && mass > 0.0 {
                     self.block_of.push(self.blocks.len());
-                    self.push(weight, (plus, 1.0 / mass), (plus, 0.0), (-half, half), source);
+                    self.push(weight, |c| plus[c] / mass, 1.0 / mass, (-half, half), source);
                 } else {
                     self.inactive.push(source);
                 }
@@ -169,7 +170,15 @@ impl Rows {
                     (lower, upper) = (lower + target, upper + target);
                 }
                 self.block_of.push(NO_BLOCK);
-                self.push(weight, (plus, factors.0), (minus, factors.1), (lower, upper), source);
+                // Where both sides are, the masses are subtracted cell by cell: what is in both cancels before it can round.
+                let difference: f64 =
+                    (0..weight.len()).map(|c| weight[c] * (minus[c] - contrast.scale * plus[c])).sum();
+                let shared = difference * factors.0 / if masses.1 > 0.0 { masses.1 } else { 1.0 };
+                let coefficient = |c: usize| match plus[c] * minus[c] {
+                    0.0 => plus[c] * factors.0 + minus[c] * factors.1,
+                    _ => shared,
+                };
+                self.push(weight, coefficient, factors.0.max(factors.1.abs()), (lower, upper), source);
             } else {
                 self.inactive.push(source);
             }
@@ -177,10 +186,17 @@ impl Rows {
         usable
     }
 
-    fn push(&mut self, weight: &[f64], plus: (&[f64], f64), minus: (&[f64], f64), bounds: (f64, f64), source: usize) {
+    fn push(
+        &mut self,
+        weight: &[f64],
+        coefficient: impl Fn(usize) -> f64,
+        rough: f64,
+        bounds: (f64, f64),
+        source: usize,
+    ) {
         let (mut reach, mut scale) = (0.0_f64, 0.0_f64);
         for (c, &w) in weight.iter().enumerate() {
-            let value = if w > 0.0 { plus.0[c] * plus.1 + minus.0[c] * minus.1 } else { 0.0 };
+            let value = if w > 0.0 { coefficient(c) } else { 0.0 };
             reach = reach.max(value.abs());
             scale += value * value * w;
             self.matrix.push(value);
@@ -188,7 +204,7 @@ impl Rows {
         self.lower.push(bounds.0);
         self.upper.push(bounds.1);
         self.reach.push(reach);
-        self.rough.push(plus.1.abs().max(minus.1.abs()));
+        self.rough.push(rough);
         self.scale.push(if scale > 0.0 { scale } else { 1.0 });
         self.source.push(source);
         self.m += 1;
@@ -199,13 +215,20 @@ impl Rows {
         self.blocks.last().map_or(0, |block| block.end)..self.m
     }
 
-    /// Makes the multipliers of every difference spread sum to zero: the row that moves its cells the least pays.
-    pub(crate) fn balance(&self, multipliers: &mut [f64]) {
+    /// Makes the multipliers of every difference spread, `large + small`, sum to zero: the row that moves its cells the
+    /// least pays.
+    pub(crate) fn balance(&self, large: &mut [f64], small: &mut [f64]) {
         for block in self.blocks.iter().filter(|block| !block.is_ratio()) {
-            let sum: f64 = block.rows().map(|r| multipliers[r]).sum();
-            let held = block.rows().filter(|&r| multipliers[r] != 0.0);
+            let mut sum = TwoSum::default();
+            for r in block.rows() {
+                sum.add_product(1.0, (large[r], small[r]));
+            }
+            let held = block.rows().filter(|&r| large[r] != 0.0);
             if let Some(payer) = held.min_by(|&a, &b| self.reach[a].total_cmp(&self.reach[b])) {
-                multipliers[payer] -= sum;
+                let mut paid = TwoSum::default();
+                paid.add_product(1.0, (large[payer], small[payer]));
+                paid.add(-sum.value());
+                (large[payer], small[payer]) = paid.parts();
             }
         }
     }
@@ -230,6 +253,20 @@ impl Rows {
             if nu != 0.0 {
                 self.row(r).iter().zip(shift.iter_mut()).for_each(|(b, s)| *s += b * nu);
             }
+        }
+    }
+
+    /// The shifts of multipliers `large + small`, rounded only at the end: what cancels between the rows leaves no error.
+    pub(crate) fn exact_shifts(&self, large: &[f64], small: &[f64], shift: &mut [f64]) {
+        for (c, shift) in shift.iter_mut().enumerate() {
+            let mut sum = TwoSum::default();
+            for r in 0..self.m {
+                let factor = self.matrix[r * self.cells + c];
+                if factor != 0.0 && large[r] != 0.0 {
+                    sum.add_product(factor, (large[r], small[r]));
+                }
+            }
+            *shift = sum.value();
         }
     }
 

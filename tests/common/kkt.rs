@@ -1,7 +1,8 @@
 //! The judge: the KKT residual of an answer, in float64, from the definition of the problem. It shares no code with the
-//! crate: rows are expanded here to one coefficient a sample.
+//! crate: rows are expanded here to one coefficient a sample. What the multipliers move a sample by is summed to twice the
+//! digits, so that the judge's own rounding is no part of the verdict where large multipliers cancel.
 
-use fairlayer::{ConstraintSet, SpreadLimit};
+use fairlayer::{CellMask, ConstraintSet, SpreadLimit};
 
 /// One problem as the user states it, all in `f64`.
 #[derive(Clone, Debug)]
@@ -35,24 +36,66 @@ impl Kkt {
     }
 }
 
-/// One row's coefficients over the samples, or `None` where a side has no sample.
-fn coefficients(p: &Stated, plus: &fairlayer::CellMask, minus: &fairlayer::CellMask, scale: f64) -> Option<Vec<f64>> {
-    let mass = |mask: &fairlayer::CellMask| -> f64 {
-        (0..p.z.len()).filter(|&i| mask.contains(p.cells[i].into())).map(|i| p.weights[i]).sum()
-    };
-    let (s, t) = (mass(plus), mass(minus));
-    if s == 0.0 || (t == 0.0 && !minus.is_empty()) {
-        return None;
+/// A number as the sum of two.
+#[derive(Clone, Copy, Default)]
+struct Twofold(f64, f64);
+
+impl Twofold {
+    fn add(&mut self, Self(large, small): Self) {
+        let sum = self.0 + large;
+        let part = sum - self.0;
+        self.1 += ((self.0 - (sum - part)) + (large - part)) + small;
+        self.0 = sum;
     }
-    let coefficient = |i: usize| {
-        let cell = usize::from(p.cells[i]);
-        let mut a = if plus.contains(cell) { p.weights[i] / s } else { 0.0 };
-        if minus.contains(cell) {
-            a -= scale * p.weights[i] / t;
+
+    /// `numerator / self`.
+    fn divide(self, numerator: f64) -> Self {
+        let quotient = numerator / self.0;
+        Self(quotient, ((-quotient).mul_add(self.0, numerator) - quotient * self.1) / self.0)
+    }
+
+    fn value(self) -> f64 {
+        self.0 + self.1
+    }
+}
+
+/// One row over the samples: the sides that a sample may be on, each with its weight and its sign.
+struct Row {
+    sides: Vec<(CellMask, Twofold, f64)>,
+}
+
+impl Row {
+    /// `None` where a side has no sample.
+    fn new(p: &Stated, plus: CellMask, minus: CellMask, scale: f64) -> Option<Self> {
+        let mut sides = Vec::new();
+        for (mask, factor) in [(plus, 1.0), (minus, -scale)].into_iter().filter(|(mask, _)| !mask.is_empty()) {
+            let mut mass = Twofold::default();
+            (0..p.z.len())
+                .filter(|&i| mask.contains(p.cells[i].into()))
+                .for_each(|i| mass.add(Twofold(p.weights[i], 0.0)));
+            if mass.value() == 0.0 {
+                return None;
+            }
+            sides.push((mask, mass, factor));
         }
-        a
-    };
-    Some((0..p.z.len()).map(coefficient).collect())
+        Some(Self { sides })
+    }
+
+    /// The coefficient of each sample.
+    fn coefficients(&self, p: &Stated) -> Vec<f64> {
+        let of_side = |i: usize, (mask, mass, factor): &(CellMask, Twofold, f64)| {
+            if mask.contains(p.cells[i].into()) { factor * p.weights[i] / mass.value() } else { 0.0 }
+        };
+        (0..p.z.len()).map(|i| self.sides.iter().map(|side| of_side(i, side)).sum()).collect()
+    }
+
+    /// Adds what the multiplier `nu` moves each sample by.
+    fn shift(&self, p: &Stated, nu: f64, shift: &mut [Twofold]) {
+        for (mask, mass, factor) in &self.sides {
+            let moved = mass.divide(factor * nu);
+            (0..p.z.len()).filter(|&i| mask.contains(p.cells[i].into())).for_each(|i| shift[i].add(moved));
+        }
+    }
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
@@ -64,23 +107,24 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 pub fn judge(set: &ConstraintSet, p: &Stated, y: &[f64], nu: &[f64], nothing: f64) -> Kkt {
     let n = p.z.len();
     let mut kkt = Kkt::default();
-    let mut shift = vec![0.0; n];
+    let mut shift = vec![Twofold::default(); n];
     let mut row = 0;
     let reach = |a: &[f64]| (0..n).map(|i| (a[i] / p.weights[i]).abs()).fold(0.0, f64::max);
     for spread in set.spreads() {
-        let live: Vec<(usize, Vec<f64>)> = spread
-            .unions
-            .iter()
-            .enumerate()
-            .filter_map(|(k, union)| {
-                coefficients(p, &union.cells, &fairlayer::CellMask::EMPTY, 0.0).map(|a| (row + k, a))
+        let rows = spread.unions.iter().map(|union| Row::new(p, union.cells, CellMask::EMPTY, 0.0));
+        let live: Vec<(usize, Row, Vec<f64>)> = (row..)
+            .zip(rows)
+            .filter_map(|(r, of_union)| of_union.map(|of_union| (r, of_union)))
+            .map(|(r, of_union)| {
+                let a = of_union.coefficients(p);
+                (r, of_union, a)
             })
             .collect();
         row += spread.unions.len();
         if live.len() < 2 {
             continue;
         }
-        let means: Vec<f64> = live.iter().map(|(_, a)| dot(a, y)).collect();
+        let means: Vec<f64> = live.iter().map(|(_, _, a)| dot(a, y)).collect();
         let top = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let bottom = means.iter().copied().fold(f64::INFINITY, f64::min);
         let (gap, ratio) = match spread.limit {
@@ -89,7 +133,7 @@ pub fn judge(set: &ConstraintSet, p: &Stated, y: &[f64], nu: &[f64], nothing: f6
         };
         kkt.violation = kkt.violation.max(gap);
         let (mut balance, mut narrowest) = (0.0, f64::INFINITY);
-        for ((r, a), mean) in live.iter().zip(&means) {
+        for ((r, of_union, a), mean) in live.iter().zip(&means) {
             let reach = reach(a);
             narrowest = narrowest.min(reach);
             balance += if nu[*r] < 0.0 { ratio * nu[*r] } else { nu[*r] };
@@ -98,12 +142,13 @@ pub fn judge(set: &ConstraintSet, p: &Stated, y: &[f64], nu: &[f64], nothing: f6
                 kkt.complementarity = kkt.complementarity.max(if nu[*r] > 0.0 { top - mean } else { mean - bottom });
                 kkt.complementarity = kkt.complementarity.max(-gap);
             }
-            (0..n).for_each(|i| shift[i] += nu[*r] * a[i] / p.weights[i]);
+            of_union.shift(p, nu[*r], &mut shift);
         }
         kkt.balance = kkt.balance.max(balance.abs() * narrowest);
     }
     for contrast in set.contrasts() {
-        if let Some(a) = coefficients(p, &contrast.plus.cells, &contrast.minus, contrast.scale) {
+        if let Some(of_contrast) = Row::new(p, contrast.plus.cells, contrast.minus, contrast.scale) {
+            let a = of_contrast.coefficients(p);
             let target = if contrast.residual { dot(&a, &p.labels) } else { 0.0 };
             let value = dot(&a, y) - target;
             kkt.violation = kkt.violation.max(value - contrast.upper).max(contrast.lower - value);
@@ -111,7 +156,7 @@ pub fn judge(set: &ConstraintSet, p: &Stated, y: &[f64], nu: &[f64], nothing: f6
                 let side = if nu[row] > 0.0 { contrast.upper } else { contrast.lower };
                 kkt.complementarity = kkt.complementarity.max((value - side).abs());
             }
-            (0..n).for_each(|i| shift[i] += nu[row] * a[i] / p.weights[i]);
+            of_contrast.shift(p, nu[row], &mut shift);
         }
         row += 1;
     }
@@ -119,7 +164,7 @@ pub fn judge(set: &ConstraintSet, p: &Stated, y: &[f64], nu: &[f64], nothing: f6
         if !(p.lo[i] <= y[i] && y[i] <= p.hi[i]) {
             kkt.violation = f64::INFINITY;
         }
-        let expected = (p.z[i] - shift[i]).max(p.lo[i]).min(p.hi[i]);
+        let expected = (p.z[i] - shift[i].value()).max(p.lo[i]).min(p.hi[i]);
         kkt.stationarity = kkt.stationarity.max((y[i] - expected).abs());
     }
     kkt

@@ -1,0 +1,65 @@
+//! A point of the dual: multipliers, and what a pass over the data finds there.
+
+use super::components::Component;
+use super::rows::Rows;
+
+/// Per-cell sums of one pass, over weights that sum to 1.
+#[derive(Clone, Debug)]
+pub(crate) struct CellSums {
+    /// Sum of w y, y as it would be stored.
+    pub(crate) y: Vec<f64>,
+    /// Sum of w |y|.
+    pub(crate) size: Vec<f64>,
+    /// Sum of w over free elements, `lo <= t <= hi`: the curvature.
+    pub(crate) free: Vec<f64>,
+    /// Sum of w |t - y|: how far the elements lie beyond their bounds.
+    pub(crate) beyond: Vec<f64>,
+}
+
+impl CellSums {
+    pub(crate) fn new(cells: usize) -> Self {
+        Self { y: vec![0.0; cells], size: vec![0.0; cells], free: vec![0.0; cells], beyond: vec![0.0; cells] }
+    }
+
+    pub(crate) fn arrays(&mut self) -> [&mut Vec<f64>; 4] {
+        [&mut self.y, &mut self.size, &mut self.free, &mut self.beyond]
+    }
+}
+
+/// A point of the dual of one component.
+#[derive(Clone, Debug)]
+pub(crate) struct Point {
+    /// `[m]`: the multipliers.
+    pub(crate) nu: Vec<f64>,
+    /// `[m]`: what `nu` lacks of them. Where they are large and cancel, `nu` alone does not say where the elements are.
+    pub(crate) rest: Vec<f64>,
+    /// `[m]`: the rows' means.
+    pub(crate) means: Vec<f64>,
+    /// The sums that gave them.
+    pub(crate) sums: CellSums,
+}
+
+impl Point {
+    pub(crate) fn new(m: usize, cells: usize) -> Self {
+        Self { nu: vec![0.0; m], rest: vec![0.0; m], means: vec![0.0; m], sums: CellSums::new(cells) }
+    }
+
+    /// Takes the sums of a pass, over all cells.
+    pub(crate) fn take(&mut self, component: &Component, rows: &Rows, all: &CellSums) {
+        component.gather(&all.y, &mut self.sums.y);
+        component.gather(&all.size, &mut self.sums.size);
+        component.gather(&all.free, &mut self.sums.free);
+        component.gather(&all.beyond, &mut self.sums.beyond);
+        rows.means(&self.sums.y, &mut self.means);
+    }
+
+    /// The shifts of the cells.
+    pub(crate) fn shifts(&self, rows: &Rows, shift: &mut [f64]) {
+        rows.exact_shifts(&self.nu, &self.rest, shift);
+    }
+
+    /// Makes the multipliers of every difference spread sum to zero.
+    pub(crate) fn balance(&mut self, rows: &Rows) {
+        rows.balance(&mut self.nu, &mut self.rest);
+    }
+}
