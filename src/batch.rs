@@ -319,6 +319,7 @@ pub struct Batch<'a, T> {
     weights: Option<Reals<'a>>,
     levels: Option<Reals<'a>>,
     row_bounds: Option<(Reals<'a>, Reals<'a>)>,
+    coefficients: Option<Reals<'a>>,
     warm_start: Option<Reals<'a>>,
 }
 
@@ -336,6 +337,7 @@ impl<'a, T: Storage> Batch<'a, T> {
             weights: None,
             levels: None,
             row_bounds: None,
+            coefficients: None,
             warm_start: None,
         }
     }
@@ -395,10 +397,18 @@ impl<'a, T: Storage> Batch<'a, T> {
         Self { levels: Some(levels.into()), ..self }
     }
 
-    /// The bounds of every contrast of every problem, `[B, contrasts]` each, instead of the constraint set's.
+    /// The bounds of every bounded row (contrasts, then dense rows) of every problem, `[B, bounded rows]` each, instead of
+    /// the constraint set's.
     #[must_use]
     pub fn row_bounds(self, lower: impl Into<Reals<'a>>, upper: impl Into<Reals<'a>>) -> Self {
         Self { row_bounds: Some((lower.into(), upper.into())), ..self }
+    }
+
+    /// The coefficients of the dense rows: problem by problem a matrix `[m, n]` of its own `n` samples, row by row. Shared:
+    /// one such matrix for all problems, of equal size.
+    #[must_use]
+    pub fn coefficients(self, coefficients: impl Into<Reals<'a>>) -> Self {
+        Self { coefficients: Some(coefficients.into()), ..self }
     }
 
     /// Multipliers to start from, `[B, rows]`, such as those of the last solution. They never change which answer is
@@ -452,8 +462,20 @@ impl<'a, T: Storage> Batch<'a, T> {
             levels.check("levels", rows(set.spreads().len()))?;
         }
         if let Some((lower, upper)) = &self.row_bounds {
-            lower.check("lower row bounds", rows(set.contrasts().len()))?;
-            upper.check("upper row bounds", rows(set.contrasts().len()))?;
+            lower.check("lower row bounds", rows(set.bounded_rows()))?;
+            upper.check("upper row bounds", rows(set.bounded_rows()))?;
+        }
+        let dense = set.dense().len();
+        match &self.coefficients {
+            Some(coefficients) => {
+                let times = |elements: usize| elements.saturating_mul(dense);
+                let expected = Expected { per_problem: times(total), shared: element.shared.map(times) };
+                coefficients.check("coefficients (dense rows times samples)", expected)?;
+            }
+            None if dense > 0 => {
+                return Err(Error::Missing { what: "coefficients of the dense rows", hint: "Batch::coefficients" });
+            }
+            None => {}
         }
         self.warm_start.map_or(Ok(()), |start| start.check("warm start", rows(set.rows())))
     }
@@ -466,6 +488,9 @@ impl<'a, T: Storage> Batch<'a, T> {
 
     fn check_cells(&self, set: &ConstraintSet, element: Expected) -> Result<()> {
         let hint = "Batch::groups or Batch::cells";
+        if self.cells.is_none() && !set.needs_cells() {
+            return Ok(());
+        }
         match self.cells.ok_or(Error::Missing { what: "the samples' groups or cells", hint })? {
             CellInput::Ids(ids) => ids.check("cells", element),
             CellInput::Groups(groups) => {
@@ -517,12 +542,13 @@ impl<'a, T: Storage> Batch<'a, T> {
         };
         Problem {
             z: self.predictions.part(&range),
-            cells: match self.cells.expect("a checked batch has cells") {
-                CellInput::Ids(ids) => CellSource::Ids(ids.part(&range)),
-                CellInput::Groups([only]) if set.layout().strata() == Strata::None => {
+            cells: match self.cells {
+                None => CellSource::None,
+                Some(CellInput::Ids(ids)) => CellSource::Ids(ids.part(&range)),
+                Some(CellInput::Groups([only])) if set.layout().strata() == Strata::None => {
                     CellSource::Ids(only.part(&range))
                 }
-                CellInput::Groups(groups) => CellSource::Groups { groups, range: range.clone() },
+                Some(CellInput::Groups(groups)) => CellSource::Groups { groups, range: range.clone() },
             },
             labels: self.labels.map(|labels| labels.part(&range)),
             control: self.control.map(|control| control.part(&range)),
@@ -530,8 +556,12 @@ impl<'a, T: Storage> Batch<'a, T> {
             hi: bound(&self.hi),
             weights: self.weights.map(|weights| weights.part(&range)),
             levels: self.levels.map(|levels| levels.part(&rows(set.spreads().len()))),
-            row_bounds: self.row_bounds.map(|(lower, upper)| {
-                (lower.part(&rows(set.contrasts().len())), upper.part(&rows(set.contrasts().len())))
+            row_bounds: self
+                .row_bounds
+                .map(|(lower, upper)| (lower.part(&rows(set.bounded_rows())), upper.part(&rows(set.bounded_rows())))),
+            coefficients: self.coefficients.map(|coefficients| {
+                let dense = set.dense().len();
+                coefficients.part(&(dense * range.start..dense * range.end))
             }),
             warm_start: self.warm_start.map(|start| start.part(&rows(set.rows()))),
         }
@@ -575,8 +605,13 @@ impl<T: Storage> BoundSlice<'_, T> {
 /// The cells of one problem, as ids or yet to be computed.
 #[derive(Clone, Debug)]
 pub(crate) enum CellSource<'a> {
+    /// No row is about cells.
+    None,
     Ids(&'a [u8]),
-    Groups { groups: &'a [Buffer<'a, u8>], range: std::ops::Range<usize> },
+    Groups {
+        groups: &'a [Buffer<'a, u8>],
+        range: std::ops::Range<usize>,
+    },
 }
 
 impl<'a> CellSource<'a> {
@@ -598,6 +633,8 @@ pub(crate) struct Problem<'a, T> {
     pub(crate) weights: Option<RealSlice<'a>>,
     pub(crate) levels: Option<RealSlice<'a>>,
     pub(crate) row_bounds: Option<(RealSlice<'a>, RealSlice<'a>)>,
+    /// `[m, n]`: of the dense rows.
+    pub(crate) coefficients: Option<RealSlice<'a>>,
     pub(crate) warm_start: Option<RealSlice<'a>>,
 }
 

@@ -1,4 +1,5 @@
-//! Constraints on means over unions of cells: what a criterion asks for, without a word of fairness.
+//! Constraints on the projected values, means over unions of cells and rows with a coefficient for every sample: what a
+//! criterion asks for, without a word of fairness.
 
 use crate::cells::{CellLayout, CellMask};
 use crate::error::{Error, Result};
@@ -82,21 +83,41 @@ pub struct Contrast {
     pub residual: bool,
 }
 
+/// `lower <= sum_i a_i y_i <= upper`, with a coefficient for every sample. The coefficients are data, and come with each
+/// call: [`Batch::coefficients`](crate::Batch::coefficients).
+#[derive(Clone, Debug, PartialEq)]
+pub struct DenseRow {
+    /// What reports call this row.
+    pub name: String,
+    /// The lower bound; may be minus infinity.
+    pub lower: f64,
+    /// The upper bound; may be infinity; equal bounds make an equality.
+    pub upper: f64,
+}
+
+impl DenseRow {
+    /// A row within two bounds.
+    pub fn new(name: impl Into<String>, lower: f64, upper: f64) -> Self {
+        Self { name: name.into(), lower, upper }
+    }
+}
+
 /// The constraints that every problem of a batch has, over one layout of cells.
 ///
-/// Rows are numbered: the unions of the spreads in order, then the contrasts. Multipliers, row gradients and the mask
-/// of inactive rows follow this order.
+/// Rows are numbered: the unions of the spreads in order, then the contrasts, then the dense rows. Multipliers, row
+/// gradients and the mask of inactive rows follow this order; *bounded rows* are all but those of spreads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConstraintSet {
     layout: CellLayout,
     spreads: Vec<Spread>,
     contrasts: Vec<Contrast>,
+    dense: Vec<DenseRow>,
 }
 
 impl ConstraintSet {
     /// No constraint yet (the bounds only).
     pub fn new(layout: CellLayout) -> Self {
-        Self { layout, spreads: Vec::new(), contrasts: Vec::new() }
+        Self { layout, spreads: Vec::new(), contrasts: Vec::new(), dense: Vec::new() }
     }
 
     /// Adds a spread; an empty union, a cell outside the layout, or a limit out of range is an error.
@@ -118,6 +139,13 @@ impl ConstraintSet {
         }
         check_row_bounds(contrast.lower, contrast.upper)?;
         self.contrasts.push(contrast);
+        Ok(self)
+    }
+
+    /// Adds a row with a coefficient for every sample; crossed or NaN bounds are errors.
+    pub fn push_dense(&mut self, row: DenseRow) -> Result<&mut Self> {
+        check_row_bounds(row.lower, row.upper)?;
+        self.dense.push(row);
         Ok(self)
     }
 
@@ -147,15 +175,31 @@ impl ConstraintSet {
         &self.contrasts
     }
 
+    /// The rows with a coefficient for every sample, in row order.
+    pub fn dense(&self) -> &[DenseRow] {
+        &self.dense
+    }
+
     /// The number of rows, that is of multipliers of a problem.
     pub fn rows(&self) -> usize {
-        self.spreads.iter().map(|spread| spread.unions.len()).sum::<usize>() + self.contrasts.len()
+        self.spreads.iter().map(|spread| spread.unions.len()).sum::<usize>() + self.bounded_rows()
+    }
+
+    /// The number of rows that have bounds of their own: contrasts and dense rows.
+    pub fn bounded_rows(&self) -> usize {
+        self.contrasts.len() + self.dense.len()
     }
 
     /// What reports call each row.
     pub fn row_names(&self) -> impl Iterator<Item = &str> {
         let unions = self.spreads.iter().flat_map(|spread| &spread.unions);
-        unions.chain(self.contrasts.iter().map(|contrast| &contrast.plus)).map(|union| union.name.as_str())
+        let named = unions.chain(self.contrasts.iter().map(|contrast| &contrast.plus)).map(|union| union.name.as_str());
+        named.chain(self.dense.iter().map(|row| row.name.as_str()))
+    }
+
+    /// Whether any row is about cells; without one the samples need none.
+    pub fn needs_cells(&self) -> bool {
+        !self.spreads.is_empty() || !self.contrasts.is_empty()
     }
 
     /// Whether any row is about `y - label`.

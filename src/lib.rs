@@ -95,7 +95,7 @@ pub mod cli;
 pub use backend::{Device, DeviceInfo, devices};
 pub use batch::{Batch, Bound, Buffer, Capacities, Offsets, Place, Reals, Sharing};
 pub use cells::{CellLayout, CellMask, ControlFeature, MAX_CELLS, Population, SensitiveFeature, Strata};
-pub use constraints::{ConstraintSet, Contrast, Spread, SpreadLimit, Union};
+pub use constraints::{ConstraintSet, Contrast, DenseRow, Spread, SpreadLimit, Union};
 pub use criterion::{
     ConditionalParity, Criterion, DemographicParity, EqualizedOdds, FalsePositiveRateParity, MeanResidual, Parity,
     TruePositiveRateParity,

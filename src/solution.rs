@@ -217,6 +217,8 @@ pub struct Wanted {
     pub weights: bool,
     /// To the labels (of residual rows).
     pub labels: bool,
+    /// To the coefficients of the dense rows.
+    pub coefficients: bool,
 }
 
 /// The gradients of a scalar function of `y` to the inputs of a call. A problem that is not solved has zero gradients.
@@ -233,6 +235,7 @@ pub struct Gradients<T> {
     pub(crate) hi: Vec<T>,
     pub(crate) weights: Vec<T>,
     pub(crate) labels: Vec<T>,
+    pub(crate) coefficients: Vec<T>,
     pub(crate) levels: Vec<f64>,
     pub(crate) lower: Vec<f64>,
     pub(crate) upper: Vec<f64>,
@@ -242,7 +245,8 @@ impl<T: Storage> Gradients<T> {
     pub(crate) fn new(set: &ConstraintSet, capacities: Capacities, wanted: Wanted) -> Self {
         let Capacities { problems, total, .. } = capacities;
         let elements = |want: bool| vec![T::default(); if want { total } else { 0 }];
-        let rows = (set.spreads().len(), set.contrasts().len());
+        let rows = (set.spreads().len(), set.bounded_rows());
+        let dense = if wanted.coefficients { set.dense().len() } else { 0 };
         Self {
             rows,
             problems: 0,
@@ -252,6 +256,7 @@ impl<T: Storage> Gradients<T> {
             hi: elements(wanted.bounds),
             weights: elements(wanted.weights),
             labels: elements(wanted.labels),
+            coefficients: vec![T::default(); total * dense],
             levels: vec![0.0; problems * rows.0],
             lower: vec![0.0; problems * rows.1],
             upper: vec![0.0; problems * rows.1],
@@ -259,7 +264,7 @@ impl<T: Storage> Gradients<T> {
     }
 
     pub(crate) fn begin(&mut self, set: &ConstraintSet, planned: Capacities, offsets: &Offsets<'_>) -> Result<()> {
-        let rows = (set.spreads().len(), set.contrasts().len());
+        let rows = (set.spreads().len(), set.bounded_rows());
         if self.rows != rows
             || self.predictions.len() != planned.total
             || self.levels.len() != planned.problems * rows.0
@@ -279,6 +284,7 @@ impl<T: Storage> Gradients<T> {
             hi: &self.hi[..elements(&self.hi)],
             weights: &self.weights[..elements(&self.weights)],
             labels: &self.labels[..elements(&self.labels)],
+            coefficients: &self.coefficients[..self.total * (self.coefficients.len() / self.predictions.len().max(1))],
             levels: &self.levels[..self.problems * self.rows.0],
             lower: &self.lower[..self.problems * self.rows.1],
             upper: &self.upper[..self.problems * self.rows.1],
@@ -299,11 +305,14 @@ pub struct GradientsView<'a, T> {
     pub weights: &'a [T],
     /// To the labels, `[n]` or empty.
     pub labels: &'a [T],
+    /// To the coefficients of the dense rows, problem by problem `[m, n]`, or empty. Of coefficients that problems share:
+    /// sum them.
+    pub coefficients: &'a [T],
     /// To the spreads' levels (epsilon or ratio), `[B, spreads]`.
     pub levels: &'a [f64],
-    /// To the contrasts' lower bounds, `[B, contrasts]`.
+    /// To the bounded rows' lower bounds, `[B, bounded rows]`.
     pub lower: &'a [f64],
-    /// To the contrasts' upper bounds, `[B, contrasts]`. Of an equality (lower = upper), lower and upper move together:
+    /// To the bounded rows' upper bounds, `[B, bounded rows]`. Of an equality (lower = upper), lower and upper move together:
     /// its gradient is the sum of both.
     pub upper: &'a [f64],
 }

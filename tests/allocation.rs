@@ -78,7 +78,8 @@ impl<T: Storage> Data<T> {
         let capacities = Capacities::of(&batch.offsets());
         let mut projector = Projector::plan(Device::cpu(), set, capacities, Settings::default()).expect("a plan");
         let mut solution = projector.solution();
-        let mut gradients = projector.gradients(Wanted { bounds: true, weights: true, labels: true });
+        let mut gradients =
+            projector.gradients(Wanted { bounds: true, weights: true, labels: true, coefficients: true });
         let mut round = || {
             projector.project_into(&batch, &mut solution).expect("the batch fits");
             projector.vjp(&batch, &solution, &self.z, &mut gradients).expect("the batch fits");

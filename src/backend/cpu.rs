@@ -14,6 +14,8 @@ use crate::reference::cells_newton::{self, CellPass, Given, Part, PlainPass};
 use crate::reference::cells_prepare::{self, CellTotals};
 use crate::reference::cells_vjp::{self, CellTerms, ElementGradients, RowGradients, VjpPart, VjpSums};
 use crate::reference::components::{Component, components};
+use crate::reference::dense_newton::{self, Dense};
+use crate::reference::dense_vjp::{Answer, DenseVjp};
 use crate::reference::newton::{CellSums, NewtonTask};
 use crate::settings::Settings;
 use crate::solution::{Gradients, Outcome, Solution, Status, clamp_start, inactive_words};
@@ -32,6 +34,8 @@ struct Worker<T: Storage> {
     vjp_sums: VjpSums,
     vjp_parts: Vec<VjpPart>,
     terms: CellTerms,
+    /// Where the set has dense rows: all that its problems need instead.
+    dense: Option<(Dense, DenseVjp)>,
 }
 
 impl<T: Storage> Worker<T> {
@@ -48,6 +52,11 @@ impl<T: Storage> Worker<T> {
             vjp_sums: VjpSums::new(cells),
             vjp_parts: components.iter().map(VjpPart::new).collect(),
             terms: CellTerms::new(cells),
+            dense: (!set.dense().is_empty()).then(|| {
+                let dense = Dense::new(set, capacities.largest);
+                let vjp = DenseVjp::new(set, &dense, capacities.largest);
+                (dense, vjp)
+            }),
         }
     }
 }
@@ -94,7 +103,9 @@ impl<T: Storage> Split for Forward<'_, T> {
 struct Backward<'a, T> {
     elements: ElementGradients<'a, T>,
     rows: RowGradients<'a>,
-    counts: (usize, usize),
+    coefficients: &'a mut [T],
+    /// How many spreads, bounded rows and dense rows a problem has.
+    counts: (usize, usize, usize),
 }
 
 impl<T: Storage> Split for Backward<'_, T> {
@@ -103,12 +114,13 @@ impl<T: Storage> Split for Backward<'_, T> {
             let at = at.min(array.len());
             array.split_at_mut(at)
         }
-        let Self { elements: e, rows: r, counts } = self;
+        let Self { elements: e, rows: r, coefficients, counts } = self;
         let predictions = halves(e.predictions, elements);
         let (lo, hi) = (halves(e.lo, elements), halves(e.hi, elements));
         let (weights, labels) = (halves(e.weights, elements), halves(e.labels, elements));
         let levels = halves(r.levels, problems * counts.0);
         let (lower, upper) = (halves(r.lower, problems * counts.1), halves(r.upper, problems * counts.1));
+        let coefficients = halves(coefficients, elements * counts.2);
         let first = Self {
             elements: ElementGradients {
                 predictions: predictions.0,
@@ -118,6 +130,7 @@ impl<T: Storage> Split for Backward<'_, T> {
                 labels: labels.0,
             },
             rows: RowGradients { levels: levels.0, lower: lower.0, upper: upper.0 },
+            coefficients: coefficients.0,
             counts,
         };
         let rest = Self {
@@ -129,6 +142,7 @@ impl<T: Storage> Split for Backward<'_, T> {
                 labels: labels.1,
             },
             rows: RowGradients { levels: levels.1, lower: lower.1, upper: upper.1 },
+            coefficients: coefficients.1,
             counts,
         };
         (first, rest)
@@ -141,7 +155,7 @@ const GRAIN: usize = 1024;
 impl<T: Storage> CpuPlan<T> {
     pub(crate) fn new(set: &ConstraintSet, capacities: Capacities, settings: Settings) -> Self {
         let threads = if capacities.total <= GRAIN { 1 } else { rayon::current_num_threads().max(1) };
-        let components = components(set);
+        let components = if set.dense().is_empty() { components(set) } else { Vec::new() };
         let workers = (0..threads).map(|_| Mutex::new(Worker::new(set, &components, capacities))).collect();
         Self { arch: pulp::Arch::new(), settings, components, workers }
     }
@@ -163,11 +177,13 @@ impl<T: Storage> CpuPlan<T> {
         g: &[T],
         gradients: &mut Gradients<T>,
     ) {
-        let Gradients { predictions, lo, hi, weights, labels, levels, lower, upper, rows, .. } = gradients;
+        let Gradients { predictions, lo, hi, weights, labels, coefficients, levels, lower, upper, rows, .. } =
+            gradients;
         let out = Backward {
             elements: ElementGradients { predictions, lo, hi, weights, labels },
             rows: RowGradients { levels, lower, upper },
-            counts: *rows,
+            coefficients,
+            counts: (rows.0, rows.1, set.dense().len()),
         };
         let plan = &*self;
         self.each(batch, 0..batch.offsets().problems(), out, &|worker, index, out| {
@@ -221,6 +237,11 @@ impl<T: Storage> CpuPlan<T> {
 /// The cells of a problem: as given, or computed into the scratch. `None` if one is out of range.
 fn cells_of<'a, T: Storage>(set: &ConstraintSet, problem: &Problem<'a, T>, scratch: &'a mut [u8]) -> Option<&'a [u8]> {
     match problem.cells {
+        CellSource::None => {
+            let cells = &mut scratch[..problem.z.len()];
+            cells.fill(0);
+            Some(cells)
+        }
         CellSource::Ids(ids) => Some(ids),
         CellSource::Groups { .. } => {
             let cells = &mut scratch[..problem.z.len()];
@@ -284,13 +305,16 @@ fn prepare<'a, T: Storage>(
 
 impl<T: Storage> CpuPlan<T> {
     fn project_one(&self, set: &ConstraintSet, problem: &Problem<'_, T>, worker: &mut Worker<T>, out: Forward<'_, T>) {
-        let Worker { cells: scratch, totals, parts, shift, sums, chunk, sorted, .. } = worker;
+        let Worker { cells: scratch, totals, parts, shift, sums, chunk, sorted, dense, .. } = worker;
         out.multipliers.fill(0.0);
         if problem.z.is_empty() {
             out.outcome[0] = Outcome::default();
             out.inactive.fill(0);
             (0..set.rows()).for_each(|row| out.inactive[row / 32] |= 1 << (row % 32));
             return;
+        }
+        if let Some((dense, _)) = dense {
+            return self.project_dense(set, problem, scratch, dense, out);
         }
         let form = prepare((self.arch, set), problem, scratch, true, sorted, totals);
         let given = Given { set, problem, totals };
@@ -303,11 +327,7 @@ impl<T: Storage> CpuPlan<T> {
             out.outcome[0] = Outcome { status: Status::BadNumber, excess: f64::INFINITY, ..Outcome::default() };
             return;
         };
-        let task = NewtonTask {
-            tolerance: self.settings.tolerance,
-            max_iterations: self.settings.max_iterations,
-            unit_roundoff: T::UNIT_ROUNDOFF,
-        };
+        let task = self.task();
         let mut pass = match form {
             Form::Lanes(problem) => Pass::Lanes(LanePass::new(problem, &totals.weight, sorted)),
             Form::Plain(cells) => Pass::Plain(PlainPass { problem, cells, total: totals.total, chunk }),
@@ -336,6 +356,41 @@ impl<T: Storage> CpuPlan<T> {
         }
     }
 
+    fn task(&self) -> NewtonTask {
+        NewtonTask {
+            tolerance: self.settings.tolerance,
+            max_iterations: self.settings.max_iterations,
+            unit_roundoff: T::UNIT_ROUNDOFF,
+        }
+    }
+
+    fn project_dense(
+        &self,
+        set: &ConstraintSet,
+        problem: &Problem<'_, T>,
+        scratch: &mut [u8],
+        dense: &mut Dense,
+        out: Forward<'_, T>,
+    ) {
+        out.inactive.fill(0);
+        if !take_up_dense(set, problem, scratch, dense) {
+            cells_newton::write_unsolved(problem, out.y, out.clamp);
+            out.outcome[0] = Outcome { status: Status::BadNumber, excess: f64::INFINITY, ..Outcome::default() };
+            return;
+        }
+        dense.rows.inactive.iter().for_each(|row| out.inactive[row / 32] |= 1 << (row % 32));
+        let outcome = dense.solve(&self.task(), problem);
+        if outcome.status == Status::Solved {
+            dense_newton::write(problem, dense.shift(), out.y, out.clamp);
+        } else {
+            cells_newton::write_unsolved(problem, out.y, out.clamp);
+        }
+        if outcome.status != Status::IterationLimit {
+            dense.write_multipliers(out.multipliers);
+        }
+        out.outcome[0] = outcome;
+    }
+
     fn vjp_one(
         &self,
         set: &ConstraintSet,
@@ -345,11 +400,22 @@ impl<T: Storage> CpuPlan<T> {
         worker: &mut Worker<T>,
         mut out: Backward<'_, T>,
     ) {
-        let Worker { cells: scratch, totals, parts, sorted, vjp_sums: sums, vjp_parts, terms, .. } = worker;
+        let Worker { cells: scratch, totals, parts, sorted, vjp_sums: sums, vjp_parts, terms, dense, .. } = worker;
         for array in [&mut *out.rows.levels, out.rows.lower, out.rows.upper] {
             array.fill(0.0);
         }
+        out.coefficients.fill(T::default());
         let solved = status == Status::Solved && !problem.z.is_empty();
+        if let Some((dense, vjp)) = dense {
+            if solved && take_up_dense(set, problem, scratch, dense) {
+                let answer = Answer { y, clamp, nu };
+                let Backward { elements, rows, coefficients, .. } = &mut out;
+                vjp.solve(set, problem, dense, &answer, g, (rows, elements, coefficients));
+            } else {
+                out.elements.fill_zero();
+            }
+            return;
+        }
         let form = if solved { prepare((self.arch, set), problem, scratch, false, sorted, totals) } else { None };
         let beyond_z = !out.elements.weights.is_empty() || !out.elements.labels.is_empty();
         let given = Given { set, problem, totals };
@@ -376,8 +442,14 @@ impl<T: Storage> CpuPlan<T> {
             }
             cells_vjp::solve(component, &part.rows, (nu, totals.total), sums, vjp, &mut out.rows, terms);
             if beyond_z {
-                let solution = (&part.rows, &part.totals, nu);
-                cells_vjp::add_weight_and_label_terms(set, component, solution, vjp, terms);
+                for &cell in &component.cells {
+                    terms.add_moved(cell, sums.gradient[cell] - sums.free[cell] * terms.pull[cell]);
+                }
+                let lambda = |source: usize| {
+                    let row = part.rows.source.iter().position(|row| *row == source);
+                    row.map(|row| vjp.lambda()[row])
+                };
+                cells_vjp::add_weight_and_label_terms(set, component, totals, &sums.value, (nu, &lambda), terms);
             }
         }
         match form {
@@ -390,6 +462,17 @@ impl<T: Storage> CpuPlan<T> {
             cells_vjp::write_weights_and_labels(problem, (cells, y, totals.total), terms, &mut out.elements);
         }
     }
+}
+
+/// Loads a problem with dense rows. False if a number of it cannot be used.
+fn take_up_dense<T: Storage>(
+    set: &ConstraintSet,
+    problem: &Problem<'_, T>,
+    scratch: &mut [u8],
+    dense: &mut Dense,
+) -> bool {
+    let Some(cells) = cells_of(set, problem, scratch) else { return false };
+    cells_prepare::cell_totals(set, problem, cells, &mut dense.of_cells) && dense.take_up(set, problem, cells)
 }
 
 /// What `fairlayer devices` says of the CPU.

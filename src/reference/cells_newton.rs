@@ -81,10 +81,15 @@ pub(crate) fn write<T: Storage>(problem: &Problem<'_, T>, cells: &[u8], shift: &
             let (lo, hi) = problem.bounds(i);
             let (t, clipped) = element(problem.z[i].widen(), split_shift(shift[usize::from(cells[i])]), (lo, hi));
             y[i] = T::narrow(clipped);
-            *word |= u32::from(t < lo) << (i - first);
-            *word |= (u32::from(t > hi) * (1 | (1 << CLAMP_LANES))) << (i - first);
+            *word |= clamp_bits(t, (lo, hi)) << (i - first);
         }
     }
+}
+
+/// The clamp state of one element, for the lowest lane of a word.
+#[inline(always)]
+pub(crate) fn clamp_bits<A: Arithmetic>(t: A, (lo, hi): (A, A)) -> u32 {
+    u32::from(t < lo) | (u32::from(t > hi) * (1 | (1 << CLAMP_LANES)))
 }
 
 /// `y = clip(z)` and no element free: what a problem gets that is not solved.

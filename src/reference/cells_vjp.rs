@@ -30,6 +30,11 @@ impl VjpSums {
     pub(crate) fn new(cells: usize) -> Self {
         Self { free: vec![0.0; cells], gradient: vec![0.0; cells], value: vec![0.0; cells] }
     }
+
+    /// Changes the number of cells, within what there was room for.
+    pub(crate) fn resize(&mut self, cells: usize) {
+        [&mut self.free, &mut self.gradient, &mut self.value].into_iter().for_each(|array| array.resize(cells, 0.0));
+    }
 }
 
 /// What the elements of a cell need to know for their gradients, `[cells]` each.
@@ -37,7 +42,9 @@ impl VjpSums {
 pub(crate) struct CellTerms {
     /// `A^T lambda` per unit of weight.
     pub(crate) pull: Vec<f64>,
-    /// The same of residual rows only: the gradient to a label per unit of weight.
+    /// The sum of dL/dz.
+    moved: Vec<f64>,
+    /// The pull of residual rows alone: the gradient to a label per unit of weight.
     label: Vec<f64>,
     /// The gradient to a weight is `constant - y slope + label label_slope`.
     weight: Vec<WeightTerms>,
@@ -53,11 +60,22 @@ struct WeightTerms {
 
 impl CellTerms {
     pub(crate) fn new(cells: usize) -> Self {
-        Self { pull: vec![0.0; cells], label: vec![0.0; cells], weight: vec![WeightTerms::default(); cells] }
+        Self {
+            pull: vec![0.0; cells],
+            moved: vec![0.0; cells],
+            label: vec![0.0; cells],
+            weight: vec![WeightTerms::default(); cells],
+        }
+    }
+
+    /// Adds to the sum of dL/dz of a cell.
+    pub(crate) fn add_moved(&mut self, cell: usize, moved: f64) {
+        self.moved[cell] += moved;
     }
 
     pub(crate) fn clear(&mut self) {
         self.pull.fill(0.0);
+        self.moved.fill(0.0);
         self.label.fill(0.0);
         self.weight.fill(WeightTerms::default());
     }
@@ -103,6 +121,24 @@ impl VjpPart {
             residual: rows(),
             unit: rows(),
         }
+    }
+}
+
+impl VjpPart {
+    /// Changes the number of cells, within what there was room for.
+    pub(crate) fn resize(&mut self, cells: usize) {
+        self.sums.resize(cells);
+        self.pull.resize(cells, 0.0);
+    }
+
+    /// `[m]`: the gradient to the tight side of each live row.
+    pub(crate) fn lambda(&self) -> &[f64] {
+        &self.lambda
+    }
+
+    /// `[cells]`: `A^T lambda` per unit of weight.
+    pub(crate) fn pull(&self) -> &[f64] {
+        &self.pull
     }
 }
 
@@ -155,11 +191,24 @@ pub(crate) fn sum<T: Storage>(
 pub(crate) fn solve(
     component: &Component,
     rows: &Rows,
-    (nu, total): (&[f64], f64),
+    nu_and_total: (&[f64], f64),
     sums: &VjpSums,
     s: &mut VjpPart,
     out: &mut RowGradients<'_>,
     terms: &mut CellTerms,
+) {
+    solve_rows(component, rows, nu_and_total, sums, s, out);
+    component.scatter(&s.pull, &mut terms.pull);
+}
+
+/// Solves for lambda and the pull, and writes the rows' gradients.
+pub(crate) fn solve_rows(
+    component: &Component,
+    rows: &Rows,
+    (nu, total): (&[f64], f64),
+    sums: &VjpSums,
+    s: &mut VjpPart,
+    out: &mut RowGradients<'_>,
 ) {
     component.gather(&sums.free, &mut s.sums.free);
     component.gather(&sums.gradient, &mut s.sums.gradient);
@@ -173,8 +222,7 @@ pub(crate) fn solve(
         _ => solve_held(rows, nu, s),
     }
     rows.shifts(&s.lambda[..rows.m], &mut s.pull);
-    component.scatter(&s.pull, &mut terms.pull);
-    write_row_gradients(component, rows, (nu, total), s, out);
+    write_row_gradients(rows, (nu, total), s, out);
 }
 
 /// Rows with a multiplier, and every equality whatever its multiplier.
@@ -316,13 +364,9 @@ fn write_border(rows: &Rows, nu: &[f64], s: &mut VjpPart) {
     }
 }
 
-fn write_row_gradients(
-    component: &Component,
-    rows: &Rows,
-    (nu, total): (&[f64], f64),
-    s: &VjpPart,
-    out: &mut RowGradients<'_>,
-) {
+fn write_row_gradients(rows: &Rows, (nu, total): (&[f64], f64), s: &VjpPart, out: &mut RowGradients<'_>) {
+    // Bounded rows come last in the set.
+    let first_bounded = nu.len() - out.lower.len();
     let nu_of = |r: usize| nu[rows.source[r]];
     for (block, &border) in rows.blocks.iter().zip(&s.border) {
         out.levels[block.spread] = match block.limit {
@@ -340,11 +384,8 @@ fn write_row_gradients(
         };
     }
     for r in rows.contrasts() {
-        let found = component.contrasts.iter().find(|(_, row)| *row == rows.source[r]);
-        if let Some(&(contrast, _)) = found {
-            let side = if nu_of(r) < 0.0 { &mut *out.lower } else { &mut *out.upper };
-            side[contrast] = s.lambda[r];
-        }
+        let side = if nu_of(r) < 0.0 { &mut *out.lower } else { &mut *out.upper };
+        side[rows.source[r] - first_bounded] = s.lambda[r] * rows.unit[r];
     }
 }
 
@@ -383,44 +424,46 @@ pub(crate) fn write<T: Storage>(
 ///
 /// The weights stand in the distance and in the means alike. For each side U of a row, of sign s and mass S:
 /// `s (-lambda (y - mean_U) / S + nu V / S^2)`, V the sum of dL/dz over U; `y - label` for y in residual rows. A label
-/// moves the bounds of the residual rows that its sample is in.
+/// moves the bounds of the residual rows that its sample is in. `value` are the sums of w y of
+/// all cells, `terms` knows those of dL/dz; `nu` and `lambda` are asked for by
+/// the row's number in the set, lambda of a row that is not live is none.
 pub(crate) fn add_weight_and_label_terms(
     set: &ConstraintSet,
     component: &Component,
-    (rows, totals, nu): (&Rows, &CellTotals, &[f64]),
-    s: &VjpPart,
+    totals: &CellTotals,
+    value: &[f64],
+    (nu, lambda): (&[f64], &dyn Fn(usize) -> Option<f64>),
     terms: &mut CellTerms,
 ) {
-    for r in 0..rows.m {
-        let source = rows.source[r];
-        let contrast = component.contrasts.iter().position(|(_, row)| *row == source);
-        let contrast = contrast.map(|index| (index, &set.contrasts()[component.contrasts[index].0]));
-        let row = match contrast {
-            Some((index, _)) => component.rows - component.contrasts.len() + index,
-            None => component.union_index(set, source),
-        };
-        let (scale, residual) = contrast.map_or((0.0, false), |(_, contrast)| (contrast.scale, contrast.residual));
+    let of_spread =
+        |&(spread, first): &(usize, usize)| (0..set.spreads()[spread].unions.len()).map(move |u| (first + u, None));
+    let of_contrast = |&(contrast, row): &(usize, usize)| (row, Some(&set.contrasts()[contrast]));
+    let sources = component.spreads.iter().flat_map(of_spread).chain(component.contrasts.iter().map(of_contrast));
+    for (row, (source, contrast)) in sources.enumerate() {
+        let Some(lambda) = lambda(source) else { continue };
+        let (scale, residual) = contrast.map_or((0.0, false), |contrast| (contrast.scale, contrast.residual));
         let nu = nu[source] / totals.total;
-        if residual {
-            let row = rows.row(r).iter().zip(&component.cells);
-            row.for_each(|(b, &cell)| terms.label[cell] += b * s.lambda[r]);
-        }
         let (plus, minus) = component.sides(row);
         for (sign, side) in [(1.0, plus), (-scale, minus)] {
-            let mass = dot(side, &totals.weight);
+            let inside =
+                || component.cells.iter().zip(side).filter(|(_, inside)| **inside > 0.0).map(|(&cell, _)| cell);
+            let over = |sums: &[f64]| inside().map(|cell| sums[cell]).sum::<f64>();
+            let mass = over(&totals.weight);
             if mass <= 0.0 {
                 continue;
             }
-            let label = if residual { dot(side, &totals.label) } else { 0.0 };
-            let mean = (dot(side, &s.sums.value) - label) / mass;
-            let moved = dot(side, &s.sums.gradient)
-                - (0..rows.cells).map(|c| side[c] * s.sums.free[c] * s.pull[c]).sum::<f64>();
-            let slope = sign * s.lambda[r] / mass;
-            for (&cell, _) in component.cells.iter().zip(side).filter(|(_, inside)| **inside > 0.0) {
+            let label = if residual { over(&totals.label) } else { 0.0 };
+            let mean = (over(value) - label) / mass;
+            let slope = sign * lambda / mass;
+            let moved = over(&terms.moved);
+            for cell in inside() {
                 let weight = &mut terms.weight[cell];
                 weight.constant += slope * mean + sign * nu * moved / (mass * mass);
                 weight.slope += slope;
-                weight.label_slope += if residual { slope } else { 0.0 };
+                if residual {
+                    weight.label_slope += slope;
+                    terms.label[cell] += slope;
+                }
             }
         }
     }

@@ -30,17 +30,27 @@ impl Component {
         (&self.plus[range.clone()], &self.minus[range])
     }
 
-    /// The number, from 0, of the union that is row `source` of the set.
-    pub(crate) fn union_index(&self, set: &ConstraintSet, source: usize) -> usize {
-        let mut before = 0;
-        for &(spread, first) in &self.spreads {
-            let unions = set.spreads()[spread].unions.len();
-            if (first..first + unions).contains(&source) {
-                return before + source - first;
-            }
-            before += unions;
-        }
-        before
+    /// All rows of the set over samples, up to so many: each sample is a cell of its own. (The sides are not known.)
+    pub(crate) fn of_samples(set: &ConstraintSet, samples: usize) -> Self {
+        Self { rows: set.rows(), plus: Vec::new(), minus: Vec::new(), ..Self::whole(set, (0..samples).collect()) }
+    }
+
+    /// All spreads and contrasts of the set together, over all cells of its layout.
+    pub(crate) fn of_cells(set: &ConstraintSet) -> Self {
+        Self::whole(set, (0..set.layout().cells()).collect())
+    }
+
+    fn whole(set: &ConstraintSet, cells: Vec<usize>) -> Self {
+        let mut row = 0;
+        let mut next = |rows: usize| {
+            row += rows;
+            row - rows
+        };
+        let spreads = set.spreads().iter().map(|spread| next(spread.unions.len())).enumerate().collect();
+        let contrasts = set.contrasts().iter().map(|_| next(1)).enumerate().collect();
+        let mut whole = Self { spreads, contrasts, cells, rows: row, ..Self::default() };
+        whole.fill_sides(set);
+        whole
     }
 
     fn fill_sides(&mut self, set: &ConstraintSet) {

@@ -32,6 +32,11 @@ impl Curvature {
         Self { h: vec![0.0; m * m], cells: vec![0.0; cells], prox: PROX }
     }
 
+    /// Changes the number of cells, within what there was room for.
+    pub(crate) fn resize(&mut self, cells: usize) {
+        self.cells.resize(cells, 0.0);
+    }
+
     /// Forgets what [`stiffen`](Self::stiffen) added.
     pub(crate) fn reset(&mut self) {
         self.prox = PROX;
@@ -46,7 +51,14 @@ impl Curvature {
     /// Fills `h` at these sums, where the residual is `error`. The free weight of a cell is floored while its elements lie
     /// beyond their bounds, so that a cell without a free element does not look flat.
     pub(crate) fn fill(&mut self, rows: &Rows, totals: &CellTotals, sums: &CellSums, error: f64, floor: Floor) {
-        let m = rows.m;
+        if rows.by_sample && !floor.everywhere {
+            // A sample is free or not. What may look flat is a row.
+            self.cells.copy_from_slice(&sums.free);
+            self.fill_from_cells(rows);
+            if (0..rows.m).all(|r| self.h[r * rows.m + r] >= PLENTY * rows.scale[r]) {
+                return;
+            }
+        }
         for (c, curvature) in self.cells.iter_mut().enumerate() {
             let weight = totals.weight[c];
             let distance = sums.beyond[c] / weight.max(1e-300);
@@ -54,6 +66,11 @@ impl Curvature {
             let plenty = !floor.everywhere && sums.free[c] >= PLENTY * weight;
             *curvature = if plenty { sums.free[c] } else { sums.free[c].max(least) };
         }
+        self.fill_from_cells(rows);
+    }
+
+    fn fill_from_cells(&mut self, rows: &Rows) {
+        let m = rows.m;
         for r in 0..m {
             for q in 0..=r {
                 let product = rows.row(r).iter().zip(rows.row(q)).zip(&self.cells);

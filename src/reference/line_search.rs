@@ -56,6 +56,12 @@ impl LineSearch {
         }
     }
 
+    /// Changes the number of cells, within what there was room for.
+    pub(crate) fn resize(&mut self, cells: usize) {
+        self.kept.sums.resize(cells);
+        self.shift.resize(cells, 0.0);
+    }
+
     /// Sets up the search from `at`, whose residual is `error`, along the step of `model`. False if phi does not fall.
     pub(crate) fn begin(
         &mut self,

@@ -12,6 +12,8 @@ pub(crate) mod cells_vjp;
 pub(crate) mod certificate;
 pub(crate) mod components;
 pub(crate) mod curvature;
+pub(crate) mod dense_newton;
+pub(crate) mod dense_vjp;
 pub(crate) mod disjoint;
 pub(crate) mod line_search;
 pub(crate) mod linear;

@@ -107,6 +107,15 @@ impl Newton {
         }
     }
 
+    /// Changes the number of cells, within what there was room for.
+    pub(crate) fn resize(&mut self, cells: usize) {
+        self.at.sums.resize(cells);
+        self.trial.sums.resize(cells);
+        self.shift.resize(cells, 0.0);
+        self.curvature.resize(cells);
+        self.line_search.resize(cells);
+    }
+
     /// Takes over a problem on which this much was spent.
     pub(crate) fn take_over(&mut self, rows: &Rows, totals: &CellTotals, spent: Outcome) {
         self.start(rows, totals, None);

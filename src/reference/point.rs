@@ -21,6 +21,11 @@ impl CellSums {
         Self { y: vec![0.0; cells], size: vec![0.0; cells], free: vec![0.0; cells], beyond: vec![0.0; cells] }
     }
 
+    /// Changes the number of cells, within what there was room for.
+    pub(crate) fn resize(&mut self, cells: usize) {
+        self.arrays().into_iter().for_each(|array| array.resize(cells, 0.0));
+    }
+
     pub(crate) fn arrays(&mut self) -> [&mut Vec<f64>; 4] {
         [&mut self.y, &mut self.size, &mut self.free, &mut self.beyond]
     }

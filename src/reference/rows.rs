@@ -66,6 +66,8 @@ pub(crate) const NO_BLOCK: usize = usize::MAX;
 pub(crate) struct Rows {
     pub(crate) m: usize,
     pub(crate) cells: usize,
+    /// Whether every cell is one sample.
+    pub(crate) by_sample: bool,
     /// `[m, cells]`: the mean (or difference of means) that row r takes is `sum_c matrix[r, c] * (sum of w y in c)`.
     pub(crate) matrix: Vec<f64>,
     /// `[m]`; a row of a difference spread has -epsilon/2, of a ratio spread 0.
@@ -83,6 +85,9 @@ pub(crate) struct Rows {
     /// `[m]`: the row's number in the constraint set.
     pub(crate) source: Vec<usize>,
     pub(crate) blocks: Vec<Block>,
+    open_block: Option<Block>,
+    /// `[m]`: what the row of the set was multiplied by; 1 for means.
+    pub(crate) unit: Vec<f64>,
     /// The set's rows that constrain nothing in this problem.
     pub(crate) inactive: Vec<usize>,
 }
@@ -94,6 +99,7 @@ impl Rows {
         Self {
             m: 0,
             cells,
+            by_sample: false,
             matrix: Vec::with_capacity(m * cells),
             lower: Vec::with_capacity(m),
             upper: Vec::with_capacity(m),
@@ -103,8 +109,15 @@ impl Rows {
             block_of: Vec::with_capacity(m),
             source: Vec::with_capacity(m),
             blocks: Vec::with_capacity(component.spreads.len()),
+            open_block: None,
+            unit: Vec::with_capacity(m),
             inactive: Vec::with_capacity(m),
         }
+    }
+
+    /// The same, for rows over single samples.
+    pub(crate) fn of_samples(self) -> Self {
+        Self { by_sample: true, ..self }
     }
 
     /// Row `r` over the cells.
@@ -113,7 +126,8 @@ impl Rows {
         &self.matrix[r * self.cells..(r + 1) * self.cells]
     }
 
-    /// Builds the component's rows that the problem's cell weights leave alive, and lists the others. `totals` are of the component's cells. False if a level or a row bound of the problem cannot be used.
+    /// Builds the component's rows that the problem's cell weights leave alive, and lists the others. `totals` are of the
+    /// component's cells. False if a level or a row bound of the problem cannot be used.
     pub(crate) fn build<T: Storage>(
         &mut self,
         set: &ConstraintSet,
@@ -121,13 +135,7 @@ impl Rows {
         problem: &Problem<'_, T>,
         totals: &CellTotals,
     ) -> bool {
-        self.m = 0;
-        self.blocks.clear();
-        let arrays = [&mut self.lower, &mut self.upper, &mut self.reach, &mut self.rough, &mut self.scale];
-        arrays.into_iter().chain([&mut self.matrix]).for_each(Vec::clear);
-        self.block_of.clear();
-        self.source.clear();
-        self.inactive.clear();
+        self.clear(component.cells.len());
         let (weight, label) = (&totals.weight[..], &totals.label[..]);
         let mut usable = true;
         let mut row = 0;
@@ -138,20 +146,17 @@ impl Rows {
             let half = if let SpreadLimit::Difference(epsilon) = limit { epsilon / 2.0 } else { 0.0 };
             let rows = row..row + spread.unions.len();
             let live = rows.clone().filter(|&row| dot(component.sides(row).0, weight) > 0.0).count();
-            let first = self.m;
+            self.begin_block(index, limit);
             for (source, row) in (first_source..).zip(rows.clone()) {
                 let plus = component.sides(row).0;
                 let mass = dot(plus, weight);
                 if live > 1 && mass > 0.0 {
-                    self.block_of.push(self.blocks.len());
                     self.push(weight, |c| plus[c] / mass, 1.0 / mass, (-half, half), source);
                 } else {
                     self.inactive.push(source);
                 }
             }
-            if self.m > first {
-                self.blocks.push(Block { spread: index, first, end: self.m, limit });
-            }
+            self.end_block();
             row = rows.end;
         }
         for (&(index, source), row) in component.contrasts.iter().zip(row..) {
@@ -169,7 +174,6 @@ impl Rows {
                     let target = factors.0 * dot(plus, label) + factors.1 * dot(minus, label);
                     (lower, upper) = (lower + target, upper + target);
                 }
-                self.block_of.push(NO_BLOCK);
                 // Where both sides are, the masses are subtracted cell by cell: what is in both cancels before it can round.
                 let difference: f64 =
                     (0..weight.len()).map(|c| weight[c] * (minus[c] - contrast.scale * plus[c])).sum();
@@ -186,7 +190,32 @@ impl Rows {
         usable
     }
 
-    fn push(
+    /// Forgets all rows; those to come are over so many cells.
+    pub(crate) fn clear(&mut self, cells: usize) {
+        (self.m, self.cells) = (0, cells);
+        let arrays =
+            [&mut self.lower, &mut self.upper, &mut self.reach, &mut self.rough, &mut self.scale, &mut self.unit];
+        arrays.into_iter().chain([&mut self.matrix]).for_each(Vec::clear);
+        self.blocks.clear();
+        self.open_block = None;
+        self.block_of.clear();
+        self.source.clear();
+        self.inactive.clear();
+    }
+
+    /// The rows pushed from here on are those of a spread.
+    pub(crate) fn begin_block(&mut self, spread: usize, limit: SpreadLimit) {
+        self.open_block = Some(Block { spread, first: self.m, end: self.m, limit });
+    }
+
+    /// The spread has all its rows; it counts if it has any.
+    pub(crate) fn end_block(&mut self) {
+        let block = self.open_block.take().filter(|block| self.m > block.first);
+        self.blocks.extend(block.map(|block| Block { end: self.m, ..block }));
+    }
+
+    /// Adds a row. `rough` is its largest coefficient before any cancelling, `source` its number in the constraint set.
+    pub(crate) fn push(
         &mut self,
         weight: &[f64],
         coefficient: impl Fn(usize) -> f64,
@@ -207,6 +236,8 @@ impl Rows {
         self.rough.push(rough);
         self.scale.push(if scale > 0.0 { scale } else { 1.0 });
         self.source.push(source);
+        self.block_of.push(if self.open_block.is_some() { self.blocks.len() } else { NO_BLOCK });
+        self.unit.push(1.0);
         self.m += 1;
     }
 

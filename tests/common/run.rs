@@ -101,7 +101,7 @@ pub struct Rig<T: Storage> {
 }
 
 /// All gradients.
-pub const EVERYTHING: Wanted = Wanted { bounds: true, weights: true, labels: true };
+pub const EVERYTHING: Wanted = Wanted { bounds: true, weights: true, labels: true, coefficients: true };
 
 /// Settings as exact as the storage type allows.
 pub fn exact() -> Settings {

@@ -297,8 +297,13 @@ pub fn unwanted_gradients_are_empty(device: Device) {
                 .map(<[f64]>::to_vec)
         };
         let all = arrays(&rig.vjp(&batch, &g));
-        for choice in 0..8 {
-            let wanted = Wanted { bounds: choice & 1 > 0, weights: choice & 2 > 0, labels: choice & 4 > 0 };
+        for choice in 0..16 {
+            let wanted = Wanted {
+                bounds: choice & 1 > 0,
+                weights: choice & 2 > 0,
+                labels: choice & 4 > 0,
+                coefficients: choice & 8 > 0,
+            };
             let mut gradients = rig.projector.gradients(wanted);
             rig.projector.vjp(&batch, &rig.solution, &g, &mut gradients).expect("the batch fits");
             let some = arrays(&gradients.read().expect("gradients"));

@@ -310,5 +310,5 @@ pub fn public_types_can_cross_threads(_: Device) {
     crosses::<Device>();
     crosses::<Error>();
     crosses::<Status>();
-    assert_eq!(EVERYTHING, Wanted { bounds: true, weights: true, labels: true });
+    assert_eq!(EVERYTHING, Wanted { bounds: true, weights: true, labels: true, coefficients: true });
 }

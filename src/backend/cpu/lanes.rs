@@ -235,6 +235,7 @@ mod tests {
             weights: None,
             levels: None,
             row_bounds: None,
+            coefficients: None,
             warm_start: None,
         };
         let lanes = LaneProblem::of(Arch::new(), &problem, &cells, count).unwrap();

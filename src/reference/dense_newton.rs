@@ -1,0 +1,206 @@
+//! `dense_newton`: projection onto rows with a coefficient for every sample, and onto spreads and contrasts beside them.
+//!
+//! The method is that of `cells_newton` with every sample as its own cell: a row is `[n]` coefficients per unit of weight,
+//! spreads stay blocks with one multiplier a union, contrasts are expanded. Dense rows are scaled so that
+//! `a W^-1 a^T = 1`; their residuals are then in units of the predictions, like those of means.
+
+use super::cells_newton::{clamp_bits, element, split_shift};
+use super::cells_prepare::CellTotals;
+use super::components::Component;
+use super::newton::{CellSums, Newton, NewtonTask};
+use super::rows::Rows;
+use crate::batch::Problem;
+use crate::cells::CellMask;
+use crate::constraints::{ConstraintSet, SpreadLimit, check_row_bounds};
+use crate::solution::{CLAMP_LANES, Outcome, Status};
+use crate::storage::Storage;
+
+/// One problem in the form that the dense kernels work on, with room for the largest.
+#[derive(Clone, Debug)]
+pub(crate) struct Dense {
+    /// All rows, and every sample as a cell.
+    pub(crate) component: Component,
+    pub(crate) rows: Rows,
+    /// Weights, labels and bounds of every sample.
+    pub(crate) totals: CellTotals,
+    newton: Newton,
+    sums: CellSums,
+    shift: Vec<f64>,
+    /// The cell of every sample; 0 where no row is about cells.
+    pub(crate) cells: Vec<u8>,
+    /// `[cells of the layout]`: sums of weights, and of labels times weights.
+    pub(crate) of_cells: CellTotals,
+}
+
+impl Dense {
+    pub(crate) fn new(set: &ConstraintSet, largest: usize) -> Self {
+        let component = Component::of_samples(set, largest);
+        Self {
+            rows: Rows::with_capacity(&component).of_samples(),
+            totals: CellTotals::new(largest),
+            newton: Newton::new(&component),
+            sums: CellSums::new(largest),
+            shift: vec![0.0; largest],
+            cells: vec![0; largest],
+            of_cells: CellTotals::new(set.layout().cells()),
+            component,
+        }
+    }
+
+    /// Takes up a problem, whose totals by cell are there. False if a number of it cannot be used.
+    pub(crate) fn take_up<T: Storage>(&mut self, set: &ConstraintSet, problem: &Problem<'_, T>, cells: &[u8]) -> bool {
+        let n = problem.z.len();
+        self.resize(n);
+        self.cells.copy_from_slice(cells);
+        let total = self.of_cells.total;
+        for i in 0..n {
+            let weight = problem.weight(i) / total;
+            self.totals.weight[i] = weight;
+            self.totals.label[i] = problem.labels.map_or(0.0, |labels| weight * labels.at(i));
+            let (lo, hi) = problem.bounds(i);
+            (self.totals.bounds.lo[i], self.totals.bounds.hi[i]) = (weight * lo.to_f64(), weight * hi.to_f64());
+        }
+        self.totals.total = total;
+        self.build_rows(set, problem)
+    }
+
+    fn resize(&mut self, n: usize) {
+        let Self { totals, newton, sums, shift, cells, .. } = self;
+        for array in [&mut totals.weight, &mut totals.label, &mut totals.bounds.lo, &mut totals.bounds.hi, shift] {
+            array.resize(n, 0.0);
+        }
+        sums.arrays().into_iter().for_each(|array| array.resize(n, 0.0));
+        cells.resize(n, 0);
+        newton.resize(n);
+    }
+
+    /// Expands the rows that this problem leaves alive. False if a coefficient, a level or a row bound cannot be used.
+    fn build_rows<T: Storage>(&mut self, set: &ConstraintSet, problem: &Problem<'_, T>) -> bool {
+        let n = problem.z.len();
+        let (rows, cells, weight) = (&mut self.rows, &self.cells, &self.totals.weight);
+        let (of_cell, label_of_cell) = (&self.of_cells.weight, &self.of_cells.label);
+        let over = |mask: &CellMask, sums: &[f64]| mask.iter().map(|cell| sums[cell]).sum::<f64>();
+        let inside = |mask: &CellMask, i: usize| mask.contains(usize::from(cells[i]));
+        rows.clear(n);
+        let mut usable = true;
+        let mut source = 0;
+        for (index, spread) in set.spreads().iter().enumerate() {
+            let limit = problem.levels.map_or(spread.limit, |levels| spread.limit.at_level(levels.at(index)));
+            usable &= limit.check().is_ok();
+            let half = if let SpreadLimit::Difference(epsilon) = limit { epsilon / 2.0 } else { 0.0 };
+            let mass = |union: &crate::constraints::Union| over(&union.cells, of_cell);
+            let live = spread.unions.iter().filter(|union| mass(union) > 0.0).count() > 1;
+            rows.begin_block(index, limit);
+            for union in &spread.unions {
+                let mass = mass(union);
+                if live && mass > 0.0 {
+                    let coefficient = |i: usize| if inside(&union.cells, i) { 1.0 / mass } else { 0.0 };
+                    rows.push(weight, coefficient, 1.0 / mass, (-half, half), source);
+                } else {
+                    rows.inactive.push(source);
+                }
+                source += 1;
+            }
+            rows.end_block();
+        }
+        let bounds_of = |bounded: usize, own: (f64, f64)| match problem.row_bounds {
+            Some((lower, upper)) => (lower.at(bounded), upper.at(bounded)),
+            None => own,
+        };
+        for (index, contrast) in set.contrasts().iter().enumerate() {
+            let (mut lower, mut upper) = bounds_of(index, (contrast.lower, contrast.upper));
+            usable &= check_row_bounds(lower, upper).is_ok();
+            let (plus, minus) = (&contrast.plus.cells, &contrast.minus);
+            let masses = (over(plus, of_cell), over(minus, of_cell));
+            if masses.0 > 0.0 && (masses.1 > 0.0 || minus.is_empty()) {
+                let factors = (1.0 / masses.0, if masses.1 > 0.0 { -contrast.scale / masses.1 } else { 0.0 });
+                if contrast.residual {
+                    let target = factors.0 * over(plus, label_of_cell) + factors.1 * over(minus, label_of_cell);
+                    (lower, upper) = (lower + target, upper + target);
+                }
+                let side = |mask: &CellMask, factor: f64, i: usize| if inside(mask, i) { factor } else { 0.0 };
+                let coefficient = |i: usize| side(plus, factors.0, i) + side(minus, factors.1, i);
+                rows.push(weight, coefficient, factors.0.max(factors.1.abs()), (lower, upper), source);
+            } else {
+                rows.inactive.push(source);
+            }
+            source += 1;
+        }
+        for (index, row) in set.dense().iter().enumerate() {
+            let (lower, upper) = bounds_of(set.contrasts().len() + index, (row.lower, row.upper));
+            usable &= check_row_bounds(lower, upper).is_ok();
+            let Some(coefficients) = problem.coefficients else { return false };
+            let of_row = |i: usize| coefficients.at(index * n + i);
+            let (mut square, mut largest) = (0.0, 0.0_f64);
+            for i in 0..n {
+                let coefficient = of_row(i);
+                usable &= coefficient.is_finite();
+                square += coefficient * coefficient / weight[i];
+                largest = largest.max(coefficient.abs() / weight[i]);
+            }
+            usable &= square.is_finite();
+            // A row without a coefficient stays as it is: it is met, or proves that nothing can meet it.
+            let unit = if square > 0.0 { 1.0 / square.sqrt() } else { 1.0 };
+            let coefficient = |i: usize| unit * (of_row(i) / weight[i]);
+            rows.push(weight, coefficient, unit * largest, (unit * lower, unit * upper), source);
+            rows.unit[rows.m - 1] = unit;
+            source += 1;
+        }
+        usable
+    }
+
+    /// Solves the problem taken up. The answer's shifts are those of the samples.
+    pub(crate) fn solve<T: Storage>(&mut self, task: &NewtonTask, problem: &Problem<'_, T>) -> Outcome {
+        self.newton.start(&self.rows, &self.totals, problem.warm_start);
+        while self.newton.is_waiting() {
+            self.shift.copy_from_slice(self.newton.shift());
+            self.evaluate(problem);
+            self.newton.receive(task, &self.component, &self.rows, &self.totals, &self.sums);
+        }
+        self.shift.copy_from_slice(self.newton.shift());
+        let mut outcome = self.newton.outcome();
+        if outcome.status != Status::Solved {
+            self.shift.fill(0.0);
+            self.evaluate(problem);
+            outcome.excess = self.newton.excess_of(&self.component, &self.rows, &self.sums);
+        }
+        outcome
+    }
+
+    /// The pass: what every sample adds to the rows at the present shifts.
+    fn evaluate<T: Storage>(&mut self, problem: &Problem<'_, T>) {
+        let CellSums { y, size, free, beyond } = &mut self.sums;
+        for i in 0..problem.z.len() {
+            let w = self.totals.weight[i];
+            let (t, clipped) = element(problem.z[i].widen(), split_shift(self.shift[i]), problem.bounds(i));
+            let stored = T::narrow(clipped).to_f64();
+            y[i] = w * stored;
+            size[i] = w * stored.abs();
+            free[i] = if t == clipped { w } else { 0.0 };
+            beyond[i] = w * (t - clipped).to_f64().abs();
+        }
+    }
+
+    /// The shift of every sample in the answer. `[n]`
+    pub(crate) fn shift(&self) -> &[f64] {
+        &self.shift
+    }
+
+    /// Writes the multipliers of the set's rows; of an infeasible problem the ray.
+    pub(crate) fn write_multipliers(&self, multipliers: &mut [f64]) {
+        for (r, (&source, nu)) in self.rows.source.iter().zip(self.newton.multipliers()).enumerate() {
+            multipliers[source] = nu * self.rows.unit[r] * self.totals.total;
+        }
+    }
+}
+
+/// Writes the projected values and their clamp states at the samples' shifts: by the very arithmetic of the pass.
+pub(crate) fn write<T: Storage>(problem: &Problem<'_, T>, shift: &[f64], y: &mut [T], clamp: &mut [u32]) {
+    clamp[..shift.len().div_ceil(CLAMP_LANES)].fill(0);
+    for (i, &shift) in shift.iter().enumerate() {
+        let (lo, hi) = problem.bounds(i);
+        let (t, clipped) = element(problem.z[i].widen(), split_shift(shift), (lo, hi));
+        y[i] = T::narrow(clipped);
+        clamp[i / CLAMP_LANES] |= clamp_bits(t, (lo, hi)) << (i % CLAMP_LANES);
+    }
+}
