@@ -149,12 +149,14 @@ impl<T: Storage> Split for Backward<'_, T> {
     }
 }
 
-/// Fewer elements than this are not worth waking another thread for.
+/// A batch of no more elements than this is not worth waking another thread for.
+const SHARED: usize = 4096;
+/// What a thread takes of a larger one at a time: little enough that one that wakes late has less left to do.
 const GRAIN: usize = 1024;
 
 impl<T: Storage> CpuPlan<T> {
     pub(crate) fn new(set: &ConstraintSet, capacities: Capacities, settings: Settings) -> Self {
-        let threads = if capacities.total <= GRAIN { 1 } else { rayon::current_num_threads().max(1) };
+        let threads = if capacities.total <= SHARED { 1 } else { rayon::current_num_threads().max(1) };
         let components = if set.dense().is_empty() { components(set) } else { Vec::new() };
         let workers = (0..threads).map(|_| Mutex::new(Worker::new(set, &components, capacities))).collect();
         Self { arch: pulp::Arch::new(), settings, components, workers }
@@ -212,7 +214,7 @@ impl<T: Storage> CpuPlan<T> {
             let (first, middle) = (offsets.start(range.start), offsets.start(at));
             out.split(at - range.start, middle - first, clamp_start(at, middle) - clamp_start(range.start, first))
         };
-        if range.len() > 1 && elements(&range) > GRAIN {
+        if range.len() > 1 && elements(&range) > GRAIN && batch.total() > SHARED {
             let middle = range.start + range.len() / 2;
             let (left, right) = cut(middle, out);
             rayon::join(
