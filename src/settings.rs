@@ -2,6 +2,31 @@
 
 use crate::error::{Error, Result};
 
+/// How problems are solved. Both methods end in the same stop test, so what is promised does not depend on the choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Method {
+    /// Proximal Newton on the dual: a few steps, exact. A problem that it does not solve is handed to ADMM.
+    #[default]
+    Newton,
+    /// The alternating direction method of multipliers in the form of OSQP: many cheap steps to an approximate answer,
+    /// which Newton then finishes. Rows over cells are expanded for it. A check on the other.
+    Admm,
+}
+
+/// What becomes of a problem that has no solution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Infeasible {
+    /// It is reported, with a proof, and `y = clip(z)`.
+    #[default]
+    Report,
+    /// It gets the nearest point of those that violate its rows the least, and is
+    /// [`Status::Relaxed`](crate::Status::Relaxed): for training loops that must go on. Every row is relaxed by the same
+    /// amount in units of the predictions, the smallest that is enough.
+    NearestFeasible,
+}
+
 /// Settings of a [`Projector`](crate::Projector).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
@@ -10,11 +35,15 @@ pub struct Settings {
     pub tolerance: f64,
     /// The most Newton steps before a problem ends with [`Status::IterationLimit`](crate::Status). Default 600.
     pub max_iterations: u32,
+    /// Default [`Method::Newton`].
+    pub method: Method,
+    /// Default [`Infeasible::Report`].
+    pub infeasible: Infeasible,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { tolerance: 1e-11, max_iterations: 600 }
+        Self { tolerance: 1e-11, max_iterations: 600, method: Method::default(), infeasible: Infeasible::default() }
     }
 }
 

@@ -6,7 +6,8 @@
 use super::cells_prepare::CellTotals;
 use super::components::Component;
 use super::linear::{ldl_factor, ldl_solve_refined, pseudo_solve};
-use super::rows::{NO_BLOCK, Rows, dot};
+use super::rows::{NO_BLOCK, Rows};
+use super::sums::{dot, dot_weighted};
 use crate::batch::Problem;
 use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::solution::{CLAMP_LANES, ClampState, clamp_state};
@@ -268,13 +269,11 @@ fn solve_held(rows: &Rows, nu: &[f64], s: &mut VjpPart) {
     }
     for (i, &r) in s.held.iter().enumerate() {
         for (j, &q) in s.held.iter().enumerate().take(i + 1) {
-            let product = rows.row(r).iter().zip(rows.row(q)).zip(&s.sums.free);
-            let value = product.map(|((a, b), f)| a * b * f).sum::<f64>() * s.jacobi[i] * s.jacobi[j];
+            let value = dot_weighted(rows.row(r), rows.row(q), &s.sums.free) * s.jacobi[i] * s.jacobi[j];
             s.system[i * k + j] = value;
             s.system[j * k + i] = value;
         }
-        let dot: f64 = rows.row(r).iter().zip(&s.sums.gradient).map(|(b, g)| b * g).sum();
-        s.rhs[i] = dot * s.jacobi[i];
+        s.rhs[i] = dot(rows.row(r), &s.sums.gradient) * s.jacobi[i];
     }
     // The balance of every block confines lambda to the complement of one direction a block: project onto it.
     s.work[..k * k].copy_from_slice(&s.system[..k * k]);

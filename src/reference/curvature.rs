@@ -3,6 +3,7 @@
 use super::cells_prepare::CellTotals;
 use super::point::CellSums;
 use super::rows::Rows;
+use super::sums::dot_weighted;
 
 /// A cell with this part of its weight free needs no floor.
 const PLENTY: f64 = 0.25;
@@ -73,8 +74,7 @@ impl Curvature {
         let m = rows.m;
         for r in 0..m {
             for q in 0..=r {
-                let product = rows.row(r).iter().zip(rows.row(q)).zip(&self.cells);
-                let value: f64 = product.map(|((a, b), c)| a * b * c).sum();
+                let value = dot_weighted(rows.row(r), rows.row(q), &self.cells);
                 self.h[r * m + q] = value;
                 self.h[q * m + r] = value;
             }

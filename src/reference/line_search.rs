@@ -5,6 +5,7 @@ use super::cells_prepare::CellTotals;
 use super::curvature::Curvature;
 use super::point::Point;
 use super::rows::{Block, Rows};
+use super::sums::largest_size;
 use super::two_floats::two_sum;
 
 /// Trials after which any step down is taken.
@@ -80,9 +81,8 @@ impl LineSearch {
             return false;
         }
         rows.shifts(d, &mut self.shift);
-        let longest = self.shift.iter().fold(0.0_f64, |most, shift| most.max(shift.abs()));
-        let distances = at.sums.beyond.iter().zip(&totals.weight).map(|(beyond, weight)| beyond / weight.max(1e-300));
-        let farthest = distances.fold(0.0, f64::max);
+        let longest = largest_size(&self.shift);
+        let farthest = at.sums.farthest(&totals.weight);
         self.step = if longest > 0.0 { ((2.0 * error + 4.0 * farthest) / longest).min(1.0) } else { 1.0 };
         self.max_step = if curvature.is_floored(&at.sums.free, &self.shift) { 1e9 } else { 1.0 };
         for block in rows.blocks.iter().filter(|block| block.is_ratio()) {

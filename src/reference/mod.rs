@@ -21,4 +21,5 @@ pub(crate) mod newton;
 pub(crate) mod point;
 pub(crate) mod rows;
 pub(crate) mod stop_test;
+pub(crate) mod sums;
 pub(crate) mod two_floats;

@@ -281,6 +281,9 @@ impl Newton {
     /// Whether the multipliers are so large that, as single numbers, they no longer say where the elements of a cell are:
     /// free ones to the error allowed, clamped ones on which side.
     fn multipliers_are_lost(&self, rows: &Rows, totals: &CellTotals) -> bool {
+        if 2.0 * f64::EPSILON * rows.largest_shift_size(&self.at.nu) <= self.test.shift_error() {
+            return false;
+        }
         let lost = |c: usize| {
             let size: f64 = (0..rows.m).map(|r| (rows.row(r)[c] * self.at.nu[r]).abs()).sum();
             let beyond = if self.at.sums.free[c] > 0.0 { 0.0 } else { self.at.sums.beyond[c] };

@@ -21,6 +21,18 @@ impl CellSums {
         Self { y: vec![0.0; cells], size: vec![0.0; cells], free: vec![0.0; cells], beyond: vec![0.0; cells] }
     }
 
+    /// How far the elements of a cell lie beyond their bounds at the most, on average over it.
+    pub(crate) fn farthest(&self, weight: &[f64]) -> f64 {
+        let mut farthest = 0.0;
+        for (&beyond, &weight) in self.beyond.iter().zip(weight) {
+            // (Divided only where it is more.)
+            if beyond > farthest * weight && weight > 0.0 {
+                farthest = beyond / weight;
+            }
+        }
+        farthest
+    }
+
     /// Changes the number of cells, within what there was room for.
     pub(crate) fn resize(&mut self, cells: usize) {
         self.arrays().into_iter().for_each(|array| array.resize(cells, 0.0));
@@ -51,10 +63,9 @@ impl Point {
 
     /// Takes the sums of a pass, over all cells.
     pub(crate) fn take(&mut self, component: &Component, rows: &Rows, all: &CellSums) {
-        component.gather(&all.y, &mut self.sums.y);
-        component.gather(&all.size, &mut self.sums.size);
-        component.gather(&all.free, &mut self.sums.free);
-        component.gather(&all.beyond, &mut self.sums.beyond);
+        for (all, own) in [&all.y, &all.size, &all.free, &all.beyond].into_iter().zip(self.sums.arrays()) {
+            if rows.by_sample { own.copy_from_slice(all) } else { component.gather(all, own) }
+        }
         rows.means(&self.sums.y, &mut self.means);
     }
 

@@ -2,6 +2,7 @@
 
 use super::cells_prepare::CellTotals;
 use super::components::Component;
+use super::sums::{add_multiple, dot, dot_abs, dot_weighted, largest_size};
 use super::two_floats::TwoSum;
 use crate::batch::Problem;
 use crate::constraints::{ConstraintSet, SpreadLimit, check_row_bounds};
@@ -57,6 +58,9 @@ impl Block {
         self.first..self.end
     }
 }
+
+/// Errors of shifts up to this, in units of the predictions, are far below what any tolerance asks for.
+const HARMLESS: f64 = 1e-13;
 
 /// Marks rows that belong to no spread.
 pub(crate) const NO_BLOCK: usize = usize::MAX;
@@ -223,13 +227,9 @@ impl Rows {
         bounds: (f64, f64),
         source: usize,
     ) {
-        let (mut reach, mut scale) = (0.0_f64, 0.0_f64);
-        for (c, &w) in weight.iter().enumerate() {
-            let value = if w > 0.0 { coefficient(c) } else { 0.0 };
-            reach = reach.max(value.abs());
-            scale += value * value * w;
-            self.matrix.push(value);
-        }
+        self.matrix.extend(weight.iter().enumerate().map(|(c, &w)| if w > 0.0 { coefficient(c) } else { 0.0 }));
+        let row = &self.matrix[self.m * self.cells..];
+        let (reach, scale) = (largest_size(row), dot_weighted(row, row, weight));
         self.lower.push(bounds.0);
         self.upper.push(bounds.1);
         self.reach.push(reach);
@@ -264,6 +264,11 @@ impl Rows {
         }
     }
 
+    /// The most that the terms can be that any shift is summed from.
+    pub(crate) fn largest_shift_size(&self, multipliers: &[f64]) -> f64 {
+        self.reach.iter().zip(multipliers).map(|(reach, nu)| reach * nu.abs()).sum()
+    }
+
     /// How large the terms are that the shift of a cell is summed from: what its rounding errors are relative to.
     pub(crate) fn shift_size(&self, multipliers: &[f64], cell: usize) -> f64 {
         let term = |r: usize| if self.row(r)[cell] == 0.0 { 0.0 } else { (self.rough[r] * multipliers[r]).abs() };
@@ -282,13 +287,16 @@ impl Rows {
         shift.fill(0.0);
         for (r, &nu) in multipliers.iter().enumerate().take(self.m) {
             if nu != 0.0 {
-                self.row(r).iter().zip(shift.iter_mut()).for_each(|(b, s)| *s += b * nu);
+                add_multiple(nu, self.row(r), shift);
             }
         }
     }
 
     /// The shifts of multipliers `large + small`, rounded only at the end: what cancels between the rows leaves no error.
     pub(crate) fn exact_shifts(&self, large: &[f64], small: &[f64], shift: &mut [f64]) {
+        if 4.0 * f64::EPSILON * self.largest_shift_size(large) <= HARMLESS {
+            return self.shifts(large, shift);
+        }
         for (c, shift) in shift.iter_mut().enumerate() {
             let mut sum = TwoSum::default();
             for r in 0..self.m {
@@ -329,7 +337,7 @@ impl Rows {
     pub(crate) fn rounding(&self, unit_roundoff: f64, sum_abs: &[f64]) -> f64 {
         let mut worst = 0.0_f64;
         for r in 0..self.m {
-            let size: f64 = self.row(r).iter().zip(sum_abs).map(|(b, s)| b.abs() * s).sum();
+            let size = dot_abs(self.row(r), sum_abs);
             worst = worst.max(size * if self.block_of[r] == NO_BLOCK { 4.0 } else { 8.0 });
         }
         worst * unit_roundoff
@@ -406,8 +414,4 @@ impl Rows {
         }
         worst
     }
-}
-
-pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
