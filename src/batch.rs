@@ -575,7 +575,15 @@ pub(crate) enum RealSlice<'a> {
     F64(&'a [f64]),
 }
 
-impl RealSlice<'_> {
+impl<'a> RealSlice<'a> {
+    /// A part of it.
+    pub(crate) fn slice(&self, range: std::ops::Range<usize>) -> RealSlice<'a> {
+        match self {
+            Self::F32(slice) => RealSlice::F32(&slice[range]),
+            Self::F64(slice) => RealSlice::F64(&slice[range]),
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn at(&self, index: usize) -> f64 {
         match self {

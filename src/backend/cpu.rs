@@ -35,7 +35,7 @@ struct Worker<T: Storage> {
     vjp_parts: Vec<VjpPart>,
     terms: CellTerms,
     /// Where the set has dense rows: all that its problems need instead.
-    dense: Option<(Dense, DenseVjp)>,
+    dense: Option<(Dense<T>, DenseVjp)>,
 }
 
 impl<T: Storage> Worker<T> {
@@ -371,7 +371,7 @@ impl<T: Storage> CpuPlan<T> {
         set: &ConstraintSet,
         problem: &Problem<'_, T>,
         scratch: &mut [u8],
-        dense: &mut Dense,
+        dense: &mut Dense<T>,
         out: Forward<'_, T>,
     ) {
         out.inactive.fill(0);
@@ -471,7 +471,7 @@ fn take_up_dense<T: Storage>(
     set: &ConstraintSet,
     problem: &Problem<'_, T>,
     scratch: &mut [u8],
-    dense: &mut Dense,
+    dense: &mut Dense<T>,
 ) -> bool {
     let Some(cells) = cells_of(set, problem, scratch) else { return false };
     cells_prepare::cell_totals(set, problem, cells, &mut dense.of_cells) && dense.take_up(set, problem, cells)

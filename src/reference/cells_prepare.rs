@@ -79,6 +79,15 @@ pub(crate) fn cell_totals<T: Storage>(
     totals: &mut CellTotals,
 ) -> bool {
     let count = set.layout().cells();
+    if let (CellSource::None, None, BoundSlice::Scalar(lo), BoundSlice::Scalar(hi)) =
+        (&problem.cells, problem.weights, problem.lo, problem.hi)
+    {
+        // Nothing differs between the samples.
+        totals.label.fill(0.0);
+        (totals.weight[0], totals.total) = (1.0, problem.z.len() as f64);
+        (totals.bounds.lo[0], totals.bounds.hi[0]) = (lo.to_f64(), hi.to_f64());
+        return problem.z.iter().fold(true, |usable, z| usable & z.is_finite());
+    }
     let has_ratio = set.spreads().iter().any(|spread| matches!(spread.limit, SpreadLimit::Ratio(_)));
     let mut usable = true;
     let CellTotals { weight, label, bounds, total } = totals;

@@ -1,6 +1,7 @@
 //! The proof that a problem has no solution, the same for every method.
 
 use super::rows::Rows;
+use super::sums::sum_of_least;
 use crate::constraints::SpreadLimit;
 
 /// Per-cell sums of w * lo and w * hi over the problem's elements; infinite where a bound is.
@@ -35,6 +36,11 @@ pub(crate) fn proves_infeasible(rows: &Rows, bounds: &BoxSums, d: &[f64], shift:
         return false;
     }
     rows.shifts(d, shift);
+    // Most rays prove nothing, which a plain sum shows. (An infinite one may be made of what cancels.)
+    let plain = sum_of_least(shift, &bounds.lo, &bounds.hi);
+    if plain.is_finite() && plain <= most {
+        return false;
+    }
     let (mut least, mut doubt) = (0.0, 1e-10 * size);
     for (cell, &s) in shift.iter().enumerate() {
         let (lo, hi) = (bounds.lo[cell], bounds.hi[cell]);

@@ -25,12 +25,14 @@ pub(crate) struct Curvature {
     pub(crate) h: Vec<f64>,
     /// `[cells]`: the free weights, floored.
     cells: Vec<f64>,
+    /// Whether they may differ from the free weights.
+    floored: bool,
     prox: f64,
 }
 
 impl Curvature {
     pub(crate) fn new(m: usize, cells: usize) -> Self {
-        Self { h: vec![0.0; m * m], cells: vec![0.0; cells], prox: PROX }
+        Self { h: vec![0.0; m * m], cells: vec![0.0; cells], floored: false, prox: PROX }
     }
 
     /// Changes the number of cells, within what there was room for.
@@ -56,10 +58,12 @@ impl Curvature {
             // A sample is free or not. What may look flat is a row.
             self.cells.copy_from_slice(&sums.free);
             self.fill_from_cells(rows);
+            self.floored = false;
             if (0..rows.m).all(|r| self.h[r * rows.m + r] >= PLENTY * rows.scale[r]) {
                 return;
             }
         }
+        self.floored = true;
         for (c, curvature) in self.cells.iter_mut().enumerate() {
             let weight = totals.weight[c];
             let distance = sums.beyond[c] / weight.max(1e-300);
@@ -86,6 +90,6 @@ impl Curvature {
     /// weight but for rounding.
     pub(crate) fn is_floored(&self, free: &[f64], shift: &[f64]) -> bool {
         let floored = |((curvature, free), shift): ((&f64, &f64), &f64)| *curvature > 1.000_001 * free && *shift != 0.0;
-        self.cells.iter().zip(free).zip(shift).any(floored)
+        self.floored && self.cells.iter().zip(free).zip(shift).any(floored)
     }
 }

@@ -9,7 +9,8 @@ use super::cells_prepare::CellTotals;
 use super::components::Component;
 use super::newton::{CellSums, Newton, NewtonTask};
 use super::rows::Rows;
-use crate::batch::Problem;
+use super::sums::vectorised;
+use crate::batch::{Problem, RealSlice};
 use crate::cells::CellMask;
 use crate::constraints::{ConstraintSet, SpreadLimit, check_row_bounds};
 use crate::solution::{CLAMP_LANES, Outcome, Status};
@@ -17,12 +18,17 @@ use crate::storage::Storage;
 
 /// One problem in the form that the dense kernels work on, with room for the largest.
 #[derive(Clone, Debug)]
-pub(crate) struct Dense {
+pub(crate) struct Dense<T: Storage> {
     /// All rows, and every sample as a cell.
     pub(crate) component: Component,
     pub(crate) rows: Rows,
     /// Weights, labels and bounds of every sample.
     pub(crate) totals: CellTotals,
+    /// Predictions, bounds and one over the weights, `[n]` each.
+    z: Vec<T::Arithmetic>,
+    lo: Vec<T::Arithmetic>,
+    hi: Vec<T::Arithmetic>,
+    inverse: Vec<f64>,
     newton: Newton,
     sums: CellSums,
     shift: Vec<f64>,
@@ -32,12 +38,16 @@ pub(crate) struct Dense {
     pub(crate) of_cells: CellTotals,
 }
 
-impl Dense {
+impl<T: Storage> Dense<T> {
     pub(crate) fn new(set: &ConstraintSet, largest: usize) -> Self {
         let component = Component::of_samples(set, largest);
         Self {
             rows: Rows::with_capacity(&component).of_samples(),
             totals: CellTotals::new(largest),
+            z: vec![T::Arithmetic::default(); largest],
+            lo: vec![T::Arithmetic::default(); largest],
+            hi: vec![T::Arithmetic::default(); largest],
+            inverse: vec![0.0; largest],
             newton: Newton::new(&component),
             sums: CellSums::new(largest),
             shift: vec![0.0; largest],
@@ -48,16 +58,26 @@ impl Dense {
     }
 
     /// Takes up a problem, whose totals by cell are there. False if a number of it cannot be used.
-    pub(crate) fn take_up<T: Storage>(&mut self, set: &ConstraintSet, problem: &Problem<'_, T>, cells: &[u8]) -> bool {
+    pub(crate) fn take_up(&mut self, set: &ConstraintSet, problem: &Problem<'_, T>, cells: &[u8]) -> bool {
         let n = problem.z.len();
         self.resize(n);
         self.cells.copy_from_slice(cells);
         let total = self.of_cells.total;
+        match problem.weights {
+            None => {
+                self.totals.weight.fill(1.0 / total);
+                self.inverse.fill(total);
+            }
+            Some(weights) => {
+                for i in 0..n {
+                    (self.totals.weight[i], self.inverse[i]) = (weights.at(i) / total, total / weights.at(i));
+                }
+            }
+        }
         for i in 0..n {
-            let weight = problem.weight(i) / total;
-            self.totals.weight[i] = weight;
-            self.totals.label[i] = problem.labels.map_or(0.0, |labels| weight * labels.at(i));
+            let weight = self.totals.weight[i];
             let (lo, hi) = problem.bounds(i);
+            (self.z[i], self.lo[i], self.hi[i]) = (problem.z[i].widen(), lo, hi);
             (self.totals.bounds.lo[i], self.totals.bounds.hi[i]) = (weight * lo.to_f64(), weight * hi.to_f64());
         }
         self.totals.total = total;
@@ -65,19 +85,22 @@ impl Dense {
     }
 
     fn resize(&mut self, n: usize) {
-        let Self { totals, newton, sums, shift, cells, .. } = self;
-        for array in [&mut totals.weight, &mut totals.label, &mut totals.bounds.lo, &mut totals.bounds.hi, shift] {
+        let Self { totals, newton, sums, shift, cells, z, lo, hi, inverse, .. } = self;
+        for array in
+            [&mut totals.weight, &mut totals.label, &mut totals.bounds.lo, &mut totals.bounds.hi, shift, inverse]
+        {
             array.resize(n, 0.0);
         }
         sums.arrays().into_iter().for_each(|array| array.resize(n, 0.0));
         cells.resize(n, 0);
+        [z, lo, hi].into_iter().for_each(|array| array.resize(n, T::Arithmetic::default()));
         newton.resize(n);
     }
 
     /// Expands the rows that this problem leaves alive. False if a coefficient, a level or a row bound cannot be used.
-    fn build_rows<T: Storage>(&mut self, set: &ConstraintSet, problem: &Problem<'_, T>) -> bool {
+    fn build_rows(&mut self, set: &ConstraintSet, problem: &Problem<'_, T>) -> bool {
         let n = problem.z.len();
-        let (rows, cells, weight) = (&mut self.rows, &self.cells, &self.totals.weight);
+        let (rows, cells, weight, inverse) = (&mut self.rows, &self.cells, &self.totals.weight, &self.inverse[..n]);
         let (of_cell, label_of_cell) = (&self.of_cells.weight, &self.of_cells.label);
         let over = |mask: &CellMask, sums: &[f64]| mask.iter().map(|cell| sums[cell]).sum::<f64>();
         let inside = |mask: &CellMask, i: usize| mask.contains(usize::from(cells[i]));
@@ -130,55 +153,57 @@ impl Dense {
             let (lower, upper) = bounds_of(set.contrasts().len() + index, (row.lower, row.upper));
             usable &= check_row_bounds(lower, upper).is_ok();
             let Some(coefficients) = problem.coefficients else { return false };
-            let of_row = |i: usize| coefficients.at(index * n + i);
-            let (mut square, mut largest) = (0.0, 0.0_f64);
-            for i in 0..n {
-                let coefficient = of_row(i);
-                usable &= coefficient.is_finite();
-                square += coefficient * coefficient / weight[i];
-                largest = largest.max(coefficient.abs() / weight[i]);
+            match coefficients.slice(index * n..(index + 1) * n) {
+                RealSlice::F32(row) => {
+                    rows.push(weight, |i| f64::from(row[i]) * inverse[i], 0.0, (lower, upper), source)
+                }
+                RealSlice::F64(row) => rows.push(weight, |i| row[i] * inverse[i], 0.0, (lower, upper), source),
             }
-            usable &= square.is_finite();
-            // A row without a coefficient stays as it is: it is met, or proves that nothing can meet it.
-            let unit = if square > 0.0 { 1.0 / square.sqrt() } else { 1.0 };
-            let coefficient = |i: usize| unit * (of_row(i) / weight[i]);
-            rows.push(weight, coefficient, unit * largest, (unit * lower, unit * upper), source);
-            rows.unit[rows.m - 1] = unit;
+            usable &= rows.scale_last();
             source += 1;
         }
         usable
     }
 
     /// Solves the problem taken up. The answer's shifts are those of the samples.
-    pub(crate) fn solve<T: Storage>(&mut self, task: &NewtonTask, problem: &Problem<'_, T>) -> Outcome {
+    pub(crate) fn solve(&mut self, task: &NewtonTask, problem: &Problem<'_, T>) -> Outcome {
         self.newton.start(&self.rows, &self.totals, problem.warm_start);
         while self.newton.is_waiting() {
             self.shift.copy_from_slice(self.newton.shift());
-            self.evaluate(problem);
+            self.evaluate();
             self.newton.receive(task, &self.component, &self.rows, &self.totals, &self.sums);
         }
         self.shift.copy_from_slice(self.newton.shift());
         let mut outcome = self.newton.outcome();
         if outcome.status != Status::Solved {
             self.shift.fill(0.0);
-            self.evaluate(problem);
+            self.evaluate();
             outcome.excess = self.newton.excess_of(&self.component, &self.rows, &self.sums);
         }
         outcome
     }
 
     /// The pass: what every sample adds to the rows at the present shifts.
-    fn evaluate<T: Storage>(&mut self, problem: &Problem<'_, T>) {
+    fn evaluate(&mut self) {
+        let n = self.shift.len();
+        let shift = &self.shift[..n];
         let CellSums { y, size, free, beyond } = &mut self.sums;
-        for i in 0..problem.z.len() {
-            let w = self.totals.weight[i];
-            let (t, clipped) = element(problem.z[i].widen(), split_shift(self.shift[i]), problem.bounds(i));
-            let stored = T::narrow(clipped).to_f64();
-            y[i] = w * stored;
-            size[i] = w * stored.abs();
-            free[i] = if t == clipped { w } else { 0.0 };
-            beyond[i] = w * (t - clipped).to_f64().abs();
-        }
+        let (y, size, free, beyond) = (&mut y[..n], &mut size[..n], &mut free[..n], &mut beyond[..n]);
+        let (z, lo, hi, weight) = (&self.z[..n], &self.lo[..n], &self.hi[..n], &self.totals.weight[..n]);
+        vectorised(
+            #[inline(always)]
+            |_| {
+                for i in 0..n {
+                    let w = weight[i];
+                    let (t, clipped) = element(z[i], split_shift(shift[i]), (lo[i], hi[i]));
+                    let stored = T::narrow(clipped).to_f64();
+                    y[i] = w * stored;
+                    size[i] = w * stored.abs();
+                    free[i] = if t == clipped { w } else { 0.0 };
+                    beyond[i] = w * (t - clipped).to_f64().abs();
+                }
+            },
+        );
     }
 
     /// The shift of every sample in the answer. `[n]`

@@ -33,7 +33,7 @@ pub(crate) struct Answer<'a, T> {
 }
 
 impl DenseVjp {
-    pub(crate) fn new(set: &ConstraintSet, dense: &Dense, largest: usize) -> Self {
+    pub(crate) fn new<T: Storage>(set: &ConstraintSet, dense: &Dense<T>, largest: usize) -> Self {
         let cells = set.layout().cells();
         Self {
             part: VjpPart::new(&dense.component),
@@ -49,7 +49,7 @@ impl DenseVjp {
         &mut self,
         set: &ConstraintSet,
         problem: &Problem<'_, T>,
-        dense: &Dense,
+        dense: &Dense<T>,
         answer: &Answer<'_, T>,
         g: &[T],
         (rows_out, out, coefficients): (&mut RowGradients<'_>, &mut ElementGradients<'_, T>, &mut [T]),
@@ -90,7 +90,7 @@ impl DenseVjp {
     }
 
     /// `dL/dz` of a sample.
-    fn moved(&self, dense: &Dense, i: usize) -> f64 {
+    fn moved<T: Storage>(&self, dense: &Dense<T>, i: usize) -> f64 {
         let w = dense.totals.weight[i];
         if self.sums.free[i] > 0.0 { self.sums.gradient[i] - w * self.part.pull()[i] } else { 0.0 }
     }
@@ -98,7 +98,7 @@ impl DenseVjp {
     fn write_coefficients<T: Storage>(
         &self,
         set: &ConstraintSet,
-        dense: &Dense,
+        dense: &Dense<T>,
         answer: &Answer<'_, T>,
         out: &mut [T],
     ) {
@@ -119,7 +119,7 @@ impl DenseVjp {
         &mut self,
         set: &ConstraintSet,
         problem: &Problem<'_, T>,
-        dense: &Dense,
+        dense: &Dense<T>,
         answer: &Answer<'_, T>,
         out: &mut ElementGradients<'_, T>,
     ) {

@@ -2,6 +2,7 @@
 
 use super::components::Component;
 use super::rows::Rows;
+use super::sums::largest_ratio;
 
 /// Per-cell sums of one pass, over weights that sum to 1.
 #[derive(Clone, Debug)]
@@ -23,14 +24,7 @@ impl CellSums {
 
     /// How far the elements of a cell lie beyond their bounds at the most, on average over it.
     pub(crate) fn farthest(&self, weight: &[f64]) -> f64 {
-        let mut farthest = 0.0;
-        for (&beyond, &weight) in self.beyond.iter().zip(weight) {
-            // (Divided only where it is more.)
-            if beyond > farthest * weight && weight > 0.0 {
-                farthest = beyond / weight;
-            }
-        }
-        farthest
+        largest_ratio(&self.beyond, weight)
     }
 
     /// Changes the number of cells, within what there was room for.

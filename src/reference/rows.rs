@@ -241,6 +241,21 @@ impl Rows {
         self.m += 1;
     }
 
+    /// Scales the last row to a scale of 1. A row of zeros stays as it is: it is met, or nothing can meet it. False if it
+    /// holds what is no number.
+    pub(crate) fn scale_last(&mut self) -> bool {
+        let last = self.m - 1;
+        let (reach, scale) = (self.reach[last], self.scale[last]);
+        // (A NaN is lost in the reach, not in the scale.)
+        let usable = reach.is_finite() && scale.is_finite();
+        let unit = if reach > 0.0 { 1.0 / scale.sqrt() } else { 1.0 };
+        self.matrix[last * self.cells..].iter_mut().for_each(|b| *b *= unit);
+        (self.lower[last], self.upper[last]) = (unit * self.lower[last], unit * self.upper[last]);
+        (self.reach[last], self.rough[last]) = (unit * reach, unit * reach);
+        (self.scale[last], self.unit[last]) = (1.0, unit);
+        usable
+    }
+
     /// The rows that belong to no spread.
     pub(crate) fn contrasts(&self) -> std::ops::Range<usize> {
         self.blocks.last().map_or(0, |block| block.end)..self.m

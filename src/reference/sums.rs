@@ -7,16 +7,29 @@ const LANES: usize = 16;
 /// Rows as long as this go by lanes.
 const LONG: usize = 4 * LANES;
 
-/// Moved into a closure, this makes it one that can be called only once: its body is then inlined where the vectors are.
-struct Once;
+/// What a loop is given so that its closure can be called only once: its body is then inlined where the vectors are.
+pub(crate) struct Once;
+
+/// Runs a loop compiled for the vectors that this machine has; it has to be `#[inline(always)]`.
+#[inline(always)]
+pub(crate) fn vectorised<R>(body: impl FnOnce(Once) -> R) -> R {
+    struct Body<F>(F);
+    impl<R, F: FnOnce(Once) -> R> pulp::WithSimd for Body<F> {
+        type Output = R;
+
+        #[inline(always)]
+        fn with_simd<S: pulp::Simd>(self, _: S) -> R {
+            (self.0)(Once)
+        }
+    }
+    pulp::Arch::new().dispatch(Body(body))
+}
 
 macro_rules! long_sum {
     (($($array:ident),+) => $term:expr) => {{
-        let once = Once;
-        pulp::Arch::new().dispatch(
+        vectorised(
             #[inline(always)]
-            || {
-                let _moved = once;
+            |_| {
                 let n = [$($array.len()),+].into_iter().min().unwrap_or(0);
                 $(let $array = &$array[..n];)+
                 let mut lanes = [0.0; LANES];
@@ -67,19 +80,48 @@ pub(crate) fn dot_weighted(a: &[f64], b: &[f64], c: &[f64]) -> f64 {
     long_sum!((a, b, c) => a * b * c)
 }
 
+/// `sum_i min(s_i lo_i, s_i hi_i)` for `lo <= hi`; 0 for `s_i = 0`, whatever the bounds.
+pub(crate) fn sum_of_least(s: &[f64], lo: &[f64], hi: &[f64]) -> f64 {
+    let least = |s: f64, lo: f64, hi: f64| if s == 0.0 { 0.0 } else { s * if s > 0.0 { lo } else { hi } };
+    if s.len() < LONG {
+        return s.iter().zip(lo).zip(hi).map(|((s, lo), hi)| least(*s, *lo, *hi)).sum();
+    }
+    long_sum!((s, lo, hi) => least(s, lo, hi))
+}
+
+/// `max_i a_i / b_i` over positive `b_i`, at least 0.
+pub(crate) fn largest_ratio(a: &[f64], b: &[f64]) -> f64 {
+    let larger = |most: f64, a: f64, b: f64| {
+        let ratio = if b > 0.0 { a / b } else { 0.0 };
+        if ratio > most { ratio } else { most }
+    };
+    let (blocks, rest) = a.as_chunks::<LANES>();
+    let (b_blocks, b_rest) = b[..a.len()].as_chunks::<LANES>();
+    let lanes = vectorised(
+        #[inline(always)]
+        |_| {
+            let mut lanes = [0.0_f64; LANES];
+            for (a, b) in blocks.iter().zip(b_blocks) {
+                for lane in 0..LANES {
+                    lanes[lane] = larger(lanes[lane], a[lane], b[lane]);
+                }
+            }
+            lanes
+        },
+    );
+    let most = lanes.iter().fold(0.0, |most, lane| larger(most, *lane, 1.0));
+    rest.iter().zip(b_rest).fold(most, |most, (a, b)| larger(most, *a, *b))
+}
+
 /// `x_i += factor a_i`
 pub(crate) fn add_multiple(factor: f64, a: &[f64], x: &mut [f64]) {
     let plain = |a: &[f64], x: &mut [f64]| a.iter().zip(x).for_each(|(a, x)| *x += factor * a);
     if a.len() < LONG {
         return plain(a, x);
     }
-    let once = Once;
-    pulp::Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
-        || {
-            let _moved = once;
-            plain(a, x);
-        },
+        |_| plain(a, x),
     );
 }
 
