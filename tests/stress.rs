@@ -5,8 +5,9 @@
 
 mod common;
 
-use common::kkt::judge;
-use common::problems::{Case, Kind, draw_case};
+use common::kkt::{Stated, judge};
+use common::planted::{contrast, flat, mask};
+use common::problems::{Case, Kind, Scores, draw_case};
 use fairlayer::*;
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
@@ -157,6 +158,75 @@ fn random_problems_f64() {
 #[test]
 fn random_problems_f32() {
     report::<f32>(number("FAIRLAYER_STRESS", 10_000) as usize, number("FAIRLAYER_LARGEST", 3_000) as usize);
+}
+
+/// Solves a problem that is written out, and judges it as the random ones are.
+fn check(set: ConstraintSet, epsilon: f64, stated: Stated) {
+    let case = Case { set, stated, epsilon, scores: Scores::AllBeyond, scalar_bounds: false, weighted: true };
+    let solution = solve::<f64>(&case);
+    let view = solution.read().unwrap();
+    assert_eq!(view.outcomes[0].status, Status::Solved);
+    let residual = judge(&case.set, &case.stated, view.y, view.multipliers, 1e-9).worst();
+    assert!(residual <= 1e-9, "residual {residual:.1e}");
+}
+
+/// Three samples that nearly contradict each other: their multipliers are a million times the shift that is left of them.
+#[test]
+fn large_multipliers_that_cancel() {
+    let sizes = [("a", 2), ("b", 2), ("c", 7)].map(|(name, groups)| SensitiveFeature::new(name, groups));
+    let set = EqualizedOdds::within(0.0).constraints(&Population::of_features(sizes)).unwrap();
+    let stated = Stated {
+        z: vec![-12.153840139302227, -12.15402925064924, -12.144659852239895],
+        cells: vec![0, 2, 42],
+        weights: vec![0.0010665024664356104, 0.32938229469635216, 775.2853160478057],
+        labels: vec![0.0; 3],
+        lo: vec![0.13176237062853982, 0.07573215145990297, 0.015099158371868461],
+        hi: vec![0.9266890505531524, 0.885752648713637, 0.8611324741603358],
+    };
+    check(set, 0.0, stated);
+}
+
+/// Dependent contrasts: what rounding leaves of the one that follows from others can grow without end.
+#[test]
+fn multipliers_that_run_away() {
+    let mut set = flat(8);
+    let (never, none) = (f64::INFINITY, 0.0);
+    for (plus, minus, lower, upper) in [
+        (vec![2, 3, 5, 7], vec![0, 4], none, none),
+        (vec![3], vec![4, 5, 7], none, none),
+        (vec![3, 4, 7], vec![0, 2, 5, 6, 7], none, never),
+        (vec![2, 7], vec![3, 5], none, never),
+        (vec![0, 1, 2, 3, 5, 6, 7], vec![0, 3, 5], -never, none),
+        (vec![2, 3, 4, 7], vec![0, 1, 2], -never, none),
+        (vec![1, 2, 5, 6, 7], vec![0, 2, 7], none, none),
+    ] {
+        set.push_contrast(contrast(mask(plus), mask(minus), 1.0, lower, upper)).unwrap();
+    }
+    let stated = Stated {
+        z: vec![5.724427819641945, -2.4928452314159033, 5.29239770744318, 6.063755897698179],
+        cells: vec![7, 7, 0, 6],
+        weights: vec![163.14158625238557, 0.02524935942010558, 0.15075201321498713, 6.101720846093109],
+        labels: vec![0.0; 4],
+        lo: vec![0.0; 4],
+        hi: vec![1.0; 4],
+    };
+    check(set, 0.0, stated);
+}
+
+/// One multiplier moves a light group and its counterpart, the same number, moves nothing to speak of: both hold.
+#[test]
+fn multipliers_of_unequal_reach() {
+    let sizes = [("a", 2), ("b", 5), ("c", 4)].map(|(name, groups)| SensitiveFeature::new(name, groups));
+    let set = DemographicParity::within(1e-6).constraints(&Population::of_features(sizes)).unwrap();
+    let stated = Stated {
+        z: vec![-90.1578077578937, -90.22713436466206, -90.18636192553915, 91.18625400063401],
+        cells: vec![7, 4, 4, 24],
+        weights: vec![0.0012605368913358747, 1.4544739001756666, 84.91041834173262, 4.691812554185123],
+        labels: vec![0.0; 4],
+        lo: vec![0.0; 4],
+        hi: vec![1.0; 4],
+    };
+    check(set, 1e-6, stated);
 }
 
 /// Looks at one problem: `FAIRLAYER_CASE=<kind>,<seed>,<f32|f64>`, with the `FAIRLAYER_LARGEST` that it was drawn with.

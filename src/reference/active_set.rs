@@ -70,10 +70,10 @@ impl ActiveSet {
         let m = rows.m;
         let largest = means[..m].iter().fold(0.0_f64, |most, mean| most.max(mean.abs()));
         let tolerance = tolerance.max(4.0 * f64::EPSILON * largest);
-        for r in 0..m {
+        for (r, &nu) in nu.iter().enumerate().take(m) {
             self.jacobi[r] = 1.0 / h[r * m + r].sqrt();
             self.d[r] = 0.0;
-            self.sign[r] = sign(nu[r]);
+            self.sign[r] = sign(nu);
         }
         for _ in 0..12 * m + 20 {
             self.collect_support(rows);
@@ -83,9 +83,9 @@ impl ActiveSet {
                     continue;
                 }
             }
-            for r in 0..m {
-                self.d[r] = if self.sign[r] == 0.0 { -nu[r] } else { self.x[r] };
-                self.v[r] = nu[r] + self.d[r];
+            for (r, &nu) in nu.iter().enumerate().take(m) {
+                self.d[r] = if self.sign[r] == 0.0 { -nu } else { self.x[r] };
+                self.v[r] = nu + self.d[r];
             }
             for r in 0..m {
                 let pull: f64 = (0..m).map(|s| h[r * m + s] * self.d[s]).sum();
@@ -195,11 +195,11 @@ impl ActiveSet {
         if step == f64::INFINITY {
             return false;
         }
-        for r in 0..rows.m {
+        for (r, &nu) in nu.iter().enumerate().take(rows.m) {
             if self.sign[r] == 0.0 {
-                self.d[r] = -nu[r];
-            } else if leaves(nu[r] + self.x[r], self.sign[r]) && step_of(nu[r], self.d[r], self.x[r]) <= step {
-                (self.d[r], self.sign[r]) = (-nu[r], 0.0);
+                self.d[r] = -nu;
+            } else if leaves(nu + self.x[r], self.sign[r]) && step_of(nu, self.d[r], self.x[r]) <= step {
+                (self.d[r], self.sign[r]) = (-nu, 0.0);
             } else {
                 self.d[r] += step * (self.x[r] - self.d[r]);
             }

@@ -41,8 +41,7 @@ impl Basis {
     /// The place in `combined` of a combination of the rows with a multiplier that is zero, if there is one.
     fn find_dependent(&mut self, rows: &Rows, nu: &[f64]) -> Option<usize> {
         let (m, width) = (rows.m, self.width);
-        let mut count = 0;
-        for r in (0..m).filter(|&r| nu[r] != 0.0) {
+        for (count, r) in (0..m).filter(|&r| nu[r] != 0.0).enumerate() {
             let (before, row) = self.reduced.split_at_mut(count * width);
             let (combined_before, combined) = self.combined.split_at_mut(count * m);
             let (row, combined) = (&mut row[..width], &mut combined[..m]);
@@ -68,7 +67,6 @@ impl Basis {
                 return Some(count);
             }
             self.pivot[count] = largest;
-            count += 1;
         }
         None
     }

@@ -47,7 +47,7 @@ impl NewtonTask {
 const FLOORS: [f64; 5] = [1.0, 1.0, 10.0, 0.01, 100.0];
 /// Limits of one attempt that no user needs to set.
 const ATTEMPT_STEPS: u32 = 150;
-const ATTEMPT_PASSES: u32 = 600;
+const ATTEMPT_PASSES: u32 = 1200;
 
 /// What the machine waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -359,7 +359,8 @@ impl Rows {
     }
 
     /// The worst of violation and complementarity, in units of the predictions. A multiplier counts as zero if it moves no
-    /// cell by more than `tolerance`.
+    /// cell by more than `tolerance`; one of a spread, if it would not even in the spread's lightest union, for what holds
+    /// one union from below holds others from above.
     pub(crate) fn residual(
         &self,
         lower: &[f64],
@@ -373,31 +374,32 @@ impl Rows {
         if !finite(&means[..self.m]) || !finite(&multipliers[..self.m]) {
             return f64::INFINITY;
         }
-        let side = |r: usize| {
-            let moved = multipliers[r] * self.reach[r];
+        let side = |r: usize, reach: f64| {
+            let moved = multipliers[r] * reach;
             if moved > tolerance { 1 } else { -i32::from(moved < -tolerance) }
         };
         for block in &self.blocks {
             // The centre must lie above all of `least` and below all of `most`.
             let (mut least, mut most) = (f64::NEG_INFINITY, f64::INFINITY);
-            let mut reach = f64::INFINITY;
+            let (widest, narrowest) = block.rows().fold((0.0_f64, f64::INFINITY), |(widest, narrowest), r| {
+                (widest.max(self.reach[r]), narrowest.min(self.reach[r]))
+            });
             for r in block.rows() {
                 let from_above = (means[r] - upper[r]) / block.centre_coefficient(1.0);
                 let from_below = (means[r] - lower[r]) / block.centre_coefficient(-1.0);
-                let side = side(r);
+                let side = side(r, widest);
                 least = least.max(if side < 0 { from_below } else { from_above });
                 most = most.min(if side > 0 { from_above } else { from_below });
-                reach = reach.min(self.reach[r]);
             }
             residual = residual.max(least - most);
             if block.is_ratio() {
                 // A line search may leave the cone's boundary; differences keep their sum of zero. The shift that would
                 // mend it is that of the heaviest union.
-                residual = residual.max(block.balance(multipliers).0.abs() * reach);
+                residual = residual.max(block.balance(multipliers).0.abs() * narrowest);
             }
         }
         for r in self.contrasts() {
-            let side = side(r);
+            let side = side(r, self.reach[r]);
             residual = residual.max(means[r] - if side < 0 { lower[r] } else { upper[r] });
             residual = residual.max(if side > 0 { upper[r] } else { lower[r] } - means[r]);
         }
