@@ -257,9 +257,12 @@ impl Disjoint {
     /// The worst of violation and complementarity: as `Rows::residual`.
     fn residual(&self, half: f64, tolerance: f64) -> f64 {
         let (mut least, mut most) = (f64::NEG_INFINITY, f64::INFINITY);
+        // A multiplier counts as zero if it would not move even the lightest union by more than the tolerance.
+        let lightest = self.groups.iter().fold(f64::INFINITY, |least, group| least.min(group.mass));
+        let zero = tolerance * lightest;
         for group in &self.groups {
-            let above = group.mean - if group.shift < -tolerance { -half } else { half };
-            let below = group.mean - if group.shift > tolerance { half } else { -half };
+            let above = group.mean - if group.shift * group.mass < -zero { -half } else { half };
+            let below = group.mean - if group.shift * group.mass > zero { half } else { -half };
             least = if above > least { above } else { least };
             most = if below < most { below } else { most };
         }
