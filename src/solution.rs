@@ -18,6 +18,16 @@ pub enum Status {
     Infeasible = 2,
     /// An input number cannot be used; see [`Batch`](crate::Batch). `y = clip(z)`, a NaN stays a NaN.
     BadNumber = 3,
+    /// No point within the bounds meets the rows, and [`Infeasible::NearestFeasible`](crate::Infeasible) was asked for:
+    /// `y` is the nearest of the points that violate them the least; the excess says by how much.
+    Relaxed = 4,
+}
+
+impl Status {
+    /// Whether the problem has an answer: `y` is a projection, and has gradients.
+    pub fn has_answer(self) -> bool {
+        matches!(self, Self::Solved | Self::Relaxed)
+    }
 }
 
 impl std::fmt::Display for Status {
@@ -27,6 +37,7 @@ impl std::fmt::Display for Status {
             Self::IterationLimit => "iteration limit",
             Self::Infeasible => "infeasible",
             Self::BadNumber => "bad number",
+            Self::Relaxed => "relaxed",
         })
     }
 }
@@ -79,7 +90,8 @@ pub struct Outcome {
     pub passes: u32,
     /// The worst of violation and complementarity at the end, in units of `y`; 0 for an input that was fair already.
     pub residual: f64,
-    /// By how much the worst row exceeds its bound, measured in `f64` on the stored `y`; 0 when none does.
+    /// By how much the worst row exceeds its bound, measured in `f64` on the stored `y`, in units of `y` (a dense row is
+    /// scaled so that `a W^-1 a^T = 1` for weights that sum to 1); 0 when none does.
     pub excess: f64,
 }
 

@@ -17,7 +17,7 @@ use crate::reference::components::{Component, components};
 use crate::reference::dense_newton::{self, Dense};
 use crate::reference::dense_vjp::{Answer, DenseVjp};
 use crate::reference::newton::{CellSums, NewtonTask};
-use crate::settings::Settings;
+use crate::settings::{Infeasible, Settings};
 use crate::solution::{Gradients, Outcome, Solution, Status, clamp_start, inactive_words};
 use crate::storage::Storage;
 
@@ -338,7 +338,7 @@ impl<T: Storage> CpuPlan<T> {
             part.mark_inactive(component, out.inactive);
         }
         let mut outcome = cells_newton::solve(&task, &given, &self.components, parts, &mut pass, shift, sums);
-        if outcome.status == Status::Solved {
+        if outcome.status.has_answer() {
             match form {
                 Form::Lanes(problem) => forward::write(&problem, shift, out.y, out.clamp),
                 Form::Plain(cells) => cells_newton::write(problem, cells, shift, out.y, out.clamp),
@@ -352,7 +352,8 @@ impl<T: Storage> CpuPlan<T> {
             return;
         }
         for (part, component) in parts.iter().zip(&self.components) {
-            if part.outcome().status == outcome.status {
+            let of_part = part.outcome().status;
+            if of_part == outcome.status || outcome.status.has_answer() {
                 part.write_multipliers(component, totals.total, out.multipliers);
             }
         }
@@ -362,6 +363,7 @@ impl<T: Storage> CpuPlan<T> {
         NewtonTask {
             tolerance: self.settings.tolerance,
             max_iterations: self.settings.max_iterations,
+            relax: self.settings.infeasible == Infeasible::NearestFeasible,
             unit_roundoff: T::UNIT_ROUNDOFF,
         }
     }
@@ -382,7 +384,7 @@ impl<T: Storage> CpuPlan<T> {
         }
         dense.rows.inactive.iter().for_each(|row| out.inactive[row / 32] |= 1 << (row % 32));
         let outcome = dense.solve(&self.task(), problem);
-        if outcome.status == Status::Solved {
+        if outcome.status.has_answer() {
             dense_newton::write(problem, dense.shift(), out.y, out.clamp);
         } else {
             cells_newton::write_unsolved(problem, out.y, out.clamp);
@@ -407,9 +409,12 @@ impl<T: Storage> CpuPlan<T> {
             array.fill(0.0);
         }
         out.coefficients.fill(T::default());
-        let solved = status == Status::Solved && !problem.z.is_empty();
+        let solved = status.has_answer() && !problem.z.is_empty();
+        // Rows that were relaxed are held where they have a multiplier, and nowhere else. (By how much is no matter here.)
+        let relaxed = if status == Status::Relaxed { 1.0 } else { 0.0 };
         if let Some((dense, vjp)) = dense {
             if solved && take_up_dense(set, problem, scratch, dense) {
+                dense.rows.relax(relaxed);
                 let answer = Answer { y, clamp, nu };
                 let Backward { elements, rows, coefficients, .. } = &mut out;
                 vjp.solve(set, problem, dense, &answer, g, (rows, elements, coefficients));
@@ -442,6 +447,7 @@ impl<T: Storage> CpuPlan<T> {
                 out.rows.levels[spread] = disjoint.pull_back(component, &nu[first..], sums, &mut terms.pull);
                 continue;
             }
+            part.rows.relax(relaxed);
             cells_vjp::solve(component, &part.rows, (nu, totals.total), sums, vjp, &mut out.rows, terms);
             if beyond_z {
                 for &cell in &component.cells {

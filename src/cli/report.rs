@@ -262,5 +262,6 @@ fn key(status: Status) -> &'static str {
         Status::IterationLimit => "iteration_limit",
         Status::Infeasible => "infeasible",
         Status::BadNumber => "bad_number",
+        Status::Relaxed => "relaxed",
     }
 }

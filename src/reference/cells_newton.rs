@@ -182,6 +182,7 @@ impl Part {
             }
         } else {
             self.newton.receive(task, component, &self.rows, &self.totals, sums);
+            self.newton.relax(task, &mut self.rows, &self.totals);
             self.waiting = self.newton.is_waiting();
         }
     }
@@ -267,7 +268,7 @@ pub(crate) fn solve<T: Storage>(
         outcome.passes += 1;
         for (part, component) in parts.iter_mut().zip(components).filter(|(part, _)| part.waiting) {
             part.receive(task, given, component, sums);
-            if !part.waiting && part.outcome().status != Status::Solved {
+            if !part.waiting && !part.outcome().status.has_answer() {
                 // One component without an answer is a problem without one.
                 return Outcome { passes: outcome.passes, ..part.outcome() };
             }
@@ -277,6 +278,9 @@ pub(crate) fn solve<T: Storage>(
         outcome.iterations = outcome.iterations.max(of_part.iterations);
         outcome.residual = outcome.residual.max(of_part.residual);
         outcome.excess = outcome.excess.max(of_part.excess);
+        if of_part.status == Status::Relaxed {
+            outcome.status = Status::Relaxed;
+        }
     }
     outcome
 }

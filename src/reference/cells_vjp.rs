@@ -230,11 +230,7 @@ pub(crate) fn solve_rows(
 fn collect_held(rows: &Rows, nu: &[f64], s: &mut VjpPart) {
     s.held.clear();
     for r in 0..rows.m {
-        let equality = match rows.block_of[r] {
-            NO_BLOCK => rows.lower[r] == rows.upper[r],
-            block => rows.blocks[block].is_equality(),
-        };
-        if nu[rows.source[r]] != 0.0 || equality {
+        if nu[rows.source[r]] != 0.0 || rows.is_equality(r) {
             s.held.push(r);
         }
     }

@@ -14,6 +14,19 @@ pub(crate) struct BoxSums {
 /// Whether the ray `d` of the multipliers proves infeasibility: the least that `d . A y` can be within the bounds exceeds
 /// the most that the rows allow. (Farkas: then no y meets both.) `shift` is scratch of one value a cell.
 pub(crate) fn proves_infeasible(rows: &Rows, bounds: &BoxSums, d: &[f64], shift: &mut [f64]) -> bool {
+    lack_of_room(rows, bounds, d, shift).is_some()
+}
+
+/// By how much all rows have to be relaxed at the least, in units of the predictions, for what the ray proves not to hold
+/// any more. `None` if it proves nothing.
+pub(crate) fn least_relaxation(rows: &Rows, bounds: &BoxSums, d: &[f64], shift: &mut [f64]) -> Option<f64> {
+    let lack = lack_of_room(rows, bounds, d, shift)?;
+    let per_unit: f64 = (0..rows.m).map(|r| d[r] * rows.relaxed_bound(r, d[r])).sum();
+    (per_unit > 0.0).then(|| lack / per_unit)
+}
+
+/// By how much the least that `d . A y` can be exceeds the most that the rows allow, if that is beyond doubt.
+fn lack_of_room(rows: &Rows, bounds: &BoxSums, d: &[f64], shift: &mut [f64]) -> Option<f64> {
     let (mut most, mut size) = (0.0_f64, 0.0_f64);
     for block in &rows.blocks {
         // A spread allows any centre, so only rays that are balanced over it are bounded.
@@ -24,7 +37,7 @@ pub(crate) fn proves_infeasible(rows: &Rows, bounds: &BoxSums, d: &[f64], shift:
             SpreadLimit::Ratio(_) => balance <= slack,
         };
         if !balanced {
-            return false;
+            return None;
         }
     }
     for (r, &d) in d.iter().enumerate().take(rows.m).filter(|(_, d)| **d != 0.0) {
@@ -33,13 +46,13 @@ pub(crate) fn proves_infeasible(rows: &Rows, bounds: &BoxSums, d: &[f64], shift:
         size += allowed.abs();
     }
     if !most.is_finite() {
-        return false;
+        return None;
     }
     rows.shifts(d, shift);
     // Most rays prove nothing, which a plain sum shows. (An infinite one may be made of what cancels.)
     let plain = sum_of_least(shift, &bounds.lo, &bounds.hi);
     if plain.is_finite() && plain <= most {
-        return false;
+        return None;
     }
     let (mut least, mut doubt) = (0.0, 1e-10 * size);
     for (cell, &s) in shift.iter().enumerate() {
@@ -54,7 +67,7 @@ pub(crate) fn proves_infeasible(rows: &Rows, bounds: &BoxSums, d: &[f64], shift:
         doubt += if vanishes { s.abs() * finite(lo).max(finite(hi)) } else { 1e-14 * magnitude * bound.abs() };
     }
     let gap: f64 = least - most;
-    gap.is_finite() && gap > doubt
+    (gap.is_finite() && gap > doubt).then_some(gap)
 }
 
 fn finite(bound: f64) -> f64 {

@@ -13,7 +13,7 @@ use super::sums::vectorised;
 use crate::batch::{Problem, RealSlice};
 use crate::cells::CellMask;
 use crate::constraints::{ConstraintSet, SpreadLimit, check_row_bounds};
-use crate::solution::{CLAMP_LANES, Outcome, Status};
+use crate::solution::{CLAMP_LANES, Outcome};
 use crate::storage::Storage;
 
 /// One problem in the form that the dense kernels work on, with room for the largest.
@@ -172,10 +172,11 @@ impl<T: Storage> Dense<T> {
             self.shift.copy_from_slice(self.newton.shift());
             self.evaluate();
             self.newton.receive(task, &self.component, &self.rows, &self.totals, &self.sums);
+            self.newton.relax(task, &mut self.rows, &self.totals);
         }
         self.shift.copy_from_slice(self.newton.shift());
         let mut outcome = self.newton.outcome();
-        if outcome.status != Status::Solved {
+        if !outcome.status.has_answer() {
             self.shift.fill(0.0);
             self.evaluate();
             outcome.excess = self.newton.excess_of(&self.component, &self.rows, &self.sums);

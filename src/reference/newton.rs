@@ -7,7 +7,7 @@
 use super::active_set::ActiveSet;
 use super::basis::Basis;
 use super::cells_prepare::CellTotals;
-use super::certificate::proves_infeasible;
+use super::certificate::{least_relaxation, proves_infeasible};
 use super::components::Component;
 use super::curvature::{Curvature, Floor};
 use super::line_search::LineSearch;
@@ -24,6 +24,8 @@ pub(crate) struct NewtonTask {
     /// The largest allowed residual, before rounding raises it.
     pub(crate) tolerance: f64,
     pub(crate) max_iterations: u32,
+    /// Whether rows that nothing meets are relaxed until something does.
+    pub(crate) relax: bool,
     /// Of the storage type of y.
     pub(crate) unit_roundoff: f64,
 }
@@ -47,6 +49,8 @@ impl NewtonTask {
 const FLOORS: [f64; 5] = [1.0, 1.0, 10.0, 0.01, 100.0];
 /// Limits of one attempt that no user needs to set.
 const ATTEMPT_STEPS: u32 = 150;
+/// What rows are relaxed by beyond the least that is enough, in units of the predictions.
+const ROOM: f64 = 1e-9;
 const ATTEMPT_PASSES: u32 = 1200;
 
 /// What the machine waits for.
@@ -308,6 +312,21 @@ impl Newton {
         true
     }
 
+    /// Where the rows cannot be met and are to be relaxed: relaxes them by what the ray shows to be needed at the least, and
+    /// begins anew. Every ray takes the relaxation further, towards the least that is enough.
+    pub(crate) fn relax(&mut self, task: &NewtonTask, rows: &mut Rows, totals: &CellTotals) {
+        if !task.relax || self.outcome.status != Status::Infeasible || self.outcome.iterations >= task.max_iterations {
+            return;
+        }
+        let ray = &self.at.nu[..rows.m];
+        if let Some(needed) = least_relaxation(rows, &totals.bounds, ray, &mut self.shift) {
+            // A little more than the least, so that there is room to find the answer in.
+            rows.relax(needed * (1.0 + 1e-9) + ROOM);
+            let spent = self.outcome;
+            self.take_over(rows, totals, Outcome { status: Status::Solved, ..spent });
+        }
+    }
+
     /// By how much the rows are exceeded at these sums; the method's own point is left alone.
     pub(crate) fn excess_of(&mut self, component: &Component, rows: &Rows, sums: &CellSums) -> f64 {
         self.trial.take(component, rows, sums);
@@ -347,7 +366,8 @@ impl Newton {
 
     fn end(&mut self, rows: &Rows, status: Status) {
         self.stage = Stage::Done;
-        self.outcome.status = status;
+        let relaxed = status == Status::Solved && rows.relaxed > 0.0;
+        self.outcome.status = if relaxed { Status::Relaxed } else { status };
         self.outcome.residual = self.test.residual;
         self.outcome.excess = rows.measured_excess(&self.at.means[..rows.m]);
         self.at.shifts(rows, &mut self.shift);

@@ -94,6 +94,8 @@ pub(crate) struct Rows {
     pub(crate) unit: Vec<f64>,
     /// The set's rows that constrain nothing in this problem.
     pub(crate) inactive: Vec<usize>,
+    /// By how much the bounds are relaxed, in units of the predictions.
+    pub(crate) relaxed: f64,
 }
 
 impl Rows {
@@ -116,6 +118,7 @@ impl Rows {
             open_block: None,
             unit: Vec::with_capacity(m),
             inactive: Vec::with_capacity(m),
+            relaxed: 0.0,
         }
     }
 
@@ -196,7 +199,7 @@ impl Rows {
 
     /// Forgets all rows; those to come are over so many cells.
     pub(crate) fn clear(&mut self, cells: usize) {
-        (self.m, self.cells) = (0, cells);
+        (self.m, self.cells, self.relaxed) = (0, cells, 0.0);
         let arrays =
             [&mut self.lower, &mut self.upper, &mut self.reach, &mut self.rough, &mut self.scale, &mut self.unit];
         arrays.into_iter().chain([&mut self.matrix]).for_each(Vec::clear);
@@ -254,6 +257,35 @@ impl Rows {
         (self.reach[last], self.rough[last]) = (unit * reach, unit * reach);
         (self.scale[last], self.unit[last]) = (1.0, unit);
         usable
+    }
+
+    /// Moves all bounds outward by so much more, a spread's by half on either side.
+    pub(crate) fn relax(&mut self, by: f64) {
+        self.relaxed += by;
+        for r in 0..self.m {
+            self.lower[r] += by * self.relaxed_bound(r, -1.0);
+            self.upper[r] += by * self.relaxed_bound(r, 1.0);
+        }
+    }
+
+    /// How the bound of a row moves as the rows are relaxed: the upper one if `sign > 0`, else the lower one. Of a ratio
+    /// only the lower ones do: `min >= ratio max - by`.
+    pub(crate) fn relaxed_bound(&self, r: usize, sign: f64) -> f64 {
+        let outward = if sign > 0.0 { 1.0 } else { -1.0 };
+        match self.blocks.get(self.block_of[r]).map(|block| block.limit) {
+            None => outward,
+            Some(SpreadLimit::Difference(_)) => 0.5 * outward,
+            Some(SpreadLimit::Ratio(_)) => outward.min(0.0),
+        }
+    }
+
+    /// Whether a row is held at its bound whatever its multiplier.
+    pub(crate) fn is_equality(&self, r: usize) -> bool {
+        self.relaxed == 0.0
+            && match self.blocks.get(self.block_of[r]) {
+                None => self.lower[r] == self.upper[r],
+                Some(block) => block.is_equality(),
+            }
     }
 
     /// The rows that belong to no spread.
@@ -344,7 +376,7 @@ impl Rows {
     /// Whether the rows together may allow a single point only: equalities do, and one-sided contrasts can.
     pub(crate) fn may_lack_room(&self) -> bool {
         let narrow = |r: usize| !(self.upper[r] - self.lower[r] > 0.0 && self.upper[r] - self.lower[r] < f64::INFINITY);
-        self.blocks.iter().any(Block::is_equality) || self.contrasts().any(narrow)
+        self.relaxed > 0.0 || self.blocks.iter().any(Block::is_equality) || self.contrasts().any(narrow)
     }
 
     /// Four times what rounding the stored values may move a row by at the worst: a mean of values of this size, two means
@@ -408,12 +440,13 @@ impl Rows {
 
     /// The excess as it is reported: 0 below what the measurement itself rounds.
     pub(crate) fn measured_excess(&self, means: &[f64]) -> f64 {
-        let excess = self.excess(means);
+        // (All bounds were relaxed alike.)
+        let excess = self.excess(means) + self.relaxed;
         let largest = means.iter().fold(0.0_f64, |most, mean| most.max(mean.abs()));
         if excess > 4.0 * f64::EPSILON * largest { excess } else { 0.0 }
     }
 
-    /// By how much the worst row exceeds its own bound, in units of the predictions; of a ratio spread
+    /// By how much the worst row exceeds its own bound, as it is relaxed, in units of the predictions; of a ratio spread
     /// `ratio * max - min`. Not above 0 if none does.
     pub(crate) fn excess(&self, means: &[f64]) -> f64 {
         let mut worst = f64::NEG_INFINITY;
@@ -422,8 +455,8 @@ impl Rows {
             let top = of_block.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let bottom = of_block.iter().copied().fold(f64::INFINITY, f64::min);
             worst = worst.max(match block.limit {
-                SpreadLimit::Difference(epsilon) => (top - bottom) - epsilon,
-                SpreadLimit::Ratio(ratio) => ratio * top - bottom,
+                SpreadLimit::Difference(epsilon) => (top - bottom) - (epsilon + self.relaxed),
+                SpreadLimit::Ratio(ratio) => (ratio * top - bottom) - self.relaxed,
             });
         }
         for r in self.contrasts() {
