@@ -10,6 +10,8 @@ pub(crate) mod cells_prepare;
 pub(crate) mod cells_vjp;
 pub(crate) mod certificate;
 pub(crate) mod components;
+#[cfg_attr(not(test), expect(dead_code))]
+pub(crate) mod dense_admm;
 pub(crate) mod disjoint;
 pub(crate) mod line_search;
 pub(crate) mod linear;
