@@ -102,7 +102,7 @@ pub use criterion::{
 };
 pub use error::{Error, Result};
 pub use projector::Projector;
-pub use settings::{Infeasible, Method, Settings};
+pub use settings::{AdmmSettings, Infeasible, Method, Settings};
 pub use solution::{ClampState, Gradients, GradientsView, Outcome, Solution, SolutionView, Status, Wanted};
 pub use storage::{Arithmetic, Dtype, Storage};
 

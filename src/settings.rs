@@ -14,6 +14,50 @@ pub enum Method {
     Admm,
 }
 
+/// Settings of [`Method::Admm`], with OSQP's names. Where it ends Newton takes over, so that none of them touches what is
+/// promised.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdmmSettings {
+    /// The residuals that are allowed, in units of the predictions. Default 1e-7.
+    pub eps_abs: f64,
+    /// The same, relative to the largest of what a residual is the difference of. Default 1e-7.
+    pub eps_rel: f64,
+    /// Default 20,000.
+    pub max_iterations: u32,
+    /// Over-relaxation, above 0 and below 2. Default 1.6.
+    pub relaxation: f64,
+    /// Weight of the term that keeps an iterate near the last one. Default 1e-6.
+    pub sigma: f64,
+    /// The penalty to begin with, for rows of length 1; it adapts. Equalities have more. Default 1.
+    pub rho: f64,
+}
+
+impl Default for AdmmSettings {
+    fn default() -> Self {
+        Self { eps_abs: 1e-7, eps_rel: 1e-7, max_iterations: 20_000, relaxation: 1.6, sigma: 1e-6, rho: 1.0 }
+    }
+}
+
+impl AdmmSettings {
+    fn check(&self) -> Result<()> {
+        let Self { eps_abs, eps_rel, relaxation, sigma, rho, .. } = *self;
+        let from_zero = |value: f64| value >= 0.0 && value.is_finite();
+        let positive = |value: f64| value > 0.0 && value.is_finite();
+        for (what, value, right, expected) in [
+            ("eps_abs", eps_abs, from_zero(eps_abs), "a finite number >= 0"),
+            ("eps_rel", eps_rel, from_zero(eps_rel), "a finite number >= 0"),
+            ("relaxation", relaxation, relaxation > 0.0 && relaxation < 2.0, "above 0 and below 2"),
+            ("sigma", sigma, positive(sigma), "a finite number > 0"),
+            ("rho", rho, positive(rho), "a finite number > 0"),
+        ] {
+            if !right {
+                return Err(Error::value(what, format!("{value} is not {expected}")));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What becomes of a problem that has no solution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -37,13 +81,21 @@ pub struct Settings {
     pub max_iterations: u32,
     /// Default [`Method::Newton`].
     pub method: Method,
+    /// How ADMM works, where it does.
+    pub admm: AdmmSettings,
     /// Default [`Infeasible::Report`].
     pub infeasible: Infeasible,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { tolerance: 1e-11, max_iterations: 600, method: Method::default(), infeasible: Infeasible::default() }
+        Self {
+            tolerance: 1e-11,
+            max_iterations: 600,
+            method: Method::default(),
+            admm: AdmmSettings::default(),
+            infeasible: Infeasible::default(),
+        }
     }
 }
 
@@ -52,6 +104,6 @@ impl Settings {
         if !(self.tolerance >= 0.0 && self.tolerance.is_finite()) {
             return Err(Error::value("tolerance", format!("{} is not a finite number >= 0", self.tolerance)));
         }
-        Ok(())
+        self.admm.check()
     }
 }

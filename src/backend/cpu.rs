@@ -17,7 +17,7 @@ use crate::reference::components::{Component, components};
 use crate::reference::dense_newton::{self, Dense};
 use crate::reference::dense_vjp::{Answer, DenseVjp};
 use crate::reference::newton::{CellSums, NewtonTask};
-use crate::settings::{Infeasible, Settings};
+use crate::settings::{Infeasible, Method, Settings};
 use crate::solution::{Gradients, Outcome, Solution, Status, clamp_start, inactive_words};
 use crate::storage::Storage;
 
@@ -34,12 +34,12 @@ struct Worker<T: Storage> {
     vjp_sums: VjpSums,
     vjp_parts: Vec<VjpPart>,
     terms: CellTerms,
-    /// Where the set has dense rows: all that its problems need instead.
+    /// Where every sample has coefficients of its own: all that problems need instead.
     dense: Option<(Dense<T>, DenseVjp)>,
 }
 
 impl<T: Storage> Worker<T> {
-    fn new(set: &ConstraintSet, components: &[Component], capacities: Capacities) -> Self {
+    fn new(set: &ConstraintSet, components: &[Component], capacities: Capacities, is_dense: bool) -> Self {
         let cells = set.layout().cells();
         Self {
             cells: vec![0; capacities.largest],
@@ -52,7 +52,7 @@ impl<T: Storage> Worker<T> {
             vjp_sums: VjpSums::new(cells),
             vjp_parts: components.iter().map(VjpPart::new).collect(),
             terms: CellTerms::new(cells),
-            dense: (!set.dense().is_empty()).then(|| {
+            dense: is_dense.then(|| {
                 let dense = Dense::new(set, capacities.largest);
                 let vjp = DenseVjp::new(set, &dense, capacities.largest);
                 (dense, vjp)
@@ -157,8 +157,10 @@ const GRAIN: usize = 1024;
 impl<T: Storage> CpuPlan<T> {
     pub(crate) fn new(set: &ConstraintSet, capacities: Capacities, settings: Settings) -> Self {
         let threads = if capacities.total <= SHARED { 1 } else { rayon::current_num_threads().max(1) };
-        let components = if set.dense().is_empty() { components(set) } else { Vec::new() };
-        let workers = (0..threads).map(|_| Mutex::new(Worker::new(set, &components, capacities))).collect();
+        // ADMM has no form over cells: their rows are expanded for it.
+        let is_dense = !set.dense().is_empty() || settings.method == Method::Admm;
+        let components = if is_dense { Vec::new() } else { components(set) };
+        let workers = (0..threads).map(|_| Mutex::new(Worker::new(set, &components, capacities, is_dense))).collect();
         Self { arch: pulp::Arch::new(), settings, components, workers }
     }
 
@@ -383,7 +385,7 @@ impl<T: Storage> CpuPlan<T> {
             return;
         }
         dense.rows.inactive.iter().for_each(|row| out.inactive[row / 32] |= 1 << (row % 32));
-        let outcome = dense.solve(&self.task(), problem);
+        let outcome = dense.solve(&self.task(), problem, (self.settings.method, &self.settings.admm));
         if outcome.status.has_answer() {
             dense_newton::write(problem, dense.shift(), out.y, out.clamp);
         } else {

@@ -7,13 +7,15 @@
 use super::cells_newton::{clamp_bits, element, split_shift};
 use super::cells_prepare::CellTotals;
 use super::components::Component;
+use super::dense_admm::{Admm, AdmmData};
 use super::newton::{CellSums, Newton, NewtonTask};
 use super::rows::Rows;
 use super::sums::vectorised;
 use crate::batch::{Problem, RealSlice};
 use crate::cells::CellMask;
 use crate::constraints::{ConstraintSet, SpreadLimit, check_row_bounds};
-use crate::solution::{CLAMP_LANES, Outcome};
+use crate::settings::{AdmmSettings, Method};
+use crate::solution::{CLAMP_LANES, Outcome, Status};
 use crate::storage::Storage;
 
 /// One problem in the form that the dense kernels work on, with room for the largest.
@@ -30,6 +32,9 @@ pub(crate) struct Dense<T: Storage> {
     hi: Vec<T::Arithmetic>,
     inverse: Vec<f64>,
     newton: Newton,
+    admm: Admm,
+    /// Predictions and bounds as ADMM takes them, `[n]` each.
+    data: [Vec<f64>; 3],
     sums: CellSums,
     shift: Vec<f64>,
     /// The cell of every sample; 0 where no row is about cells.
@@ -49,6 +54,8 @@ impl<T: Storage> Dense<T> {
             hi: vec![T::Arithmetic::default(); largest],
             inverse: vec![0.0; largest],
             newton: Newton::new(&component),
+            admm: Admm::new(component.rows, largest, component.spreads.len()),
+            data: std::array::from_fn(|_| Vec::with_capacity(largest)),
             sums: CellSums::new(largest),
             shift: vec![0.0; largest],
             cells: vec![0; largest],
@@ -165,23 +172,62 @@ impl<T: Storage> Dense<T> {
         usable
     }
 
-    /// Solves the problem taken up. The answer's shifts are those of the samples.
-    pub(crate) fn solve(&mut self, task: &NewtonTask, problem: &Problem<'_, T>) -> Outcome {
-        self.newton.start(&self.rows, &self.totals, problem.warm_start);
-        while self.newton.is_waiting() {
-            self.shift.copy_from_slice(self.newton.shift());
-            self.evaluate();
-            self.newton.receive(task, &self.component, &self.rows, &self.totals, &self.sums);
-            self.newton.relax(task, &mut self.rows, &self.totals);
+    /// Solves the problem taken up, by either method; what Newton cannot, ADMM tries. The answer's shifts are those of the
+    /// samples.
+    pub(crate) fn solve(
+        &mut self,
+        task: &NewtonTask,
+        problem: &Problem<'_, T>,
+        (method, admm): (Method, &AdmmSettings),
+    ) -> Outcome {
+        let mut outcome = Outcome { status: Status::IterationLimit, ..Outcome::default() };
+        if method == Method::Newton {
+            self.newton.start(&self.rows, &self.totals, problem.warm_start);
+            self.run_newton(task);
+            outcome = self.newton.outcome();
+        }
+        if outcome.status == Status::IterationLimit {
+            let spent = outcome.iterations;
+            outcome = self.solve_by_admm(task, admm);
+            outcome.iterations += spent;
         }
         self.shift.copy_from_slice(self.newton.shift());
-        let mut outcome = self.newton.outcome();
         if !outcome.status.has_answer() {
             self.shift.fill(0.0);
             self.evaluate();
             outcome.excess = self.newton.excess_of(&self.component, &self.rows, &self.sums);
         }
         outcome
+    }
+
+    /// Runs Newton from where it stands to its end.
+    fn run_newton(&mut self, task: &NewtonTask) {
+        while self.newton.is_waiting() {
+            self.shift.copy_from_slice(self.newton.shift());
+            self.evaluate();
+            self.newton.receive(task, &self.component, &self.rows, &self.totals, &self.sums);
+            self.newton.relax(task, &mut self.rows, &self.totals);
+        }
+    }
+
+    /// ADMM, and from its multipliers on Newton: the stop test that proves the answer is the same.
+    fn solve_by_admm(&mut self, task: &NewtonTask, settings: &AdmmSettings) -> Outcome {
+        for (array, source) in self.data.iter_mut().zip([&self.z, &self.lo, &self.hi]) {
+            array.clear();
+            array.extend(source.iter().map(|value| value.to_f64()));
+        }
+        let [z, lo, hi] = &self.data;
+        let data = AdmmData { z, weight: &self.totals.weight, lo, hi };
+        let found = self.admm.solve(settings, &self.rows, &self.totals.bounds, data);
+        if found.status == Status::Infeasible {
+            self.newton.end_at_ray(&self.rows, self.admm.multipliers());
+            self.newton.relax(task, &mut self.rows, &self.totals);
+        } else {
+            self.newton.start_at(&self.rows, self.admm.multipliers());
+        }
+        self.run_newton(task);
+        let outcome = self.newton.outcome();
+        Outcome { iterations: outcome.iterations + found.iterations, ..outcome }
     }
 
     /// The pass: what every sample adds to the rows at the present shifts.

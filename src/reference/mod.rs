@@ -12,6 +12,7 @@ pub(crate) mod cells_vjp;
 pub(crate) mod certificate;
 pub(crate) mod components;
 pub(crate) mod curvature;
+pub(crate) mod dense_admm;
 pub(crate) mod dense_newton;
 pub(crate) mod dense_vjp;
 pub(crate) mod disjoint;

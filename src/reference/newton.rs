@@ -136,6 +136,26 @@ impl Newton {
             // What cannot be used as a start is not used.
             *nu = warm.map(|warm| warm.at(source) / totals.total).filter(|nu| nu.is_finite()).unwrap_or(0.0);
         }
+        self.begin_warm(rows);
+    }
+
+    /// Begins with a problem at multipliers of its live rows.
+    pub(crate) fn start_at(&mut self, rows: &Rows, nu: &[f64]) {
+        self.outcome = Outcome::default();
+        self.begin_attempt(0);
+        self.trial.nu[..rows.m].copy_from_slice(&nu[..rows.m]);
+        self.begin_warm(rows);
+    }
+
+    /// Ends with a ray that proves that a problem has no answer.
+    pub(crate) fn end_at_ray(&mut self, rows: &Rows, ray: &[f64]) {
+        self.outcome = Outcome::default();
+        self.at.nu[..rows.m].copy_from_slice(&ray[..rows.m]);
+        self.at.rest.fill(0.0);
+        self.end(rows, Status::Infeasible);
+    }
+
+    fn begin_warm(&mut self, rows: &Rows) {
         if self.warm {
             self.trial.balance(rows);
         }

@@ -316,6 +316,17 @@ impl Rows {
         self.reach.iter().zip(multipliers).map(|(reach, nu)| reach * nu.abs()).sum()
     }
 
+    /// The same for multipliers that are single numbers.
+    pub(crate) fn balance_plainly(&self, multipliers: &mut [f64]) {
+        for block in self.blocks.iter().filter(|block| !block.is_ratio()) {
+            let sum: f64 = block.rows().map(|r| multipliers[r]).sum();
+            let held = block.rows().filter(|&r| multipliers[r] != 0.0);
+            if let Some(payer) = held.min_by(|&a, &b| self.reach[a].total_cmp(&self.reach[b])) {
+                multipliers[payer] -= sum;
+            }
+        }
+    }
+
     /// How large the terms are that the shift of a cell is summed from: what its rounding errors are relative to.
     pub(crate) fn shift_size(&self, multipliers: &[f64], cell: usize) -> f64 {
         let term = |r: usize| if self.row(r)[cell] == 0.0 { 0.0 } else { (self.rough[r] * multipliers[r]).abs() };
