@@ -216,8 +216,8 @@ impl Admm {
         }
     }
 
-    /// The rows' multipliers, `y = clip(z - M^T nu)`, those of a difference spread with sum zero; of an infeasible problem
-    /// the ray that proves it. `[m]`
+    /// The rows' multipliers, `y = clip(z - M^T nu)`, those of a difference spread with sum zero; of an infeasible
+    /// problem the ray that proves it. `[m]`
     pub(crate) fn multipliers(&self) -> &[f64] {
         &self.nu
     }
@@ -703,8 +703,8 @@ mod tests {
             (admm, outcome)
         }
 
-        /// The KKT residual of what was found: violation and complementarity of the rows, the balance of the spreads, and
-        /// `y = clip(z - M^T nu)` to the bit.
+        /// The KKT residual of what was found: violation and complementarity of the rows, the balance of the spreads,
+        /// and `y = clip(z - M^T nu)` to the bit.
         fn kkt(&self, admm: &Admm, tolerance: f64) -> f64 {
             let (m, n) = (self.rows.m, self.z.len());
             let (mut shift, mut means) = (vec![0.0; n], vec![0.0; m]);
