@@ -20,6 +20,9 @@
 //!
 //! At the stop `y = clip(z - M^T nu)` differs from b by no more than the sum of both residuals, and nu is normal to the
 //! rows' set at s: so small residuals prove a small violation and complementarity of (y, nu).
+//!
+//! Of a problem without a solution `nu' - nu` tends to a ray that proves it. Where samples lack a bound it must vanish
+//! there exactly, which the iterates do not reach: what is left is projected out.
 
 use super::certificate::{BoxSums, proves_infeasible};
 use super::linear::{jacobi_eigen, ldl_factor, ldl_solve_refined};
@@ -192,13 +195,14 @@ impl Admm {
         }
     }
 
-    /// The rows' multipliers, `y = clip(z - M^T nu)`, those of a difference spread with sum zero; of an infeasible problem
-    /// the ray that proves it. `[m]`
+    /// The rows' multipliers, `y = clip(z - M^T nu)`, those of a difference spread with sum zero; of an infeasible
+    /// problem the ray that proves it. `[m]`
     pub(crate) fn multipliers(&self) -> &[f64] {
         &self.nu
     }
 
     /// `clip(z - M^T nu)`; of an infeasible problem `clip(z)`. `[n]`
+    #[cfg(test)]
     pub(crate) fn y(&self) -> &[f64] {
         &self.y
     }
@@ -422,15 +426,7 @@ impl Admm {
             self.ray[r] = if allowed.is_finite() { part } else { 0.0 };
         }
         rows.balance_plainly(&mut self.ray);
-        for block in rows.blocks.iter().filter(|block| block.is_ratio()) {
-            // What rises may do so no more than what falls pays for.
-            let (balance, _) = block.balance(&self.ray);
-            let rising: f64 = block.rows().map(|r| self.ray[r].max(0.0)).sum();
-            if balance > 0.0 && rising > 0.0 {
-                let factor = ((rising - balance) / rising).max(0.0);
-                self.ray[block.rows()].iter_mut().filter(|part| **part > 0.0).for_each(|part| *part *= factor);
-            }
-        }
+        rows.blocks.iter().filter(|block| block.is_ratio()).for_each(|block| lower_balance(block, &mut self.ray));
         if proves_infeasible(rows, bounds, &self.ray, &mut self.shift) {
             return true;
         }
@@ -507,6 +503,7 @@ impl Admm {
             self.shift.fill(0.0);
         } else {
             rows.balance_plainly(&mut self.nu);
+            rows.blocks.iter().filter(|block| block.is_ratio()).for_each(|block| raise_balance(block, &mut self.nu));
             rows.shifts(&self.nu, &mut self.shift);
         }
         for (i, y) in self.y.iter_mut().enumerate() {
@@ -518,6 +515,27 @@ impl Admm {
 /// The block that a row belongs to.
 fn block_at(rows: &Rows, r: usize) -> Option<&Block> {
     if rows.block_of[r] == NO_BLOCK { None } else { rows.blocks.get(rows.block_of[r]) }
+}
+
+/// Shortens the positive multipliers of a ratio spread so that its balance is not above zero.
+fn lower_balance(block: &Block, nu: &mut [f64]) {
+    let (balance, _) = block.balance(nu);
+    let held: f64 = block.rows().map(|r| nu[r].max(0.0)).sum();
+    if balance > 0.0 {
+        let factor = ((held - balance) / held).max(0.0);
+        nu[block.rows()].iter_mut().filter(|nu| **nu > 0.0).for_each(|nu| *nu *= factor);
+    }
+}
+
+/// Shortens the negative multipliers of a ratio spread so that its balance is not below zero. It is so only where the
+/// means are all zero: the samples lie at a lower bound of zero, and may be pushed up less than they are.
+fn raise_balance(block: &Block, nu: &mut [f64]) {
+    let (balance, _) = block.balance(nu);
+    let held: f64 = block.rows().map(|r| block.centre_coefficient(-1.0) * nu[r].min(0.0)).sum();
+    if balance < 0.0 {
+        let factor = ((held - balance) / held).max(0.0);
+        nu[block.rows()].iter_mut().filter(|nu| **nu < 0.0).for_each(|nu| *nu *= factor);
+    }
 }
 
 /// The centre c of the point nearest to v among those with `a_l c + l <= v_r <= a_u c + u`: the root of the rising,
@@ -665,8 +683,8 @@ mod tests {
             (admm, outcome)
         }
 
-        /// The KKT residual of what was found: violation and complementarity of the rows, the balance of the spreads, and
-        /// `y = clip(z - M^T nu)` to the bit.
+        /// The KKT residual of what was found: violation and complementarity of the rows, the balance of the spreads,
+        /// and `y = clip(z - M^T nu)` to the bit.
         fn kkt(&self, admm: &Admm, tolerance: f64) -> f64 {
             let (m, n) = (self.rows.m, self.z.len());
             let (mut shift, mut means) = (vec![0.0; n], vec![0.0; m]);
@@ -1064,6 +1082,16 @@ mod tests {
         let times: Vec<f64> = case.lo.iter().zip(&case.weight).map(|(bound, w)| bound * w).collect();
         case.bounds = BoxSums { lo: times.clone(), hi: times };
         assert_eq!(case.solve(&AdmmSettings::default()).1.status, Status::Infeasible);
+    }
+
+    #[test]
+    fn a_ratio_of_zeros_is_balanced() {
+        let mut case = Case::new(vec![-1.0, -1.0, 0.1, 0.1, 0.2], vec![1.0; 5], vec![0.0; 5], vec![1.0; 5]);
+        case.push_spread(&[vec![0, 1], vec![2, 3, 4]], SpreadLimit::Ratio(0.8));
+        let (admm, outcome) = case.solve(&AdmmSettings::default());
+        assert_eq!(outcome.status, Status::Solved);
+        assert!(admm.y().iter().all(|y| *y < 1e-8) && admm.multipliers()[1] > 0.0);
+        assert!(case.kkt(&admm, 1e-8) < 1e-8);
     }
 
     #[test]
