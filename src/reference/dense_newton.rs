@@ -11,7 +11,7 @@ use super::dense_admm::{Admm, AdmmData};
 use super::newton::{CellSums, Newton, NewtonTask};
 use super::rows::Rows;
 use super::sums::vectorised;
-use crate::batch::{Problem, RealSlice};
+use crate::batch::{BoundSlice, Problem, RealSlice};
 use crate::cells::CellMask;
 use crate::constraints::{ConstraintSet, SpreadLimit, check_row_bounds};
 use crate::settings::{AdmmSettings, Method};
@@ -81,12 +81,9 @@ impl<T: Storage> Dense<T> {
                 }
             }
         }
-        for i in 0..n {
-            let weight = self.totals.weight[i];
-            let (lo, hi) = problem.bounds(i);
-            (self.z[i], self.lo[i], self.hi[i]) = (problem.z[i].widen(), lo, hi);
-            (self.totals.bounds.lo[i], self.totals.bounds.hi[i]) = (weight * lo.to_f64(), weight * hi.to_f64());
-        }
+        self.z.iter_mut().zip(problem.z).for_each(|(own, z)| *own = z.widen());
+        load_bound(&problem.lo, &self.totals.weight, &mut self.lo, &mut self.totals.bounds.lo);
+        load_bound(&problem.hi, &self.totals.weight, &mut self.hi, &mut self.totals.bounds.hi);
         self.totals.total = total;
         self.build_rows(set, problem)
     }
@@ -160,12 +157,14 @@ impl<T: Storage> Dense<T> {
             let (lower, upper) = bounds_of(set.contrasts().len() + index, (row.lower, row.upper));
             usable &= check_row_bounds(lower, upper).is_ok();
             let Some(coefficients) = problem.coefficients else { return false };
+            // Coefficients per unit of weight.
             match coefficients.slice(index * n..(index + 1) * n) {
                 RealSlice::F32(row) => {
-                    rows.push(weight, |i| f64::from(row[i]) * inverse[i], 0.0, (lower, upper), source)
+                    rows.begin_row(row.iter().zip(inverse).map(|(a, inverse)| f64::from(*a) * inverse))
                 }
-                RealSlice::F64(row) => rows.push(weight, |i| row[i] * inverse[i], 0.0, (lower, upper), source),
+                RealSlice::F64(row) => rows.begin_row(row.iter().zip(inverse).map(|(a, inverse)| a * inverse)),
             }
+            rows.end_row(weight, 0.0, (lower, upper), source);
             usable &= rows.scale_last();
             source += 1;
         }
@@ -268,11 +267,32 @@ impl<T: Storage> Dense<T> {
 
 /// Writes the projected values and their clamp states at the samples' shifts: by the very arithmetic of the pass.
 pub(crate) fn write<T: Storage>(problem: &Problem<'_, T>, shift: &[f64], y: &mut [T], clamp: &mut [u32]) {
-    clamp[..shift.len().div_ceil(CLAMP_LANES)].fill(0);
-    for (i, &shift) in shift.iter().enumerate() {
-        let (lo, hi) = problem.bounds(i);
-        let (t, clipped) = element(problem.z[i].widen(), split_shift(shift), (lo, hi));
-        y[i] = T::narrow(clipped);
-        clamp[i / CLAMP_LANES] |= clamp_bits(t, (lo, hi)) << (i % CLAMP_LANES);
+    let words = y.chunks_mut(CLAMP_LANES).zip(shift.chunks(CLAMP_LANES)).zip(clamp).enumerate();
+    for (word, ((y, shift), clamp)) in words {
+        let first = word * CLAMP_LANES;
+        let mut bits = 0;
+        for (lane, (y, &shift)) in y.iter_mut().zip(shift).enumerate() {
+            let bounds = problem.bounds(first + lane);
+            let (t, clipped) = element(problem.z[first + lane].widen(), split_shift(shift), bounds);
+            *y = T::narrow(clipped);
+            bits |= clamp_bits(t, bounds) << lane;
+        }
+        *clamp = bits;
+    }
+}
+
+/// Loads a bound of every sample, and its product with the weight.
+fn load_bound<T: Storage>(bound: &BoundSlice<'_, T>, weight: &[f64], own: &mut [T::Arithmetic], weighted: &mut [f64]) {
+    match bound {
+        BoundSlice::Scalar(bound) => {
+            own.fill(bound.widen());
+            let bound = bound.to_f64();
+            weighted.iter_mut().zip(weight).for_each(|(weighted, weight)| *weighted = weight * bound);
+        }
+        BoundSlice::PerElement(bounds) => {
+            for (((own, weighted), weight), bound) in own.iter_mut().zip(weighted).zip(weight).zip(*bounds) {
+                (*own, *weighted) = (bound.widen(), weight * bound.to_f64());
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::cells_vjp::{self, CellTerms, ElementGradients, RowGradients, VjpPart,
 use super::components::Component;
 use super::dense_newton::Dense;
 use crate::batch::Problem;
-use crate::constraints::ConstraintSet;
+use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::solution::{CLAMP_LANES, ClampState, clamp_state};
 use crate::storage::Storage;
 
@@ -58,22 +58,31 @@ impl DenseVjp {
         let total = dense.totals.total;
         let state = |i: usize| clamp_state(answer.clamp[i / CLAMP_LANES], i % CLAMP_LANES);
         self.resize(n);
-        for i in 0..n {
-            let free = state(i) == ClampState::Free;
-            self.sums.free[i] = if free { dense.totals.weight[i] } else { 0.0 };
-            self.sums.gradient[i] = if free { g[i].to_f64() } else { 0.0 };
-            self.sums.value[i] = dense.totals.weight[i] * answer.y[i].to_f64();
+        let weight = &dense.totals.weight[..n];
+        let wants_values = !coefficients.is_empty() || !out.weights.is_empty() || !out.labels.is_empty();
+        if wants_values || set.spreads().iter().any(|spread| matches!(spread.limit, SpreadLimit::Ratio(_))) {
+            let values = self.sums.value.iter_mut().zip(weight).zip(answer.y);
+            values.for_each(|((value, weight), y)| *value = weight * y.to_f64());
+        }
+        for (word, clamp) in answer.clamp.iter().enumerate().take(n.div_ceil(CLAMP_LANES)) {
+            for (lane, i) in (word * CLAMP_LANES..n.min((word + 1) * CLAMP_LANES)).enumerate() {
+                let free = (clamp >> lane) & 1 == 0;
+                self.sums.free[i] = if free { weight[i] } else { 0.0 };
+                self.sums.gradient[i] = if free { g[i].to_f64() } else { 0.0 };
+            }
         }
         let part = &mut self.part;
         cells_vjp::solve_rows(&dense.component, &dense.rows, (answer.nu, total), &self.sums, part, rows_out);
-        for i in 0..n {
-            // What the element would pass on were it alone.
-            let value = T::from_f64(g[i].to_f64() - dense.totals.weight[i] * part.pull()[i]);
-            let when = |wanted: ClampState| if state(i) == wanted { value } else { T::default() };
-            out.predictions[i] = when(ClampState::Free);
-            if !out.lo.is_empty() {
-                out.lo[i] = when(ClampState::AtLower);
-                out.hi[i] = when(ClampState::AtUpper);
+        // What an element would pass on were it alone.
+        let pull = &part.pull()[..n];
+        let value = |i: usize| T::from_f64(g[i].to_f64() - weight[i] * pull[i]);
+        for (i, out) in out.predictions.iter_mut().enumerate() {
+            *out = if self.sums.free[i] > 0.0 { value(i) } else { T::default() };
+        }
+        if !out.lo.is_empty() {
+            for i in 0..n {
+                let when = |wanted: ClampState| if state(i) == wanted { value(i) } else { T::default() };
+                (out.lo[i], out.hi[i]) = (when(ClampState::AtLower), when(ClampState::AtUpper));
             }
         }
         if !coefficients.is_empty() {

@@ -230,7 +230,17 @@ impl Rows {
         bounds: (f64, f64),
         source: usize,
     ) {
-        self.matrix.extend(weight.iter().enumerate().map(|(c, &w)| if w > 0.0 { coefficient(c) } else { 0.0 }));
+        self.begin_row(weight.iter().enumerate().map(|(c, &w)| if w > 0.0 { coefficient(c) } else { 0.0 }));
+        self.end_row(weight, rough, bounds, source);
+    }
+
+    /// Begins a row with its coefficients.
+    pub(crate) fn begin_row(&mut self, coefficients: impl Iterator<Item = f64>) {
+        self.matrix.extend(coefficients);
+    }
+
+    /// Adds the row begun: see [`push`](Self::push).
+    pub(crate) fn end_row(&mut self, weight: &[f64], rough: f64, bounds: (f64, f64), source: usize) {
         let row = &self.matrix[self.m * self.cells..];
         let (reach, scale) = (largest_size(row), dot_weighted(row, row, weight));
         self.lower.push(bounds.0);
