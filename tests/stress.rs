@@ -88,7 +88,7 @@ fn run<T: Storage>(kind: Kind, count: usize, largest: usize, seed: u64) -> Tally
                 }
             }
             Status::Infeasible => tally.infeasible += 1,
-            Status::IterationLimit | Status::BadNumber => tally.limits.push((seed, n)),
+            Status::IterationLimit | Status::BadNumber | Status::Relaxed => tally.limits.push((seed, n)),
         }
     }
     tally

@@ -56,10 +56,16 @@ impl Curvature {
     pub(crate) fn fill(&mut self, rows: &Rows, totals: &CellTotals, sums: &CellSums, error: f64, floor: Floor) {
         if rows.by_sample && !floor.everywhere {
             // A sample is free or not. What may look flat is a row.
-            self.cells.copy_from_slice(&sums.free);
-            self.fill_from_cells(rows);
             self.floored = false;
-            if (0..rows.m).all(|r| self.h[r * rows.m + r] >= PLENTY * rows.scale[r]) {
+            let m = rows.m;
+            for r in 0..m {
+                for q in 0..=r {
+                    let value = sums.of_rows.curvature[r * m + q];
+                    (self.h[r * m + q], self.h[q * m + r]) = (value, value);
+                }
+                self.h[r * m + r] += self.prox * rows.scale[r];
+            }
+            if (0..m).all(|r| self.h[r * m + r] >= PLENTY * rows.scale[r]) {
                 return;
             }
         }

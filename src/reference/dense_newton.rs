@@ -56,7 +56,7 @@ impl<T: Storage> Dense<T> {
             newton: Newton::new(&component),
             admm: Admm::new(component.rows, largest, component.spreads.len()),
             data: std::array::from_fn(|_| Vec::with_capacity(largest)),
-            sums: CellSums::new(largest),
+            sums: CellSums::new(largest).with_rows(component.rows),
             shift: vec![0.0; largest],
             cells: vec![0; largest],
             of_cells: CellTotals::new(set.layout().cells()),
@@ -233,7 +233,7 @@ impl<T: Storage> Dense<T> {
     fn evaluate(&mut self) {
         let n = self.shift.len();
         let shift = &self.shift[..n];
-        let CellSums { y, size, free, beyond } = &mut self.sums;
+        let CellSums { y, size, free, beyond, of_rows } = &mut self.sums;
         let (y, size, free, beyond) = (&mut y[..n], &mut size[..n], &mut free[..n], &mut beyond[..n]);
         let (z, lo, hi, weight) = (&self.z[..n], &self.lo[..n], &self.hi[..n], &self.totals.weight[..n]);
         vectorised(
@@ -250,6 +250,7 @@ impl<T: Storage> Dense<T> {
                 }
             },
         );
+        of_rows.sweep(&self.rows.matrix, self.rows.m, (y, size, free));
     }
 
     /// The shift of every sample in the answer. `[n]`

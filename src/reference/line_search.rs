@@ -82,8 +82,9 @@ impl LineSearch {
         }
         rows.shifts(d, &mut self.shift);
         let longest = largest_size(&self.shift);
-        let farthest = at.sums.farthest(&totals.weight);
-        self.step = if longest > 0.0 { ((2.0 * error + 4.0 * farthest) / longest).min(1.0) } else { 1.0 };
+        // No farther than to where all elements are free; most steps are far shorter.
+        let reach = || 2.0 * error + 4.0 * at.sums.farthest(&totals.weight);
+        self.step = if longest <= 2.0 * error { 1.0 } else { (reach() / longest).min(1.0) };
         self.max_step = if curvature.is_floored(&at.sums.free, &self.shift) { 1e9 } else { 1.0 };
         for block in rows.blocks.iter().filter(|block| block.is_ratio()) {
             self.max_step = self.max_step.min(longest_ratio_step(block, &at.nu, model));

@@ -2,7 +2,7 @@
 
 use super::components::Component;
 use super::rows::Rows;
-use super::sums::largest_ratio;
+use super::sums::{RowSums, largest_ratio};
 
 /// Per-cell sums of one pass, over weights that sum to 1.
 #[derive(Clone, Debug)]
@@ -15,11 +15,19 @@ pub(crate) struct CellSums {
     pub(crate) free: Vec<f64>,
     /// Sum of w |t - y|: how far the elements lie beyond their bounds.
     pub(crate) beyond: Vec<f64>,
+    /// Of rows over single samples, what they make of these sums.
+    pub(crate) of_rows: RowSums,
 }
 
 impl CellSums {
     pub(crate) fn new(cells: usize) -> Self {
-        Self { y: vec![0.0; cells], size: vec![0.0; cells], free: vec![0.0; cells], beyond: vec![0.0; cells] }
+        let zeros = || vec![0.0; cells];
+        Self { y: zeros(), size: zeros(), free: zeros(), beyond: zeros(), of_rows: RowSums::default() }
+    }
+
+    /// Room for sums of rows, too.
+    pub(crate) fn with_rows(self, m: usize) -> Self {
+        Self { of_rows: RowSums::new(m), ..self }
     }
 
     /// How far the elements of a cell lie beyond their bounds at the most, on average over it.
@@ -52,13 +60,20 @@ pub(crate) struct Point {
 
 impl Point {
     pub(crate) fn new(m: usize, cells: usize) -> Self {
-        Self { nu: vec![0.0; m], rest: vec![0.0; m], means: vec![0.0; m], sums: CellSums::new(cells) }
+        let sums = CellSums::new(cells).with_rows(m);
+        Self { nu: vec![0.0; m], rest: vec![0.0; m], means: vec![0.0; m], sums }
     }
 
     /// Takes the sums of a pass, over all cells.
     pub(crate) fn take(&mut self, component: &Component, rows: &Rows, all: &CellSums) {
+        if rows.by_sample {
+            self.sums.free.copy_from_slice(&all.free);
+            self.sums.beyond.copy_from_slice(&all.beyond);
+            self.sums.of_rows.copy_from(&all.of_rows);
+            return self.means[..rows.m].copy_from_slice(&all.of_rows.means[..rows.m]);
+        }
         for (all, own) in [&all.y, &all.size, &all.free, &all.beyond].into_iter().zip(self.sums.arrays()) {
-            if rows.by_sample { own.copy_from_slice(all) } else { component.gather(all, own) }
+            component.gather(all, own);
         }
         rows.means(&self.sums.y, &mut self.means);
     }

@@ -2,6 +2,7 @@
 
 use super::cells_prepare::CellTotals;
 use super::components::Component;
+use super::point::CellSums;
 use super::sums::{add_multiple, dot, dot_abs, dot_weighted, largest_size};
 use super::two_floats::TwoSum;
 use crate::batch::Problem;
@@ -402,10 +403,10 @@ impl Rows {
 
     /// Four times what rounding the stored values may move a row by at the worst: a mean of values of this size, two means
     /// of a spread.
-    pub(crate) fn rounding(&self, unit_roundoff: f64, sum_abs: &[f64]) -> f64 {
+    pub(crate) fn rounding(&self, unit_roundoff: f64, sums: &CellSums) -> f64 {
         let mut worst = 0.0_f64;
         for r in 0..self.m {
-            let size = dot_abs(self.row(r), sum_abs);
+            let size = if self.by_sample { sums.of_rows.sizes[r] } else { dot_abs(self.row(r), &sums.size) };
             worst = worst.max(size * if self.block_of[r] == NO_BLOCK { 4.0 } else { 8.0 });
         }
         worst * unit_roundoff

@@ -160,5 +160,5 @@ impl StopTest {
 
 /// The smallest tolerance that the point can be asked for.
 fn needed(task: &NewtonTask, rows: &Rows, at: &Point) -> f64 {
-    task.needed(rows.rounding(task.unit_roundoff, &at.sums.size))
+    task.needed(rows.rounding(task.unit_roundoff, &at.sums))
 }

@@ -113,6 +113,88 @@ pub(crate) fn largest_ratio(a: &[f64], b: &[f64]) -> f64 {
     rest.iter().zip(b_rest).fold(most, |most, (a, b)| larger(most, *a, *b))
 }
 
+/// What a pass over `m` rows of `n` coefficients finds, all in one sweep.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RowSums {
+    /// `[m]`: `sum_i b_i y_i`.
+    pub(crate) means: Vec<f64>,
+    /// `[m]`: `sum_i |b_i| size_i`.
+    pub(crate) sizes: Vec<f64>,
+    /// `[m, m]`, the lower half: `sum_i b_ri b_qi free_i`.
+    pub(crate) curvature: Vec<f64>,
+    lanes: Vec<[f64; LANES]>,
+}
+
+/// Coefficients of a row that go through one loop after another: so many that all rows of a block stay in the first cache.
+const BLOCK: usize = 128;
+
+impl RowSums {
+    /// Room for so many rows.
+    pub(crate) fn new(m: usize) -> Self {
+        let lanes = vec![[0.0; LANES]; 2 * m + m * (m + 1) / 2];
+        Self { means: vec![0.0; m], sizes: vec![0.0; m], curvature: vec![0.0; m * m], lanes }
+    }
+
+    /// Takes over the sums of another.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.means.copy_from_slice(&other.means);
+        self.sizes.copy_from_slice(&other.sizes);
+        self.curvature.copy_from_slice(&other.curvature);
+    }
+
+    /// Sums over `matrix`, `[m, n]`.
+    pub(crate) fn sweep(&mut self, matrix: &[f64], m: usize, (y, size, free): (&[f64], &[f64], &[f64])) {
+        let n = y.len();
+        let lanes = &mut self.lanes[..2 * m + m * (m + 1) / 2];
+        vectorised(
+            #[inline(always)]
+            |_| {
+                lanes.fill([0.0; LANES]);
+                let mut scaled = [0.0; BLOCK];
+                for start in (0..n).step_by(BLOCK) {
+                    let block = start..n.min(start + BLOCK);
+                    let scaled = &mut scaled[..block.len()];
+                    let row = |r: usize| &matrix[r * n..][block.clone()];
+                    for r in 0..m {
+                        add_products(row(r), &y[block.clone()], &mut lanes[r], |b| b);
+                        add_products(row(r), &size[block.clone()], &mut lanes[m + r], f64::abs);
+                        for ((scaled, b), free) in scaled.iter_mut().zip(row(r)).zip(&free[block.clone()]) {
+                            *scaled = b * free;
+                        }
+                        for q in 0..=r {
+                            add_products(scaled, row(q), &mut lanes[2 * m + r * (r + 1) / 2 + q], |b| b);
+                        }
+                    }
+                }
+            },
+        );
+        let sum = |lanes: &[f64; LANES]| (0..LANES / 2).map(|lane| lanes[lane] + lanes[lane + LANES / 2]).sum::<f64>();
+        for r in 0..m {
+            (self.means[r], self.sizes[r]) = (sum(&self.lanes[r]), sum(&self.lanes[m + r]));
+            for q in 0..=r {
+                self.curvature[r * m + q] = sum(&self.lanes[2 * m + r * (r + 1) / 2 + q]);
+            }
+        }
+    }
+}
+
+/// Adds `of(a_i) b_i` to the lane of i.
+#[inline(always)]
+fn add_products(a: &[f64], b: &[f64], lanes: &mut [f64; LANES], of: impl Fn(f64) -> f64) {
+    let mut sums = *lanes;
+    let (blocks, rest) = a.as_chunks::<LANES>();
+    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in blocks.iter().zip(b_blocks) {
+        for lane in 0..LANES {
+            sums[lane] += of(a[lane]) * b[lane];
+        }
+    }
+    for ((sum, a), b) in sums.iter_mut().zip(rest).zip(b_rest) {
+        *sum += of(*a) * b;
+    }
+    *lanes = sums;
+}
+
 /// `x_i += factor a_i`
 pub(crate) fn add_multiple(factor: f64, a: &[f64], x: &mut [f64]) {
     let plain = |a: &[f64], x: &mut [f64]| a.iter().zip(x).for_each(|(a, x)| *x += factor * a);
