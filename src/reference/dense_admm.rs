@@ -592,6 +592,7 @@ fn refill(array: &mut Vec<f64>, len: usize) {
 mod tests {
     use super::*;
     use crate::constraints::SpreadLimit;
+    use crate::reference::components::Component;
     use clarabel::algebra::CscMatrix;
     use clarabel::solver::{DefaultSettings, DefaultSolver, IPSolver, NonnegativeConeT, SolverStatus};
     use rand::{RngExt, SeedableRng};
@@ -613,21 +614,8 @@ mod tests {
             let weight: Vec<f64> = weight.iter().map(|w| w / total).collect();
             let times = |bounds: &[f64]| bounds.iter().zip(&weight).map(|(bound, w)| bound * w).collect();
             let bounds = BoxSums { lo: times(&lo), hi: times(&hi) };
-            let (cells, none) = (z.len(), Vec::new);
-            let rows = Rows {
-                m: 0,
-                cells,
-                matrix: none(),
-                lower: none(),
-                upper: none(),
-                reach: none(),
-                rough: none(),
-                scale: none(),
-                block_of: Vec::new(),
-                source: Vec::new(),
-                blocks: Vec::new(),
-                inactive: Vec::new(),
-            };
+            let mut rows = Rows::with_capacity(&Component::default()).of_samples();
+            rows.clear(z.len());
             Self { rows, bounds, z, weight, lo, hi }
         }
 
@@ -635,37 +623,28 @@ mod tests {
             AdmmData { z: &self.z, weight: &self.weight, lo: &self.lo, hi: &self.hi }
         }
 
-        fn push(&mut self, row: &[f64], (lower, upper): (f64, f64), block: usize) {
-            let rows = &mut self.rows;
-            let reach = row.iter().fold(0.0_f64, |most, a| most.max(a.abs()));
-            let scale: f64 = row.iter().zip(&self.weight).map(|(a, w)| a * a * w).sum();
-            rows.matrix.extend_from_slice(row);
-            rows.lower.push(lower);
-            rows.upper.push(upper);
-            rows.reach.push(reach);
-            rows.rough.push(reach);
-            rows.scale.push(if scale > 0.0 { scale } else { 1.0 });
-            rows.block_of.push(block);
-            rows.source.push(rows.m);
-            rows.m += 1;
+        fn push(&mut self, row: &[f64], bounds: (f64, f64)) {
+            let source = self.rows.m;
+            let rough = row.iter().fold(0.0_f64, |most, a| most.max(a.abs()));
+            self.rows.push(&self.weight, |i| row[i], rough, bounds, source);
         }
 
         /// A spread over groups of samples; all spreads are pushed before the first dense row.
         fn push_spread(&mut self, groups: &[Vec<usize>], limit: SpreadLimit) {
-            let (first, index) = (self.rows.m, self.rows.blocks.len());
+            self.rows.begin_block(self.rows.blocks.len(), limit);
             let half = if let SpreadLimit::Difference(epsilon) = limit { epsilon / 2.0 } else { 0.0 };
             for group in groups {
                 let mass: f64 = group.iter().map(|&i| self.weight[i]).sum();
                 let mut row = vec![0.0; self.z.len()];
                 group.iter().for_each(|&i| row[i] = 1.0 / mass);
-                self.push(&row, (-half, half), index);
+                self.push(&row, (-half, half));
             }
-            self.rows.blocks.push(Block { spread: index, first, end: self.rows.m, limit });
+            self.rows.end_block();
         }
 
         /// `sum row w y` where the row is scaled to length 1.
         fn push_dense(&mut self, row: &[f64], bounds: (f64, f64)) {
-            self.push(row, bounds, NO_BLOCK);
+            self.push(row, bounds);
         }
 
         fn unit(&self, row: &mut [f64]) {
