@@ -82,6 +82,11 @@ impl Bins {
         self.edges.len() - 1
     }
 
+    /// The edges, rising.
+    pub fn edges(&self) -> &[f64] {
+        &self.edges
+    }
+
     /// The bin of a number; `None` for one outside the edges, and for NaN.
     pub fn id(&self, value: f64) -> Option<u8> {
         let last = *self.edges.last()?;
