@@ -69,8 +69,9 @@ impl Gaps {
 pub struct RowValues {
     /// `[B, rows]`.
     values: Vec<Change>,
-    /// `[B, rows]`: whether all coefficients are 0.
-    empty: Vec<bool>,
+    /// `[B, rows]`: how large a row is, `sqrt(sum a^2 / share)` with the samples' shares of the weight; 0 if all
+    /// coefficients are. A change of `y` by 1 (root mean square) changes the row by this at the most.
+    sizes: Vec<f64>,
     bounds: Vec<(f64, f64)>,
 }
 
@@ -79,17 +80,22 @@ impl RowValues {
     pub fn of(plan: &Plan, problems: &Problems, samples: &Samples, fair: &[f64]) -> Self {
         let bounds: Vec<_> = plan.constraints.dense().iter().map(|row| (row.lower, row.upper)).collect();
         let count = problems.count() * bounds.len();
-        let (mut values, mut empty) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let (mut values, mut sizes) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for problem in 0..problems.count() {
             let range = problems.range(problem);
             let (scores, fair) = (&samples.scores[range.clone()], &fair[range.clone()]);
             let matrix = &samples.coefficients[bounds.len() * range.start..bounds.len() * range.end];
+            let total = range.clone().map(|place| samples.weight(place)).sum::<f64>();
             for row in matrix.chunks_exact(range.len().max(1)) {
                 values.push(Change { before: value(row, scores), after: value(row, fair) });
-                empty.push(row.iter().all(|coefficient| *coefficient == 0.0));
+                // Divided by the largest, the squares neither overflow nor vanish.
+                let largest = row.iter().fold(0.0_f64, |largest, a| largest.max(a.abs()));
+                let square = |(a, place): (&f64, usize)| (a / largest).powi(2) / (samples.weight(place) / total);
+                let squares: f64 = row.iter().zip(range.clone()).map(square).sum();
+                sizes.push(if largest > 0.0 { largest * squares.sqrt() } else { 0.0 });
             }
         }
-        Self { values, empty, bounds }
+        Self { values, sizes, bounds }
     }
 
     /// The number of rows.
@@ -105,7 +111,13 @@ impl RowValues {
     /// A row in a problem; `None` where it has no coefficient but 0.
     pub fn get(&self, problem: usize, row: usize) -> Option<Change> {
         let index = problem * self.rows() + row;
-        (!self.empty[index]).then(|| self.values[index])
+        (self.sizes[index] > 0.0).then(|| self.values[index])
+    }
+
+    /// By how much a row of a problem is beyond its bounds in the end, in units of the score.
+    pub fn scaled_excess(&self, problem: usize, row: usize) -> Option<f64> {
+        let index = problem * self.rows() + row;
+        (self.sizes[index] > 0.0).then(|| self.excess(row, self.values[index].after) / self.sizes[index])
     }
 
     /// The values that are farthest beyond a row's bounds, or least within them, before and after apart.

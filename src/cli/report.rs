@@ -60,17 +60,15 @@ impl Run<'_> {
         covariances.map(size).reduce(larger).or_else(|| self.gaps.worst_of_problem(problem))
     }
 
-    /// By how much the worst gap of a solved problem exceeds the limit, if it does: that is rounding.
+    /// By how much the worst gap or dense row of a solved problem exceeds its limit, in units of the score, if one does:
+    /// that is rounding.
     pub fn rounding(&self) -> Option<f64> {
         let solved = || (0..self.problems.count()).filter(|&i| self.solved.outcomes[i].status == Status::Solved);
         let gaps = solved().filter_map(|problem| {
             let gap = self.gaps.worst_of_problem(problem)?;
             Some(self.plan.limit?.excess(gap.after))
         });
-        let of_rows = |problem| {
-            let value = move |row| Some(self.rows.excess(row, self.rows.get(problem, row)?.after));
-            (0..self.rows.rows()).filter_map(value)
-        };
+        let of_rows = |problem| (0..self.rows.rows()).filter_map(move |row| self.rows.scaled_excess(problem, row));
         let excess = gaps.chain(solved().flat_map(of_rows)).fold(0.0, f64::max);
         (excess > 0.0).then_some(excess)
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::args::ProjectArgs;
 use super::failure::{Failure, Result, quoted};
+use super::figures::count;
 use super::progress::Progress;
 use super::records::Source;
 use super::table::{Column, Numbers, Table, finite};
@@ -48,8 +49,9 @@ fn read_coefficients(
     let found =
         table.read(&mut columns.iter_mut().map(|column| column as &mut dyn Column).collect::<Vec<_>>(), progress)?;
     if found.rows != samples {
-        let (file, of, found) = (source.name(), input.name(), found.rows);
-        let what = format!("{file}: {found} lines of coefficients where {of} has {samples} lines of samples");
+        let (found, samples) = (count(found.rows, "line"), count(samples, "line"));
+        let (file, of) = (source.name(), input.name());
+        let what = format!("{file}: {found} of coefficients where {of} has {samples} of samples");
         return Err(Failure::new(what));
     }
     Ok((columns.into_iter().map(|column| column.values).collect(), names))

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::args::name_of;
+use super::args::{Criterion, name_of};
 use super::failure::quoted;
 use super::figures::{count, figure, given, table, time};
 use super::plan::Limit;
@@ -88,7 +88,11 @@ impl Summary<'_> {
         };
         let of_worst = self.of_worst();
         let (before, after) = (format!("{measure} before{of_worst}"), format!("{measure} after{of_worst}"));
-        let header = ["sensitive feature", "within", "groups", &before, &after, "limit"];
+        let (of, parts) = match run.args.criterion {
+            Some(Criterion::Calibration) => ("bins of", "bins"),
+            _ => ("sensitive feature", "groups"),
+        };
+        let header = [of, "within", parts, &before, &after, "limit"];
         // Without strata there is nothing to say in the second column.
         let stratified = run.plan.strata.iter().any(|stratum| stratum.name.is_some());
         let shown = |column: &usize| stratified || *column != 1;

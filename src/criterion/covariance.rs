@@ -193,7 +193,8 @@ impl Criterion for Covariance {
         for name in &self.features {
             for power in 1..=self.moments {
                 let name = if power == 1 { name.clone() } else { format!("{name}^{power}") };
-                set.push_dense(DenseRow::new(name, -self.epsilon, self.epsilon))?;
+                // Not -epsilon: a lower bound of -0 would look odd in reports.
+                set.push_dense(DenseRow::new(name, 0.0 - self.epsilon, self.epsilon))?;
             }
         }
         Ok(())
