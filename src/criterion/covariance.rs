@@ -35,7 +35,7 @@ use crate::sum::Sum;
 /// let coefficients = criterion.coefficients(&[&age], &offsets, None)?;
 /// let batch = Batch::new(&scores, offsets).coefficients(&coefficients).bounds(0.0, 1.0);
 /// let solution = projector.project(&batch)?;
-/// assert_eq!(format!("{:.2?}", solution.read()?.y), "[0.48, 0.45, 0.61, 0.46]");
+/// assert_eq!(format!("{:.2?}", solution.read()?.y), "[0.46, 0.43, 0.60, 0.50]");
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
