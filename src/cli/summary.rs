@@ -197,7 +197,14 @@ impl Display for Unsolved<'_> {
                 write!(f, "{}", self.proof(problem))?;
             }
         }
-        if unsolved > MOST { write!(f, "\n  and {} more (--report has them all)", unsolved - MOST) } else { Ok(()) }
+        if unsolved > MOST {
+            write!(f, "\n  and {} more (--report has them all)", unsolved - MOST)?;
+        }
+        let raw_powers = run.plan.covariance.as_ref().is_some_and(|of| of.moments > 1 && !of.standardised);
+        if raw_powers && run.solved.count(Status::IterationLimit) > 0 {
+            write!(f, "\n  raw powers of a feature may be nearly the same row; --standardise takes them apart")?;
+        }
+        Ok(())
     }
 }
 

@@ -22,7 +22,8 @@ use crate::sum::Sum;
 /// definition in the literature, and the default. [`standardised`](Self::standardised) puts
 /// `(s - mean s) / deviation s` in the place of `s`; epsilon is then in units of the predictions, of one size for all
 /// features and moments, and independent of whether an age is in years or in days: with several features or moments
-/// nearly everyone wants this.
+/// nearly everyone wants this. Raw powers of a feature that varies little around a large number (a time stamp, a year of
+/// birth) are also nearly the same row, up to the last digits of `f64`, which may end a problem at the iteration limit.
 ///
 /// ```
 /// use fairlayer::*;
