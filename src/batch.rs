@@ -233,7 +233,8 @@ impl Offsets<'_> {
         equal.then_some(first)
     }
 
-    fn check(&self, total: usize) -> Result<()> {
+    /// Whether these are offsets of `total` elements.
+    pub(crate) fn check(&self, total: usize) -> Result<()> {
         match *self {
             Self::Ragged(offsets) => {
                 if offsets.first() != Some(&0) || offsets.windows(2).any(|pair| pair[0] > pair[1]) {

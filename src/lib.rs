@@ -8,6 +8,7 @@
 //! subject to         lo <= y_i <= hi                            bounds: scalars or one per element, infinite allowed
 //!                    max_g mean(g) - min_g mean(g) <= epsilon   a spread: the means of k groups lie close together
 //!                    lower <= mean(U) - scale mean(V) <= upper  a contrast: one mean, or one against another
+//!                    lower <= sum_i a_i y_i <= upper            a dense row: a coefficient for every sample
 //! ```
 //!
 //! A mean is the `w`-weighted mean of `y` over a union of *cells*, and every sample lies in one cell (its groups, times a
@@ -45,8 +46,8 @@
 //! | for | see |
 //! |---|---|
 //! | definitions of fairness, and your own | [`Criterion`] and the module [`criterion`]; [`Population`], [`SensitiveFeature`], [`ControlFeature`] |
-//! | rows without a criterion | [`ConstraintSet`], [`Spread`], [`Contrast`], [`CellLayout`], [`CellMask`] |
-//! | the inputs of a call: predictions, cells or groups, bounds, weights, labels, epsilon per problem | [`Batch`], [`Buffer`], [`Offsets`] |
+//! | rows without a criterion | [`ConstraintSet`], [`Spread`], [`Contrast`], [`DenseRow`], [`CellLayout`], [`CellMask`] |
+//! | the inputs of a call: predictions, cells or groups, bounds, weights, labels, coefficients, epsilon per problem | [`Batch`], [`Buffer`], [`Offsets`] |
 //! | planning and calling | [`Projector`], [`Capacities`], [`Settings`], [`Device`] |
 //! | answers | [`Solution`], [`SolutionView`], [`Outcome`], [`Status`], [`ClampState`] |
 //! | gradients | [`Gradients`], [`GradientsView`], [`Wanted`] |
@@ -64,8 +65,9 @@
 //! `default-features = false` is a lean library.
 //!
 //! # Limits
-//! * The only device yet is the CPU. Constraints are on means over cells; rows with a coefficient for every sample
-//!   (continuous sensitive features) are not there yet.
+//! * The only device yet is the CPU.
+//! * Dense rows cost a pass over `[m, n]` coefficients where rows over cells cost one over `[n]`: what can be said with
+//!   groups, say with groups.
 //! * At most [`MAX_CELLS`] cells: the product of the numbers of groups of all features and of strata. Beyond that, merge
 //!   rare groups, or split the batch into problems by stratum.
 //! * The gaps are between mean *scores*. Decisions made of the scores by a threshold have gaps of their own, which
@@ -97,8 +99,8 @@ pub use batch::{Batch, Bound, Buffer, Capacities, Offsets, Place, Reals, Sharing
 pub use cells::{CellLayout, CellMask, ControlFeature, MAX_CELLS, Population, SensitiveFeature, Strata};
 pub use constraints::{ConstraintSet, Contrast, DenseRow, Spread, SpreadLimit, Union};
 pub use criterion::{
-    ConditionalParity, Criterion, DemographicParity, EqualizedOdds, FalsePositiveRateParity, MeanResidual, Parity,
-    TruePositiveRateParity,
+    Bins, Budget, Calibration, ConditionalParity, Covariance, Criterion, DemographicParity, EqualizedOdds,
+    FalsePositiveRateParity, MeanResidual, Parity, TruePositiveRateParity,
 };
 pub use error::{Error, Result};
 pub use projector::Projector;

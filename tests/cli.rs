@@ -174,9 +174,9 @@ fn categories_and_weights_must_be_there() {
 
 #[test]
 fn criteria_say_which_columns_and_limits_they_need() {
-    for criterion in ["equalized-odds", "tpr-parity", "fpr-parity", "mean-residual"] {
+    for criterion in ["equalized-odds", "tpr-parity", "fpr-parity", "mean-residual", "calibration --edges 0,1"] {
         let args = format!("{COLUMNS} --criterion {criterion} --epsilon 0.1");
-        refuses(GOOD, &args, &[criterion, "needs --label"]);
+        refuses(GOOD, &args, &[criterion.split(' ').next().unwrap(), "needs --label"]);
     }
     let conditional = format!("{COLUMNS} --criterion conditional-parity --epsilon 0.1");
     refuses(GOOD, &conditional, &["conditional-parity needs --control"]);
@@ -216,6 +216,7 @@ fn unknown_names_are_answered_with_the_known_ones() {
     let known =
         ["demographic-parity", "equalized-odds", "tpr-parity", "fpr-parity", "conditional-parity", "mean-residual"];
     refuses(GOOD, &criterion, &known);
+    refuses(GOOD, &criterion, &["calibration", "covariance"]);
     refuses(GOOD, &format!("{PARITY} --device tpu"), &["cpu", "auto", "wgpu", "cuda"]);
     refuses(GOOD, &format!("{PARITY} --dtype f16"), &["f32", "f64"]);
     refuses(GOOD, &format!("{PARITY} --method simplex"), &["newton", "admm"]);
@@ -325,6 +326,8 @@ fn every_criterion_runs() {
         "fpr-parity --label y --ratio 1",
         "conditional-parity --control c --epsilon 0.05",
         "mean-residual --label y --epsilon 0.2 --compare pairwise",
+        "calibration --label y --edges 0,0.5,1 --epsilon 0.2",
+        "calibration --label y --edges -inf,0.5,inf --epsilon 0.2 --intersectional --dtype f32",
         "demographic-parity --epsilon 0.1 --bounds none --batch p",
         "demographic-parity --epsilon 0.1 --bounds -inf,0.5 --batch-size 4 --dtype f32",
         "demographic-parity --epsilon 0.1 --bounds -3.5,3.5 --device auto",
@@ -336,7 +339,7 @@ fn every_criterion_runs() {
         let limit = report["gaps"][0]["limit"].as_f64().unwrap();
         for gap in report["gaps"].as_array().unwrap() {
             let after = gap["after"].as_f64().unwrap();
-            let fair = if args.contains("ratio") { after >= limit - 1e-9 } else { after <= limit + 1e-9 };
+            let fair = if args.contains("--ratio") { after >= limit - 1e-9 } else { after <= limit + 1e-9 };
             assert!(fair, "{args}: {gap}");
         }
     }
@@ -538,6 +541,386 @@ fn columns_without_use_are_mentioned() {
     assert!(ran.stderr.contains("does not use --label") && ran.stderr.contains("does not use --control"));
 }
 
+/// Features that are numbers: `a` an age, `k` a constant.
+const AGES: &str = "s,g,y,a,k,w,p\n.9,m,1,20,3,1,0\n.8,m,0,35,3,2,1\n.3,f,1,50,3,1,0\n.1,f,0,64,3,1,1\n\
+    .2,f,1,41,3,3,1\n.7,m,0,29,3,1,0\n.6,m,1,33,3,2,1\n.5,f,0,58,3,1,0\n";
+
+/// `mean((s^j - mean s^j) y)`, by its definition, over rows that are chosen.
+fn covariance(
+    place: &Place,
+    feature: &str,
+    power: i32,
+    scores: &str,
+    weighted: bool,
+    of: impl Fn(usize) -> bool,
+) -> f64 {
+    let (s, y, w) = (place.numbers(feature), place.numbers(scores), place.numbers("w"));
+    let rows: Vec<usize> = (0..y.len()).filter(|&row| of(row)).collect();
+    let weight = |row: usize| if weighted { w[row] } else { 1.0 };
+    let total: f64 = rows.iter().map(|&row| weight(row)).sum();
+    let mean = |value: &dyn Fn(usize) -> f64| rows.iter().map(|&row| weight(row) * value(row)).sum::<f64>() / total;
+    let centre = mean(&|row| s[row].powi(power));
+    mean(&|row| (s[row].powi(power) - centre) * y[row])
+}
+
+const COVARIANCE: &str = "--score s --sensitive a --criterion covariance";
+
+#[test]
+fn covariances_are_brought_within_epsilon() {
+    for (args, moments, epsilon, weighted) in [
+        ("--epsilon 0.5", 1, 0.5, false),
+        ("--epsilon 0.5 --moments 1 --weight w", 1, 0.5, true),
+        ("--epsilon 0.25 --moments 3", 3, 0.25, false),
+        ("--epsilon 0 --moments 2 --weight w", 2, 0.0, true),
+    ] {
+        let place = Place::new(AGES);
+        let ran = place.project(&format!("{COVARIANCE} {args} --report r.json"));
+        succeeds(&ran);
+        let report = place.json("r.json");
+        for power in 1..=moments {
+            let entry = &report["dense_rows"][power as usize - 1];
+            let name = if power == 1 { "a".to_owned() } else { format!("a^{power}") };
+            assert_eq!((&entry["row"], &entry["upper"]), (&Value::from(name), &Value::from(epsilon)));
+            for (column, key) in [("s", "before"), ("fair_s", "after")] {
+                let (told, found) =
+                    (entry[key].as_f64().unwrap(), covariance(&place, "a", power, column, weighted, |_| true));
+                // Sums of powers cancel; the ages are below 64.
+                assert!((told - found).abs() <= 1e-13 * 64_f64.powi(power), "{args} {key}: {told} for {found}");
+                assert!(column == "s" || found.abs() <= epsilon + 1e-10 * 64_f64.powi(power), "{args}: {found}");
+            }
+        }
+        assert_eq!((&report["moments"], &report["gaps"]), (&Value::from(moments), &serde_json::json!([])));
+        let worst = report["dense_rows"].as_array().unwrap().iter();
+        let worst = worst.map(|entry| entry["after"].as_f64().unwrap().abs()).fold(0.0, f64::max);
+        assert_eq!(report["problems"][0]["gap_after"].as_f64(), Some(worst));
+    }
+    // By hand: ages -1, 0, 1 around 40, scores that rise with them; the covariance of 0.4 falls to 0.1 as the ends move
+    // by (0.4 - 0.1) / (2/3) of their deviations.
+    let place = Place::new("s,a\n0.1,39\n0.5,40\n0.7,41\n");
+    let ran = place.project(&format!("{COVARIANCE} --epsilon 0.1"));
+    succeeds(&ran);
+    for (fair, expected) in place.numbers("fair_s").iter().zip([0.25, 0.5, 0.55]) {
+        assert!((fair - expected).abs() < 1e-9, "{fair} {expected}");
+    }
+    for text in ["covariance of column s: 3 rows, 1 problem", "covariance with", "0.20000", "0.10000", "-0.1 to 0.1"] {
+        assert!(ran.stdout.contains(text), "{text} in {}", ran.stdout);
+    }
+}
+
+#[test]
+fn covariances_of_problems_are_apart_and_the_number_type_is_open() {
+    for dtype in ["f64", "f32"] {
+        let place = Place::new(AGES);
+        let args = format!("{COVARIANCE} --epsilon 0.2 --batch p --dtype {dtype} --report r.json");
+        let ran = place.project(&args);
+        succeeds(&ran);
+        let batch = place.column("p");
+        for (index, problem) in ["0", "1"].into_iter().enumerate() {
+            let found = covariance(&place, "a", 1, "fair_s", false, |row| batch[row] == problem);
+            assert!(found.abs() <= 0.2 + 1e-13, "{dtype} {problem}: {found}");
+            let told = place.json("r.json")["problems"][index]["dense_rows"][0]["after"].as_f64().unwrap();
+            assert!((told - found).abs() < 1e-12, "{told} for {found}");
+        }
+        assert_eq!(ran.stdout.matches("worst of 2 problems").count(), 2, "{}", ran.stdout);
+    }
+    let place = Place::new(AGES);
+    succeeds(&place.project(&format!("{COVARIANCE} --epsilon 0.2 --batch-size 3 --weight w")));
+    for first in [0, 3, 6] {
+        let found = covariance(&place, "a", 1, "fair_s", true, |row| (first..first + 3).contains(&row));
+        assert!(found.abs() <= 0.2 + 1e-13, "{found}");
+    }
+}
+
+#[test]
+fn standardised_features_have_no_units() {
+    let fair = |input: &str, option: &str| {
+        let place = Place::new(input);
+        succeeds(&place.project(&format!("{COVARIANCE} --epsilon 0.01 --moments 2 {option}")));
+        place.numbers("fair_s")
+    };
+    let years = fair(AGES, "--standardise");
+    // Ages in months.
+    let months: String = AGES
+        .lines()
+        .enumerate()
+        .map(|(line, text)| {
+            let mut fields: Vec<String> = text.split(',').map(str::to_owned).collect();
+            if line > 0 {
+                fields[3] = (12.0 * fields[3].parse::<f64>().unwrap()).to_string();
+            }
+            fields.join(",") + "\n"
+        })
+        .collect();
+    for (one, other) in years.iter().zip(fair(&months, "--standardize")) {
+        assert!((one - other).abs() < 1e-9, "{one} {other}");
+    }
+}
+
+#[test]
+fn features_of_covariance_are_numbers() {
+    for (age, told) in
+        [("old", "\"old\" is not a number"), ("", "the value is missing"), ("inf", "not a finite number")]
+    {
+        refuses(format!("s,a\n1,20\n0,{age}\n"), &format!("{COVARIANCE} --epsilon 1"), &["line 3: column \"a\"", told]);
+    }
+    refuses("s,b\n1,20\n", &format!("{COVARIANCE} --epsilon 1"), &["no column \"a\""]);
+    refuses("s,a\n1,1e200\n0,2e200\n", &format!("{COVARIANCE} --epsilon 1 --moments 2"), &["covariance", "too large"]);
+    refuses(AGES, &format!("{COVARIANCE} --ratio 0.8"), &["covariance takes --epsilon"]);
+    refuses(AGES, COVARIANCE, &["covariance needs --epsilon"]);
+    refuses(AGES, &format!("{COVARIANCE} --epsilon 1 --compare overall"), &["--compare overall", "covariance"]);
+    refuses(AGES, &format!("{COVARIANCE} --epsilon 1 --intersectional"), &["--intersectional", "covariance"]);
+    refuses(AGES, &format!("{COVARIANCE},a --epsilon 1"), &["error:"]);
+    refuses(AGES, "--score s --sensitive a,a --criterion covariance --epsilon 1", &["\"a\" twice"]);
+    for moments in ["0", "-1", "33", "x", "1.5"] {
+        refuses(AGES, &format!("{COVARIANCE} --epsilon 1 --moments {moments}"), &["--moments", "from 1 to 32"]);
+    }
+    for option in ["--moments 2", "--standardise", "--edges 0,1"] {
+        let name = option.split(' ').next().unwrap();
+        refuses(AGES, &format!("{PARITY} {option}"), &[name, "does not apply to demographic-parity"]);
+    }
+}
+
+#[test]
+fn one_value_is_nothing_to_compare() {
+    let place = Place::new(AGES);
+    let ran = place.project("--score s --sensitive k --criterion covariance --epsilon 0 --moments 2");
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (Some(0), "note: \"k\" has one value only, 3: there is nothing to compare\n")
+    );
+    assert!(ran.stdout.contains("one value") && !ran.stdout.contains("constant "), "{}", ran.stdout);
+    assert_eq!(place.numbers("fair_s"), place.numbers("s"));
+    // In one of the problems only.
+    let place = Place::new("s,a,p\n1,30,u\n0,30,u\n1,30,v\n0,40,v\n");
+    let ran = place.project(&format!("{COVARIANCE} --epsilon 0 --batch p --report r.json"));
+    succeeds(&ran);
+    let told = "constant  in a problem, so that there is nothing to compare in it: a (1 problem)\n";
+    assert!(ran.stdout.contains(told), "{}", ran.stdout);
+    let report = place.json("r.json");
+    assert_eq!(report["inactive_rows"], serde_json::json!([{ "row": "a", "problems": 1 }]));
+    assert_eq!(report["problems"][0]["inactive_rows"], serde_json::json!(["a"]));
+    assert_eq!(report["problems"][0]["gap_after"], Value::Null);
+    let fair = place.numbers("fair_s");
+    assert!(fair[..2] == [1.0, 0.0] && (fair[2] - fair[3]).abs() < 1e-9, "{fair:?}");
+}
+
+#[test]
+fn bins_are_calibrated() {
+    let place = Place::new("s,g,y\n.1,a,1\n.2,a,0\n.3,b,0\n.6,b,1\n.9,a,1\n1,b,0\n");
+    let args = "--score s --criterion calibration --label y --epsilon 0 --report r.json";
+    let ran = place.project(&format!("{args} --edges 0,0.5,1"));
+    succeeds(&ran);
+    let fair = place.numbers("fair_s");
+    // The means of the bins are 0.2 and 0.8333; those of the labels 1/3 and 2/3.
+    assert!((fair[..3].iter().sum::<f64>() - 1.0).abs() < 1e-9 && (fair[3..].iter().sum::<f64>() - 2.0).abs() < 1e-9);
+    assert!(ran.stdout.contains("bins of") && ran.stdout.contains("residual after"), "{}", ran.stdout);
+    let report = place.json("r.json");
+    assert_eq!(report["gaps"][0]["groups"], serde_json::json!(["[0, 0.5)", "[0.5, 1]"]));
+    assert_eq!(report["edges"], serde_json::json!([0.0, 0.5, 1.0]));
+    // Within groups: only combinations that occur.
+    succeeds(&place.project(&format!("{args} --edges 0,0.5,1 --sensitive g")));
+    let fair = place.numbers("fair_s");
+    for (rows, sum) in [(vec![0, 1], 1.0), (vec![2], 0.0), (vec![3, 5], 1.0), (vec![4], 1.0)] {
+        assert!((rows.iter().map(|&row| fair[row]).sum::<f64>() - sum).abs() < 1e-9, "{fair:?}");
+    }
+    assert_eq!(place.json("r.json")["gaps"][0]["feature"], "s & g");
+    // A bin without a sample is reported.
+    let ran = place.project(&format!("{args} --edges 0,0.5,0.55,1"));
+    succeeds(&ran);
+    assert!(ran.stdout.contains("absent from a problem, or alone in it: s=[0.5, 0.55) (1 problem)"), "{}", ran.stdout);
+}
+
+#[test]
+fn edges_must_rise_and_hold_all_scores() {
+    let args = "--score s --criterion calibration --label y --epsilon 0.1";
+    refuses(GOOD, args, &["--sensitive"]);
+    refuses(GOOD, &format!("{args} --sensitive g"), &["calibration needs --edges"]);
+    for edges in ["1,0", "0,0", "0", "0,x", "0,nan,1", "0,,1"] {
+        refuses(GOOD, &format!("{args} --edges {edges}"), &["--edges", edges]);
+    }
+    let told = ["line 2: column \"s\": \".9\" lies outside the --edges 0 to 0.8"];
+    refuses(GOOD, &format!("{args} --edges 0,0.5,0.8"), &told);
+    let many: Vec<String> = (0..300).map(|edge| edge.to_string()).collect();
+    refuses(GOOD, &format!("{args} --edges {}", many.join(",")), &["--edges", "299 cells"]);
+    refuses(GOOD, &format!("{args} --edges 0,1 --ratio 0.8"), &["--ratio"]);
+    let ratio = "--score s --criterion calibration --label y --edges 0,1 --ratio 0.8";
+    refuses(GOOD, ratio, &["calibration takes --epsilon, not --ratio"]);
+}
+
+/// With files for rows of one's own.
+fn with_rows(input: &str, rows: &str, bounds: &str) -> Place {
+    let place = Place::new(input);
+    fs::write(place.0.path().join("rows.csv"), rows).unwrap();
+    fs::write(place.0.path().join("bounds.csv"), bounds).unwrap();
+    place
+}
+
+const ROWS: &str = "--score s --rows rows.csv --row-bounds bounds.csv";
+
+#[test]
+fn rows_of_ones_own_are_met() {
+    // The sum of three scores of cost 1, 2, 1 is 2.4 and may be 1.5; the first two differ by 0.2 at the most.
+    let place =
+        with_rows("s\n.9\n.6\n.3\n", "cost,first\n1,1\n2,-1\n1,0\n", "row,lower,upper\nfirst,-0.2,0.2\ncost,,1.5\n");
+    let ran = place.project(&format!("{ROWS} --report r.json"));
+    succeeds(&ran);
+    let fair = place.numbers("fair_s");
+    assert!(
+        (fair[0] + 2.0 * fair[1] + fair[2] - 1.5).abs() < 1e-9 && (fair[0] - fair[1]).abs() < 0.2 + 1e-12,
+        "{fair:?}"
+    );
+    for text in ["rows.csv of column s: 3 rows", "cost", "2.40000", "1.50000", "<= 1.5", "-0.2 to 0.2"] {
+        assert!(ran.stdout.contains(text), "{text} in {}", ran.stdout);
+    }
+    assert!(!ran.stdout.contains("sensitive feature"), "{}", ran.stdout);
+    let report = place.json("r.json");
+    assert_eq!((&report["criterion"], &report["rows_file"]), (&Value::Null, &Value::from("rows.csv")));
+    let cost = &report["dense_rows"][0];
+    assert_eq!(keys(cost), "row before after lower upper".split(' ').collect());
+    assert_eq!((&cost["row"], &cost["lower"], &cost["upper"]), (&"cost".into(), &Value::Null, &Value::from(1.5)));
+    let after = cost["after"].as_f64().unwrap();
+    assert!((cost["before"].as_f64().unwrap() - 2.4).abs() < 1e-12 && after <= 1.5 && after > 1.5 - 1e-9);
+    assert_eq!(report["problems"][0]["dense_rows"], report["dense_rows"]);
+    assert_eq!(report["problems"][0]["multipliers"][0]["row"], "cost");
+}
+
+#[test]
+fn rows_stand_beside_a_criterion_weights_batches_and_number_types() {
+    let rows = "first,total\n1,1\n0,1\n0,1\n0,1\n0,1\n0,1\n";
+    let bounds = "row,lower,upper\nfirst,,.85\ntotal,1.5,1.5\n";
+    for (args, batch) in [("", false), ("--weight w --dtype f32", false), ("--batch p --weight w", true)] {
+        let place = with_rows(GOOD, rows, bounds);
+        let ran = place.project(&format!("{ROWS} --sensitive g --criterion demographic-parity --epsilon 0.2 {args}"));
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{args}");
+        let (fair, group, problem, weight) =
+            (place.numbers("fair_s"), place.column("g"), place.column("p"), place.numbers("w"));
+        let problems = if batch { vec!["0", "1"] } else { vec!["0 1"] };
+        for which in problems {
+            let of: Vec<usize> = (0..6).filter(|&row| which.contains(&problem[row])).collect();
+            let weight = |row: usize| if args.contains("weight") { weight[row] } else { 1.0 };
+            let mean = |g: &str| {
+                let rows = || of.iter().filter(|&&row| group[row] == g);
+                rows().map(|&row| weight(row) * fair[row]).sum::<f64>() / rows().map(|&row| weight(row)).sum::<f64>()
+            };
+            assert!((mean("a") - mean("b")).abs() <= 0.2 + 1e-7, "{args}: {fair:?}");
+            let total: f64 = of.iter().map(|&row| fair[row]).sum();
+            assert!((total - 1.5).abs() < 1e-6 && fair[0] <= 0.85 + 1e-7, "{args}: {total} {fair:?}");
+        }
+        assert!(ran.stdout.contains("demographic-parity and rows.csv of column s"), "{}", ran.stdout);
+        assert!(ran.stdout.contains("= 1.5") && ran.stdout.contains("<= 0.2"), "{}", ran.stdout);
+    }
+    // Beside a covariance, whose rows come first.
+    let place = with_rows(AGES, "top\n1\n0\n0\n0\n0\n0\n0\n0\n", "row,lower,upper\ntop,,0.5\n");
+    let ran =
+        place.project(&format!("{ROWS} --sensitive a --criterion covariance --epsilon 0.1 --batch p --report r.json"));
+    succeeds(&ran);
+    let report = place.json("r.json");
+    let rows = report["dense_rows"].as_array().unwrap().iter();
+    let names: Vec<&str> = rows.map(|entry| entry["row"].as_str().unwrap()).collect();
+    assert_eq!((names, &report["problems"][1]["dense_rows"][1]["after"]), (vec!["a", "top"], &Value::Null));
+    let batch = place.column("p");
+    assert!(place.numbers("fair_s")[0] <= 0.5);
+    for problem in ["0", "1"] {
+        assert!(covariance(&place, "a", 1, "fair_s", false, |row| batch[row] == problem).abs() <= 0.1 + 1e-13);
+    }
+}
+
+#[test]
+fn rows_and_bounds_that_do_not_fit_are_refused() {
+    const TWO: &str = "s\n.9\n.6\n";
+    const FINE: &str = "row,lower,upper\nx,0,1\n";
+    for (rows, bounds, told) in [
+        ("x\n1\n", FINE, "rows.csv: 1 line of coefficients where in.csv has 2 lines of samples"),
+        ("x\n1\n1\n1\n", FINE, "rows.csv: 3 lines of coefficients where in.csv has 2 lines of samples"),
+        ("x\n1\nbig\n", FINE, "rows.csv: line 3: column \"x\": \"big\" is not a number"),
+        ("x\n1\nnan\n", FINE, "rows.csv: line 3: column \"x\": \"nan\" is not a finite number"),
+        ("x\n1\n1e999\n", FINE, "is not a finite number"),
+        ("x,z\n1,1\n1,\n", FINE, "rows.csv: line 3: column \"z\": the value is missing"),
+        ("x\n1\n1,2\n", FINE, "rows.csv: line 3: 2 fields where the header has 1"),
+        ("x,x\n1,1\n1,1\n", FINE, "rows.csv: line 1: the header has more than one column \"x\""),
+        ("x,\n1,1\n1,1\n", FINE, "rows.csv: line 1: column 2 has no name"),
+        ("x\n", FINE, "rows.csv: line 1: no rows follow the header"),
+        ("", FINE, "rows.csv: line 1: the file is empty"),
+        ("x,z\n1,1\n1,1\n", FINE, "bounds.csv: no line for the row \"z\" of rows.csv"),
+        ("z\n1\n1\n", FINE, "bounds.csv: line 2: column \"row\": \"x\" is not a row of rows.csv; its rows are \"z\""),
+        (
+            "x\n1\n1\n",
+            "row,lower,upper\nx,0,1\nx,0,1\n",
+            "bounds.csv: line 3: column \"row\": \"x\" has a line already",
+        ),
+        ("x\n1\n1\n", "row,lower,upper\nx,1,0\n", "bounds.csv: line 2: column \"upper\": 0 is below the lower bound 1"),
+        ("x\n1\n1\n", "row,lower,upper\nx,, \n", "bounds.csv: line 2: column \"upper\": neither bound is there"),
+        (
+            "x\n1\n1\n",
+            "row,lower,upper\nx,-inf,1\n",
+            "column \"lower\": \"-inf\" is not a finite number; a bound that is left empty",
+        ),
+        ("x\n1\n1\n", "row,lower,upper\nx,low,1\n", "column \"lower\": \"low\" is not a number"),
+        ("x\n1\n1\n", "row,lower\nx,0\n", "bounds.csv: line 1: no column \"upper\""),
+        ("x\n1\n1\n", "row,lower,upper\n,0,1\n", "bounds.csv: line 2: column \"row\": the value is missing"),
+        ("x\n1\n1\n", "", "bounds.csv: line 1: the file is empty"),
+    ] {
+        let place = with_rows(TWO, rows, bounds);
+        assert_refused(&place.project(ROWS), rows, &[told]);
+        assert!(place.holds(&["in.csv", "rows.csv", "bounds.csv"]));
+    }
+    let place = with_rows(TWO, "x\n1\n1\n", FINE);
+    for (args, told) in [
+        ("--score s --rows rows.csv", "--row-bounds <BOUNDS.csv>"),
+        ("--score s --row-bounds bounds.csv", "--rows <ROWS.csv>"),
+        ("--score s --rows none.csv --row-bounds bounds.csv", "none.csv: cannot be read"),
+        ("--score s --rows rows.csv --row-bounds none.csv", "none.csv: cannot be read"),
+        ("--score s --rows - --row-bounds -", "cannot both be standard input"),
+        (&format!("{ROWS} --epsilon 0.1"), "--epsilon is about a criterion"),
+        (&format!("{ROWS} --sensitive s"), "--sensitive is about a criterion"),
+        (&format!("{ROWS} --ratio 0.8"), "--ratio is about a criterion"),
+        (&format!("{ROWS} --edges 0,1"), "--edges is about a criterion"),
+        (&format!("{ROWS} --criterion demographic-parity --epsilon 0"), "demographic-parity needs --sensitive"),
+        (&format!("{ROWS} --report rows.csv"), "is the file of --rows as well"),
+        (&format!("{ROWS} --report bounds.csv"), "is the file of --row-bounds as well"),
+    ] {
+        assert_refused(&place.project(args), args, &[told]);
+    }
+    assert_refused(&place.run(&format!("project in.csv --output rows.csv {ROWS}")), "output", &["the file of --rows"]);
+    let place = with_rows("s,x\n1,1\n0,2\n", "x\n1\n1\n", FINE);
+    let args = format!("{ROWS} --sensitive x --criterion covariance --epsilon 1");
+    assert_refused(&place.project(&args), "names", &["there is a row \"x\" already"]);
+}
+
+#[test]
+fn rows_that_cannot_be_met_are_named() {
+    // At most 2 within the bounds; the other problem can.
+    let input = "s,p\n.5,good\n.5,bad\n.5,good\n.5,bad\n.5,good\n.5,good\n";
+    let (rows, bounds) = ("sum\n1\n1\n1\n1\n1\n1\n", "row,lower,upper\nsum,2.5,\n");
+    let place = with_rows(input, rows, bounds);
+    let ran = place.project(&format!("{ROWS} --batch p --report r.json"));
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""));
+    assert!(ran.stderr.contains("\"bad\": infeasible (no scores within the bounds meet sum)"), "{}", ran.stderr);
+    assert!(place.holds(&["in.csv", "rows.csv", "bounds.csv", "r.json"]));
+    let ran = place.project(&format!("{ROWS} --batch p --keep-going"));
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stdout.contains("1 solved, 1 infeasible") && ran.stdout.contains(">= 2.5"), "{}", ran.stdout);
+    let fair = place.numbers("fair_s");
+    assert!((fair[0] - 0.625).abs() < 1e-9 && fair[1] == 0.5, "{fair:?}");
+    // A row of zeros is met by all scores or by none.
+    let zeros = "sum\n0\n0\n0\n0\n0\n0\n";
+    let ran = with_rows(input, zeros, bounds).project(ROWS);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    let ran = with_rows(input, zeros, "row,lower,upper\nsum,,2\n").project(ROWS);
+    assert_eq!(ran.stderr, "note: the row \"sum\" has coefficients of 0 only: it constrains nothing\n");
+    assert_eq!(ran.code, Some(0));
+}
+
+#[test]
+fn rows_come_from_pipes_too() {
+    let place = with_rows("s\n.9\n.6\n", "x\n1\n1\n", "row,lower,upper\nx,,1\n");
+    succeeds(&place.project(ROWS));
+    let expected = place.read("out.csv");
+    let args = "project in.csv --output out.csv --score s --rows - --row-bounds bounds.csv";
+    succeeds(&fairlayer(place.0.path(), &args.split(' ').collect::<Vec<_>>(), b"x\n1\n1\n"));
+    assert_eq!(place.read("out.csv"), expected);
+}
+
 fn keys(value: &Value) -> BTreeSet<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
@@ -550,12 +933,14 @@ fn reports_have_stable_keys() {
     succeeds(&place.project(&args));
     let report = place.json("r.json");
     let expected = "fairlayer input output fair_column score sensitive intersectional label control weight criterion \
-        compare epsilon ratio lower_bound upper_bound device passed_over dtype method rows solve_seconds total_seconds \
-        distance_rms distance_max statuses gaps inactive_rows problems";
+        moments standardised \
+        edges rows_file row_bounds_file compare epsilon ratio lower_bound upper_bound device passed_over dtype method rows solve_seconds total_seconds \
+        distance_rms distance_max statuses gaps dense_rows inactive_rows problems";
     assert_eq!(keys(&report), expected.split_whitespace().collect());
     assert_eq!(keys(&report["statuses"]), "solved iteration_limit infeasible bad_number".split(' ').collect());
     assert_eq!(keys(&report["gaps"][0]), "feature stratum groups before after limit".split(' ').collect());
-    let expected = "batch n status iterations passes residual excess gap_before gap_after inactive_rows multipliers";
+    let expected = "batch n status iterations passes residual excess gap_before gap_after dense_rows inactive_rows \
+        multipliers";
     assert_eq!(keys(&report["problems"][0]), expected.split(' ').collect());
     assert_eq!(report["gaps"][1]["stratum"], "c=v");
     assert_eq!(report["problems"][0]["multipliers"][2]["row"], "g=a, c=v");
@@ -697,17 +1082,24 @@ impl std::fmt::Debug for Input {
     }
 }
 
-fn inputs() -> impl Strategy<Value = Input> {
-    let edited = prop::collection::vec(edit(), 0..6).prop_map(|edits| {
-        edits.iter().fold(GOOD.as_bytes().to_vec(), |mut text, edit| {
+/// A good file, changed here and there.
+fn edited(good: &'static str) -> impl Strategy<Value = Input> {
+    prop::collection::vec(edit(), 0..6).prop_map(move |edits| {
+        Input(edits.iter().fold(good.as_bytes().to_vec(), |mut text, edit| {
             let start = edit.place.index(text.len() + 1);
             let end = (start + edit.drop).min(text.len());
             text.splice(start..end, edit.insert.iter().copied());
             text
-        })
-    });
-    prop_oneof![4 => edited, 1 => prop::collection::vec(any::<u8>(), 0..200)].prop_map(Input)
+        }))
+    })
 }
+
+fn inputs() -> impl Strategy<Value = Input> {
+    prop_oneof![4 => edited(GOOD), 1 => prop::collection::vec(any::<u8>(), 0..200).prop_map(Input)]
+}
+
+const COEFFICIENTS: &str = "x,z\n1,0\n1,.5\n1,-1\n1,0\n1,2\n1,0\n";
+const LIMITS: &str = "row,lower,upper\nx,,2\nz,-1,1\n";
 
 fn arguments() -> impl Strategy<Value = String> {
     let criterion = prop::sample::select(vec![
@@ -718,6 +1110,10 @@ fn arguments() -> impl Strategy<Value = String> {
         "fpr-parity --label y",
         "conditional-parity --control c",
         "mean-residual --label y",
+        "calibration --label y --edges 0,0.5,1",
+        "covariance --moments 3",
+        "covariance --moments 2 --standardise --weight w",
+        "covariance --rows in.csv --row-bounds in.csv",
     ]);
     let limit = prop::sample::select(vec!["--epsilon 0", "--epsilon 0.05", "--epsilon 1e300", "--ratio 0.8"]);
     let rest = prop::sample::select(vec![
@@ -728,7 +1124,7 @@ fn arguments() -> impl Strategy<Value = String> {
         "--bounds -inf,0.5",
         "--dtype f32",
     ]);
-    let sensitive = prop::sample::select(vec!["g", "g,c", "c,g,p --intersectional", "g,y --intersectional"]);
+    let sensitive = prop::sample::select(vec!["g", "g,c", "c,g,p --intersectional", "g,y --intersectional", "y,w"]);
     let files = prop::sample::select(vec!["", "--keep-going", "--report r.json", "--keep-going --report r.json"]);
     (sensitive, criterion, limit, rest, files).prop_map(|(sensitive, criterion, limit, rest, files)| {
         format!("--score s --sensitive {sensitive} --criterion {criterion} {limit} {rest} {files}")
@@ -770,5 +1166,15 @@ proptest! {
         let ran = place.run("audit in.csv --score s --label y --sensitive g,c --report r.json");
         let files: &[&str] = if ran.code == Some(0) { &["in.csv", "r.json"] } else { &["in.csv"] };
         well_behaved(&place, &ran, files)?;
+    }
+
+    #[test]
+    fn no_rows_make_it_panic_or_leave_half_a_file(rows in edited(COEFFICIENTS), bounds in edited(LIMITS)) {
+        let place = Place::new(GOOD);
+        fs::write(place.0.path().join("rows.csv"), &rows.0).unwrap();
+        fs::write(place.0.path().join("bounds.csv"), &bounds.0).unwrap();
+        let ran = place.project(ROWS);
+        let files: &[&str] = &["in.csv", "rows.csv", "bounds.csv", "out.csv"];
+        well_behaved(&place, &ran, if ran.code == Some(0) { files } else { &files[..3] })?;
     }
 }

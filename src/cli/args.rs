@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::{Bins, Covariance};
+
 const PROJECT_EXAMPLES: &str = "\
 Examples:
   # All pairs of groups within 0.02 of each other, for sex and for age band
@@ -18,7 +20,22 @@ Examples:
       --criterion equalized-odds --label label --epsilon 0.01 --batch region
   # Unbounded predictions, no group over- or under-predicted by more than 100 on average
   fairlayer project in.csv --output out.csv --score income --sensitive sex \\
-      --criterion mean-residual --label true_income --epsilon 100 --bounds none";
+      --criterion mean-residual --label true_income --epsilon 100 --bounds none
+  # No covariance with age and with its square, both in standard deviations
+  fairlayer project in.csv --output out.csv --score score --sensitive age \
+      --criterion covariance --moments 2 --standardise --epsilon 0.001
+  # The mean score is the mean label in every tenth of the scores between 0.5 and 1, and below
+  fairlayer project in.csv --output out.csv --score score --label label \
+      --criterion calibration --edges 0,0.5,0.6,0.7,0.8,0.9,1 --epsilon 0.01
+  # Rows of one's own: the loans granted (amount times score, one column) fit the budget
+  fairlayer project in.csv --output out.csv --score score --rows amounts.csv --row-bounds limits.csv
+
+Rows of one's own are lower <= sum_i a_i y_i <= upper over the fair scores y of a problem. The coefficients a_i
+are numbers of the samples, made where the samples are, so ROWS.csv has a line for every line of IN.csv, in its
+order, and a named column for every row. They are taken as they are: weights, or a division by the number of
+samples, are in them if they are wanted. The bounds belong to the rows and not to the samples, so they have a
+file of their own, BOUNDS.csv: the columns row, lower and upper, and a line for every column of ROWS.csv. A
+bound that is left empty is none. There is no default, so that no row is forgotten.";
 
 const AUDIT_EXAMPLES: &str = "\
 Example:
@@ -39,13 +56,14 @@ pub struct ProjectArgs {
     #[arg(long, value_name = "COL", allow_hyphen_values = true)]
     pub score: String,
 
-    /// Column(s) with the sensitive features; each is constrained alone
-    #[arg(long, value_name = "COL[,COL]", required = true, value_delimiter = ',', allow_hyphen_values = true)]
+    /// Column(s) with the sensitive features, each constrained alone: groups, or numbers for covariance
+    #[arg(long, value_name = "COL[,COL]", required_unless_present_any = ["rows", "edges"])]
+    #[arg(value_delimiter = ',', allow_hyphen_values = true)]
     pub sensitive: Vec<String>,
 
     /// What is to be fair
-    #[arg(long, value_name = "NAME")]
-    pub criterion: Criterion,
+    #[arg(long, value_name = "NAME", required_unless_present = "rows")]
+    pub criterion: Option<Criterion>,
 
     #[command(flatten)]
     pub limit: LimitArgs,
@@ -61,6 +79,27 @@ pub struct ProjectArgs {
     /// Column with the control feature of conditional parity
     #[arg(long, value_name = "COL", allow_hyphen_values = true)]
     pub control: Option<String>,
+
+    /// Highest power of the sensitive features of covariance [default: 1]
+    #[arg(long, value_name = "K", value_parser = moments, allow_hyphen_values = true)]
+    pub moments: Option<usize>,
+
+    /// Take the sensitive features of covariance in standard deviations from their mean, so that epsilon is in units of
+    /// the score alone
+    #[arg(long, visible_alias = "standardize")]
+    pub standardise: bool,
+
+    /// Rising edges of the score bins of calibration; the outermost may be `-inf` and `inf`
+    #[arg(long, value_name = "E0,E1,...", value_parser = edges, allow_hyphen_values = true)]
+    pub edges: Option<Bins>,
+
+    /// CSV file with coefficients of your own: a line for every line of IN.csv, a named column for every row
+    #[arg(long, value_name = "ROWS.csv", requires = "row_bounds")]
+    pub rows: Option<PathBuf>,
+
+    /// CSV file with the columns row, lower and upper: the bounds of every row of ROWS.csv
+    #[arg(long, value_name = "BOUNDS.csv", requires = "rows")]
+    pub row_bounds: Option<PathBuf>,
 
     /// Column with the sample weights, above 0
     #[arg(long, value_name = "COL", allow_hyphen_values = true)]
@@ -108,12 +147,29 @@ impl ProjectArgs {
     pub fn bounds(&self) -> Bounds {
         self.bounds.unwrap_or(Bounds { lo: 0.0, hi: 1.0 })
     }
+
+    /// Whether labels are used.
+    pub fn needs_labels(&self) -> bool {
+        self.criterion.is_some_and(Criterion::needs_labels)
+    }
+
+    /// Whether a control feature is used.
+    pub fn needs_control(&self) -> bool {
+        self.criterion == Some(Criterion::ConditionalParity)
+    }
+
+    /// What the scores are held to, for people to read.
+    pub fn aim(&self) -> String {
+        let criterion = self.criterion.map(name_of);
+        let rows = self.rows.as_ref().map(|path| path.display().to_string());
+        criterion.into_iter().chain(rows).collect::<Vec<_>>().join(" and ")
+    }
 }
 
 #[derive(Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 pub struct LimitArgs {
-    /// The largest gap allowed, in units of the score, at least 0
+    /// The largest gap allowed, in units of the score (of covariance: times units of the sensitive feature), at least 0
     #[arg(long, value_name = "E", value_parser = epsilon, allow_hyphen_values = true)]
     pub epsilon: Option<f64>,
 
@@ -164,15 +220,20 @@ pub enum Criterion {
     ConditionalParity,
     /// No group over- or under-predicted on average
     MeanResidual,
+    /// No bin of the scores over- or under-predicted on average; with --sensitive no bin of any group
+    Calibration,
+    /// No covariance with sensitive features that are numbers, or with their powers
+    Covariance,
 }
 
 impl Criterion {
     pub fn needs_labels(self) -> bool {
-        !matches!(self, Self::DemographicParity | Self::ConditionalParity)
+        !matches!(self, Self::DemographicParity | Self::ConditionalParity | Self::Covariance)
     }
 
-    pub fn needs_control(self) -> bool {
-        self == Self::ConditionalParity
+    /// Whether it is about `score - label`, of which there is no ratio.
+    pub fn is_of_residuals(self) -> bool {
+        matches!(self, Self::MeanResidual | Self::Calibration)
     }
 }
 
@@ -245,6 +306,17 @@ fn ratio(text: &str) -> Result<f64, String> {
     ranged(text, "above 0 and at most 1", |value| value > 0.0 && value <= 1.0)
 }
 
+fn moments(text: &str) -> Result<usize, String> {
+    let most = Covariance::MAX_MOMENTS;
+    let count = text.parse().ok().filter(|count| (1..=most).contains(count));
+    count.ok_or_else(|| format!("it must be a whole number from 1 to {most}"))
+}
+
+fn edges(text: &str) -> Result<Bins, String> {
+    let edges = text.split(',').map(number).collect::<Result<Vec<_>, _>>()?;
+    Bins::new(&edges).map_err(|error| error.to_string())
+}
+
 fn finite(text: &str) -> Result<f64, String> {
     ranged(text, "a finite number", f64::is_finite)
 }
@@ -278,5 +350,8 @@ mod tests {
         assert!(["-1e-9", "nan", "inf", "x", ""].iter().all(|text| epsilon(text).is_err()));
         assert!(["0", "1.01", "-1", "nan"].iter().all(|text| ratio(text).is_err()));
         assert!(["0", "-1", "1.5", ""].iter().all(|text| positive_count(text).is_err()));
+        assert!(moments("32").is_ok() && ["0", "33", "-1", "1.5", ""].iter().all(|text| moments(text).is_err()));
+        assert!(edges("-inf, 0,inf").is_ok());
+        assert!(["0", "", "0,0", "1,0", "0,nan", "0,,1"].iter().all(|text| edges(text).is_err()));
     }
 }

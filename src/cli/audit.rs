@@ -42,7 +42,7 @@ struct Named {
 fn read_and_audit(args: &AuditArgs) -> Result<Vec<Named>> {
     let progress = Progress::new();
     let mut source = Source::open(&args.input)?;
-    let (mut score, mut label) = (Numbers::new(&args.score, |_| Ok(())), Numbers::new(&args.label, |_| Ok(())));
+    let (mut score, mut label) = (Numbers::any(&args.score), Numbers::any(&args.label));
     let mut sensitive: Vec<CategoryReader> =
         args.sensitive.iter().map(|name| CategoryReader::new(name, MOST_GROUPS)).collect();
     let mut columns: Vec<&mut dyn Column> = vec![&mut score, &mut label];

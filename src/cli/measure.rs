@@ -39,10 +39,11 @@ impl Gaps {
             tallies.clear();
             problems.range(problem).for_each(|place| tallies.add(samples, fair, place));
             for stratum in &plan.strata {
-                gaps.extend((0..plan.features.len()).map(|feature| tallies.gap(plan.limit, stratum.index, feature)));
+                let gap = |feature| tallies.gap(plan.limit?, stratum.index, feature);
+                gaps.extend((0..plan.features.len()).map(gap));
             }
         }
-        Self { gaps, comparisons, ratio: matches!(plan.limit, Limit::Ratio { .. }) }
+        Self { gaps, comparisons, ratio: matches!(plan.limit, Some(Limit::Ratio { .. })) }
     }
 
     /// The worst gap of a comparison (`stratum * features + feature`) over all problems, before and after apart.
@@ -62,6 +63,84 @@ impl Gaps {
             after: worse(worst.after, gap.after),
         })
     }
+}
+
+/// The value of every dense row in every problem.
+pub struct RowValues {
+    /// `[B, rows]`.
+    values: Vec<Change>,
+    /// `[B, rows]`: how large a row is, `sqrt(sum a^2 / share)` with the samples' shares of the weight; 0 if all
+    /// coefficients are. A change of `y` by 1 (root mean square) changes the row by this at the most.
+    sizes: Vec<f64>,
+    bounds: Vec<(f64, f64)>,
+}
+
+impl RowValues {
+    /// Measures the rows of all problems.
+    pub fn of(plan: &Plan, problems: &Problems, samples: &Samples, fair: &[f64]) -> Self {
+        let bounds: Vec<_> = plan.constraints.dense().iter().map(|row| (row.lower, row.upper)).collect();
+        let count = problems.count() * bounds.len();
+        let (mut values, mut sizes) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for problem in 0..problems.count() {
+            let range = problems.range(problem);
+            let (scores, fair) = (&samples.scores[range.clone()], &fair[range.clone()]);
+            let matrix = &samples.coefficients[bounds.len() * range.start..bounds.len() * range.end];
+            let total = range.clone().map(|place| samples.weight(place)).sum::<f64>();
+            for row in matrix.chunks_exact(range.len().max(1)) {
+                values.push(Change { before: value(row, scores), after: value(row, fair) });
+                // Divided by the largest, the squares neither overflow nor vanish.
+                let largest = row.iter().fold(0.0_f64, |largest, a| largest.max(a.abs()));
+                let square = |(a, place): (&f64, usize)| (a / largest).powi(2) / (samples.weight(place) / total);
+                let squares: f64 = row.iter().zip(range.clone()).map(square).sum();
+                sizes.push(if largest > 0.0 { largest * squares.sqrt() } else { 0.0 });
+            }
+        }
+        Self { values, sizes, bounds }
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.bounds.len()
+    }
+
+    /// A row's bounds.
+    pub fn bounds(&self, row: usize) -> (f64, f64) {
+        self.bounds[row]
+    }
+
+    /// A row in a problem; `None` where it has no coefficient but 0.
+    pub fn get(&self, problem: usize, row: usize) -> Option<Change> {
+        let index = problem * self.rows() + row;
+        (self.sizes[index] > 0.0).then(|| self.values[index])
+    }
+
+    /// By how much a row of a problem is beyond its bounds in the end, in units of the score.
+    pub fn scaled_excess(&self, problem: usize, row: usize) -> Option<f64> {
+        let index = problem * self.rows() + row;
+        (self.sizes[index] > 0.0).then(|| self.excess(row, self.values[index].after) / self.sizes[index])
+    }
+
+    /// The values that are farthest beyond a row's bounds, or least within them, before and after apart.
+    pub fn worst(&self, row: usize) -> Option<Change> {
+        let worse = |left: f64, right: f64| if self.excess(row, right) > self.excess(row, left) { right } else { left };
+        let problems = self.values.len() / self.rows();
+        (0..problems).filter_map(|problem| self.get(problem, row)).reduce(|worst, value| Change {
+            before: worse(worst.before, value.before),
+            after: worse(worst.after, value.after),
+        })
+    }
+
+    /// By how much a value is beyond a row's bounds; negative within them.
+    pub fn excess(&self, row: usize, value: f64) -> f64 {
+        let (lower, upper) = self.bounds[row];
+        (lower - value).max(value - upper)
+    }
+}
+
+fn value(row: &[f64], scores: &[f64]) -> f64 {
+    let mut sum = Sum::default();
+    row.iter().zip(scores).for_each(|(coefficient, score)| sum.add(coefficient * score));
+    sum.value()
 }
 
 /// Measures the distance between scores and fair scores.
@@ -121,7 +200,7 @@ impl Tallies {
     fn new(plan: &Plan) -> Self {
         let group_counts: Vec<usize> = plan.features.iter().map(|feature| feature.groups.len()).collect();
         let tallies = |count: &usize| vec![Tally::default(); plan.stratum_count * count];
-        let residual = matches!(plan.limit, Limit::Residual { .. });
+        let residual = matches!(plan.limit, Some(Limit::Residual { .. }));
         Self {
             of_feature: group_counts.iter().map(tallies).collect(),
             group_counts,
@@ -173,7 +252,7 @@ fn gap(limit: Limit, means: impl Iterator<Item = f64> + Clone, all: f64) -> f64 
     match limit {
         Limit::Pairwise { .. } => high - low,
         Limit::Overall { .. } => farthest(all),
-        Limit::Residual { .. } => farthest(0.0),
+        Limit::Residual { .. } | Limit::Covariance { .. } => farthest(0.0),
         Limit::Ratio { .. } if low == high => 1.0,
         Limit::Ratio { .. } => low / high,
     }

@@ -17,6 +17,7 @@ mod progress;
 mod project;
 mod records;
 mod report;
+mod rows;
 mod solve;
 mod summary;
 mod table;

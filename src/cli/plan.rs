@@ -1,12 +1,13 @@
 //! From the arguments and the groups of the file to constraints, and to the words that a report uses for them.
 
 use crate::{
-    ConditionalParity, ConstraintSet, ControlFeature, Criterion as _, DemographicParity, EqualizedOdds,
-    FalsePositiveRateParity, MeanResidual, Parity, Population, SensitiveFeature, TruePositiveRateParity,
+    Calibration, CellLayout, ConditionalParity, ConstraintSet, ControlFeature, Covariance, Criterion as _,
+    DemographicParity, DenseRow, EqualizedOdds, FalsePositiveRateParity, MeanResidual, Parity, Population,
+    SensitiveFeature, TruePositiveRateParity,
 };
 
 use super::args::{Bounds, Compare, Criterion, LimitArgs, ProjectArgs, name_of};
-use super::failure::{Failure, Result};
+use super::failure::{Failure, Result, quoted};
 use super::table::Categories;
 
 /// What is compared between groups, and how much of it is allowed.
@@ -20,17 +21,25 @@ pub enum Limit {
     Ratio { ratio: f64 },
     /// `|mean of (score - label) in a group| <= epsilon`.
     Residual { epsilon: f64 },
+    /// `|covariance of the score and a feature| <= epsilon`.
+    Covariance { epsilon: f64 },
 }
 
 impl Limit {
-    /// The limit that the arguments ask for, if they fit together.
-    pub fn of(args: &ProjectArgs) -> Result<Self> {
+    /// The limit that a criterion has by the arguments, if they fit together.
+    pub fn of(criterion: Criterion, args: &ProjectArgs) -> Result<Self> {
         let LimitArgs { epsilon, ratio } = args.limit;
+        let name = || name_of(criterion);
         let does_not_apply = |what: &str| Failure::new(format!("--compare overall does not apply to {what}"));
-        match (args.criterion, epsilon, ratio, args.compare) {
-            (Criterion::MeanResidual, None, ..) => Err(Failure::new("mean-residual takes --epsilon, not --ratio")),
-            (Criterion::MeanResidual, _, _, Compare::Overall) => Err(does_not_apply("mean-residual")),
-            (Criterion::MeanResidual, Some(epsilon), ..) => Ok(Self::Residual { epsilon }),
+        let epsilon_only = criterion.is_of_residuals() || criterion == Criterion::Covariance;
+        match (criterion, epsilon, ratio, args.compare) {
+            (_, None, Some(_), _) if epsilon_only => {
+                Err(Failure::new(format!("{} takes --epsilon, not --ratio", name())))
+            }
+            (_, None, None, _) if epsilon_only => Err(Failure::new(format!("{} needs --epsilon", name()))),
+            (_, _, _, Compare::Overall) if epsilon_only => Err(does_not_apply(&name())),
+            (Criterion::Covariance, Some(epsilon), ..) => Ok(Self::Covariance { epsilon }),
+            (_, Some(epsilon), ..) if epsilon_only => Ok(Self::Residual { epsilon }),
             (_, None, Some(_), Compare::Overall) => Err(does_not_apply("--ratio")),
             (_, None, Some(ratio), _) => Self::ratio(ratio, args.bounds()),
             (_, Some(epsilon), _, Compare::Pairwise) => Ok(Self::Pairwise { epsilon }),
@@ -50,7 +59,10 @@ impl Limit {
     /// Epsilon or the ratio.
     pub fn level(&self) -> f64 {
         match *self {
-            Self::Pairwise { epsilon } | Self::Overall { epsilon } | Self::Residual { epsilon } => epsilon,
+            Self::Pairwise { epsilon }
+            | Self::Overall { epsilon }
+            | Self::Residual { epsilon }
+            | Self::Covariance { epsilon } => epsilon,
             Self::Ratio { ratio } => ratio,
         }
     }
@@ -85,32 +97,61 @@ pub struct Stratum {
 
 /// All that follows from the arguments and the groups.
 pub struct Plan {
-    pub limit: Limit,
+    /// That of the criterion; rows of the user's own have bounds of their own.
+    pub limit: Option<Limit>,
     pub features: Vec<Feature>,
     pub strata: Vec<Stratum>,
     /// How many values the label or the control feature has; 1 if all samples are compared.
     pub stratum_count: usize,
+    /// The criterion if it is covariance: its rows are the first dense ones.
+    pub covariance: Option<Covariance>,
     pub constraints: ConstraintSet,
 }
 
 impl Plan {
-    /// The constraints on these sensitive features, and on this control feature if the criterion wants one.
+    /// The constraints of a criterion, if there is one, on these sensitive features and on this control feature if it
+    /// wants one, or on the features of the covariance; and the rows of the user's own.
     pub fn new(
-        criterion: Criterion,
-        limit: Limit,
+        criterion: Option<(Criterion, Limit)>,
         sensitive: &[Categories],
         control: Option<&Categories>,
+        covariance: Option<Covariance>,
+        own: &[DenseRow],
     ) -> Result<Self> {
         let features: Vec<Feature> = sensitive
             .iter()
             .map(|column| Feature { name: column.name.clone(), groups: column.display_texts() })
             .collect();
-        let (strata, stratum_count) = strata(criterion, control);
-        let constraints = constraints(criterion, limit, &population(&features, control))?;
-        Ok(Self { limit, features, strata, stratum_count, constraints })
+        let (strata, stratum_count) = strata(criterion.map(|(criterion, _)| criterion), control);
+        let mut constraints = match (criterion, &covariance) {
+            (Some((criterion, _)), Some(covariance)) => {
+                named(criterion, covariance.constraints(&Population::default()))?
+            }
+            (Some((criterion, limit)), None) => constraints(criterion, limit, &population(&features, control))?,
+            (None, _) => ConstraintSet::new(CellLayout::flat(1)?),
+        };
+        for row in own {
+            if constraints.row_names().any(|name| name == row.name) {
+                let what = format!("--rows: there is a row {} already; rename one", quoted(row.name.as_bytes()));
+                return Err(Failure::new(what));
+            }
+            constraints.push_dense(row.clone())?;
+        }
+        let limit = criterion.map(|(_, limit)| limit);
+        Ok(Self { limit, features, strata, stratum_count, covariance, constraints })
     }
 
-    /// The feature of every row of the constraints: for every stratum the features in order, with a row for every group.
+    /// The number of the first dense row.
+    pub fn first_dense(&self) -> usize {
+        self.constraints.rows() - self.constraints.dense().len()
+    }
+
+    /// How many dense rows are of a covariance.
+    pub fn covariance_rows(&self) -> usize {
+        self.covariance.as_ref().map_or(0, Covariance::rows)
+    }
+
+    /// The feature of every row that is about groups: for every stratum the features in order, with a row for every group.
     pub fn features_of_rows(&self) -> impl Iterator<Item = &Feature> {
         let of_stratum = || self.features.iter().flat_map(|feature| feature.groups.iter().map(move |_| feature));
         self.strata.iter().flat_map(move |_| of_stratum())
@@ -118,18 +159,18 @@ impl Plan {
 
     /// Whether the feature has nothing to compare in any problem.
     pub fn is_idle(&self, feature: &Feature) -> bool {
-        feature.groups.len() == 1 && !self.limit.concerns_single_groups()
+        feature.groups.len() == 1 && !self.limit.is_some_and(|limit| limit.concerns_single_groups())
     }
 }
 
 /// The strata that the criterion compares within, and how many there are in all.
-fn strata(criterion: Criterion, control: Option<&Categories>) -> (Vec<Stratum>, usize) {
+fn strata(criterion: Option<Criterion>, control: Option<&Categories>) -> (Vec<Stratum>, usize) {
     let label = |index: usize| Stratum { index, name: Some(format!("label={index}")) };
     match (criterion, control) {
-        (Criterion::EqualizedOdds, _) => (vec![label(0), label(1)], 2),
-        (Criterion::TprParity, _) => (vec![label(1)], 2),
-        (Criterion::FprParity, _) => (vec![label(0)], 2),
-        (Criterion::ConditionalParity, Some(column)) => {
+        (Some(Criterion::EqualizedOdds), _) => (vec![label(0), label(1)], 2),
+        (Some(Criterion::TprParity), _) => (vec![label(1)], 2),
+        (Some(Criterion::FprParity), _) => (vec![label(0)], 2),
+        (Some(Criterion::ConditionalParity), Some(column)) => {
             let named = column.display_texts().into_iter().enumerate();
             let level = |(index, text)| Stratum { index, name: Some(format!("{}={text}", column.name)) };
             (named.map(level).collect(), column.texts.len())
@@ -148,7 +189,9 @@ fn population(features: &[Feature], control: Option<&Categories>) -> Population 
 fn constraints(criterion: Criterion, limit: Limit, population: &Population) -> Result<ConstraintSet> {
     let parity = match limit {
         Limit::Pairwise { epsilon } => Parity::Pairwise { epsilon },
-        Limit::Overall { epsilon } | Limit::Residual { epsilon } => Parity::Overall { epsilon },
+        Limit::Overall { epsilon } | Limit::Residual { epsilon } | Limit::Covariance { epsilon } => {
+            Parity::Overall { epsilon }
+        }
         Limit::Ratio { ratio } => Parity::Ratio { ratio },
     };
     let set = match criterion {
@@ -158,7 +201,14 @@ fn constraints(criterion: Criterion, limit: Limit, population: &Population) -> R
         Criterion::FprParity => FalsePositiveRateParity(parity).constraints(population),
         Criterion::ConditionalParity => ConditionalParity(parity).constraints(population),
         Criterion::MeanResidual => MeanResidual::within(limit.level()).constraints(population),
+        Criterion::Calibration => Calibration::within(limit.level()).constraints(population),
+        Criterion::Covariance => Covariance::within(limit.level()).constraints(population),
     };
+    named(criterion, set)
+}
+
+/// Errors say which criterion they are about.
+fn named(criterion: Criterion, set: crate::Result<ConstraintSet>) -> Result<ConstraintSet> {
     set.map_err(|error| Failure::new(format!("{}: {error}", name_of(criterion))))
 }
 
@@ -201,10 +251,13 @@ mod tests {
     fn rows_are_those_of_strata_then_features_then_groups() {
         let (sensitive, control) = ([column("sex", "m f"), column("x", "a a")], column("region", "north south"));
         for limit in [Limit::Pairwise { epsilon: 0.1 }, Limit::Overall { epsilon: 0.1 }, Limit::Ratio { ratio: 0.8 }] {
-            let plan = Plan::new(Criterion::ConditionalParity, limit, &sensitive, Some(&control)).unwrap();
+            let aim = Some((Criterion::ConditionalParity, limit));
+            let own = [DenseRow::new("own", 0.0, 1.0)];
+            let plan = Plan::new(aim, &sensitive, Some(&control), None, &own).unwrap();
             let names: Vec<&str> = plan.constraints.row_names().collect();
             assert_eq!(names[..3], ["sex=f, region=north", "sex=m, region=north", "x=a, region=north"]);
-            assert_eq!(names[3..], ["sex=f, region=south", "sex=m, region=south", "x=a, region=south"]);
+            assert_eq!(names[3..6], ["sex=f, region=south", "sex=m, region=south", "x=a, region=south"]);
+            assert_eq!((plan.first_dense(), names[6]), (6, "own"));
             let features: Vec<&str> = plan.features_of_rows().map(|feature| feature.name.as_str()).collect();
             assert_eq!(features, ["sex", "sex", "x", "sex", "sex", "x"]);
         }

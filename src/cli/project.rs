@@ -1,30 +1,39 @@
 //! `fairlayer project`: from a CSV file to one with fair scores beside the scores.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::time::Instant;
 
-use super::args::{Bounds, ProjectArgs, name_of};
+use super::args::{Bounds, Compare, Criterion, ProjectArgs, name_of};
 use super::columns::Columns;
 use super::failure::{Failure, Result, quoted};
-use super::measure::{self, Gaps};
+use super::measure::{self, Gaps, RowValues};
 use super::output::{Target, write_with_column};
 use super::plan::{Limit, Plan};
 use super::progress::Progress;
 use super::records::Source;
 use super::report::{self, Run};
+use super::rows::OwnRows;
 use super::solve::Engine;
 use super::summary::{Summary, Unsolved};
 use super::{Ending, complain, say};
+use crate::Covariance;
 
 /// Runs the command.
 pub fn run(args: &ProjectArgs) -> Result<Ending> {
     let started = Instant::now();
-    let limit = Limit::of(args)?;
+    require_criterion(args)?;
+    let criterion =
+        args.criterion.map(|criterion| Limit::of(criterion, args).map(|limit| (criterion, limit))).transpose()?;
     require_columns(args)?;
     let engine = Engine::of(args)?;
     let fair_column = format!("fair_{}", args.score);
-    let output = Target::new(&args.output, &[("the input", &args.input)])?;
-    let taken = [("the input", args.input.as_path()), ("the output", args.output.as_path())];
+    let mut taken = vec![("the input", args.input.as_path())];
+    taken.extend(args.rows.as_deref().map(|path| ("the file of --rows", path)));
+    taken.extend(args.row_bounds.as_deref().map(|path| ("the file of --row-bounds", path)));
+    require_one_pipe(&taken)?;
+    let output = Target::new(&args.output, &taken)?;
+    taken.push(("the output", &args.output));
     let report = args.report.as_deref().map(|path| Target::new(path, &taken)).transpose()?;
 
     let progress = Progress::new();
@@ -32,12 +41,15 @@ pub fn run(args: &ProjectArgs) -> Result<Ending> {
     let mut columns = Columns::read(args, &mut source, &fair_column, &progress)?;
     let extent = columns.extent;
     let problems = columns.take_problems(args.batch_size);
-    let plan = Plan::new(args.criterion, limit, &columns.sensitive, columns.control.as_ref())?;
-    let samples = columns.into_samples(&problems);
+    let own = OwnRows::read(args, &source, extent.rows, &progress)?;
+    let plan = Plan::new(criterion, &columns.sensitive, columns.control.as_ref(), covariance(args), &own.rows)?;
+    let nothing = nothing_to_do(&plan, &columns, &own);
+    let samples = columns.into_samples(&problems, &plan, own)?;
 
     progress.stage("solving", 0);
     let solved = engine.project(&samples, &problems, &plan, args.bounds())?;
     let gaps = Gaps::of(&plan, &problems, &samples, &solved.fair);
+    let rows = RowValues::of(&plan, &problems, &samples, &solved.fair);
     let distance = measure::distance(&samples, &solved.fair);
     let Bounds { lo, hi } = args.bounds();
     let outside = samples.scores.iter().filter(|&&score| score < lo || score > hi).count();
@@ -59,6 +71,7 @@ pub fn run(args: &ProjectArgs) -> Result<Ending> {
         problems: &problems,
         solved: &solved,
         gaps: &gaps,
+        rows: &rows,
         distance,
         fair_column: &fair_column,
         row_names: &row_names,
@@ -70,7 +83,7 @@ pub fn run(args: &ProjectArgs) -> Result<Ending> {
     report.into_iter().chain(output).try_for_each(|file| file.commit())?;
     drop(progress);
 
-    notes(args, &plan, outside, problems.rows()).iter().for_each(|note| complain(note));
+    nothing.iter().chain(&notes(args, outside, problems.rows())).for_each(|note| complain(note));
     if writes {
         say(&Summary(&run));
     }
@@ -83,14 +96,74 @@ pub fn run(args: &ProjectArgs) -> Result<Ending> {
 
 /// Fails if a column that the criterion needs is not named, or one is named twice.
 fn require_columns(args: &ProjectArgs) -> Result<()> {
-    let needed = |option: &str| Failure::new(format!("{} needs {option}", name_of(args.criterion)));
-    if args.criterion.needs_labels() && args.label.is_none() {
-        return Err(needed("--label"));
+    let Some(criterion) = args.criterion else { return Ok(()) };
+    let needed = |option: &str| Err(Failure::new(format!("{} needs {option}", name_of(criterion))));
+    let calibration = criterion == Criterion::Calibration;
+    if args.needs_labels() && args.label.is_none() {
+        return needed("--label");
     }
-    if args.criterion.needs_control() && args.control.is_none() {
-        return Err(needed("--control"));
+    if args.needs_control() && args.control.is_none() {
+        return needed("--control");
+    }
+    if args.sensitive.is_empty() && !calibration {
+        return needed("--sensitive");
+    }
+    if args.edges.is_none() && calibration {
+        return needed("--edges");
+    }
+    let covariance = criterion == Criterion::Covariance;
+    let misplaced = [
+        ("--edges", args.edges.is_some() && !calibration),
+        ("--moments", args.moments.is_some() && !covariance),
+        ("--standardise", args.standardise && !covariance),
+        ("--intersectional", args.intersectional && covariance),
+    ];
+    if let Some((option, _)) = misplaced.into_iter().find(|(_, misplaced)| *misplaced) {
+        return Err(Failure::new(format!("{option} does not apply to {}", name_of(criterion))));
     }
     require_distinct(&args.sensitive)
+}
+
+/// Fails if there is no criterion for the options that are about one. Rows of the user's own can do without.
+fn require_criterion(args: &ProjectArgs) -> Result<()> {
+    let given = [
+        ("--sensitive", !args.sensitive.is_empty()),
+        ("--epsilon", args.limit.epsilon.is_some()),
+        ("--ratio", args.limit.ratio.is_some()),
+        ("--compare", args.compare == Compare::Overall),
+        ("--intersectional", args.intersectional),
+        ("--moments", args.moments.is_some()),
+        ("--standardise", args.standardise),
+        ("--edges", args.edges.is_some()),
+    ];
+    match given.into_iter().find(|(_, given)| *given && args.criterion.is_none()) {
+        None => Ok(()),
+        Some((option, _)) => Err(Failure::new(format!(
+            "{option} is about a criterion: name one with --criterion; what the rows of --rows allow is in --row-bounds"
+        ))),
+    }
+}
+
+/// Fails if two inputs are standard input, which can be read only once.
+fn require_one_pipe(inputs: &[(&str, &Path)]) -> Result<()> {
+    let mut piped = inputs.iter().filter(|(_, path)| *path == Path::new("-"));
+    match (piped.next(), piped.next()) {
+        (Some((one, _)), Some((other, _))) => {
+            Err(Failure::new(format!("{one} and {other} cannot both be standard input; name a file")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The covariance that the arguments ask for, if they do.
+fn covariance(args: &ProjectArgs) -> Option<Covariance> {
+    let epsilon = args.limit.epsilon.filter(|_| args.criterion == Some(Criterion::Covariance))?;
+    Some(Covariance {
+        epsilon,
+        moments: args.moments.unwrap_or(1),
+        features: args.sensitive.clone(),
+        standardised: args.standardise,
+    })
 }
 
 /// Fails if a sensitive feature is named twice.
@@ -102,19 +175,32 @@ pub fn require_distinct(sensitive: &[String]) -> Result<()> {
     }
 }
 
-/// What the user should know although nothing is wrong.
-fn notes(args: &ProjectArgs, plan: &Plan, outside: usize, rows: usize) -> Vec<String> {
+/// What there is nothing to do about.
+fn nothing_to_do(plan: &Plan, columns: &Columns, own: &OwnRows) -> Vec<String> {
     let single = plan.features.iter().filter(|feature| plan.is_idle(feature)).map(|feature| {
         let (name, group) = (quoted(feature.name.as_bytes()), quoted(feature.groups[0].as_bytes()));
         format!("note: {name} has one group only, {group}: there is nothing to compare")
     });
-    let unused = |option: &str| format!("note: {} does not use {option}", name_of(args.criterion));
-    let label = (args.label.is_some() && !args.criterion.needs_labels()).then(|| unused("--label"));
-    let control = (args.control.is_some() && !args.criterion.needs_control()).then(|| unused("--control"));
+    let constant = columns.continuous.iter().filter_map(|feature| {
+        let (name, value) = (quoted(feature.name.as_bytes()), feature.only_value()?);
+        Some(format!("note: {name} has one value only, {value}: there is nothing to compare"))
+    });
+    let empty = own.empty_rows().filter(|row| row.lower <= 0.0 && row.upper >= 0.0);
+    let empty = empty.map(|row| {
+        format!("note: the row {} has coefficients of 0 only: it constrains nothing", quoted(row.name.as_bytes()))
+    });
+    single.chain(constant).chain(empty).collect()
+}
+
+/// What else the user should know although nothing is wrong.
+fn notes(args: &ProjectArgs, outside: usize, rows: usize) -> Vec<String> {
+    let unused = |option: &str| format!("note: {} does not use {option}", args.aim());
+    let label = (args.label.is_some() && !args.needs_labels()).then(|| unused("--label"));
+    let control = (args.control.is_some() && !args.needs_control()).then(|| unused("--control"));
     // Whoever gave bounds knows of them.
     let outside = (args.bounds.is_none() && outside > rows / 2).then(|| {
         let Bounds { lo, hi } = args.bounds();
         format!("note: {outside} of {rows} scores lie outside [{lo}, {hi}], the bounds unless --bounds gives others")
     });
-    single.chain(label).chain(control).chain(outside).collect()
+    label.into_iter().chain(control).chain(outside).collect()
 }

@@ -7,11 +7,11 @@ use serde::ser::{Serialize, Serializer};
 
 use super::args::{ProjectArgs, name_of};
 use super::failure::{Failure, Result};
-use super::measure::{Change, Distance, Gaps};
+use super::measure::{Change, Distance, Gaps, RowValues};
 use super::plan::{Limit, Plan};
 use super::problems::Problems;
 use super::solve::{Engine, Solved};
-use crate::Status;
+use crate::{Bins, Status};
 
 /// All that is known after a projection.
 pub struct Run<'a> {
@@ -21,6 +21,8 @@ pub struct Run<'a> {
     pub problems: &'a Problems,
     pub solved: &'a Solved,
     pub gaps: &'a Gaps,
+    /// The dense rows.
+    pub rows: &'a RowValues,
     pub distance: Distance,
     /// The name of the new column.
     pub fair_column: &'a str,
@@ -36,16 +38,38 @@ impl Run<'_> {
     pub fn inactive_rows(&self) -> Vec<(usize, usize)> {
         let mut counts = vec![0; self.row_names.len()];
         for problem in 0..self.problems.count() {
-            self.solved.inactive_rows(problem).for_each(|row| counts[row] += 1);
+            self.inactive_in(problem).for_each(|row| counts[row] += 1);
         }
         counts.into_iter().enumerate().filter(|(_, count)| *count > 0).collect()
     }
 
-    /// By how much the worst gap of a solved problem exceeds the limit, if it does: that is rounding.
+    /// The rows with nothing to compare in a problem: groups are absent, or a sensitive feature has one value.
+    pub fn inactive_in(&self, problem: usize) -> impl Iterator<Item = usize> + '_ {
+        let constant = (0..self.plan.covariance_rows()).filter(move |&row| self.rows.get(problem, row).is_none());
+        self.solved.inactive_rows(problem).chain(constant.map(|row| self.plan.first_dense() + row))
+    }
+
+    /// The worst gap of a problem; of covariance the largest.
+    pub fn gap_in(&self, problem: usize) -> Option<Change> {
+        let size = |value: Change| Change { before: value.before.abs(), after: value.after.abs() };
+        let larger = |left: Change, right: Change| Change {
+            before: left.before.max(right.before),
+            after: left.after.max(right.after),
+        };
+        let covariances = (0..self.plan.covariance_rows()).filter_map(|row| self.rows.get(problem, row));
+        covariances.map(size).reduce(larger).or_else(|| self.gaps.worst_of_problem(problem))
+    }
+
+    /// By how much the worst gap or dense row of a solved problem exceeds its limit, in units of the score, if one does:
+    /// that is rounding.
     pub fn rounding(&self) -> Option<f64> {
-        let solved = (0..self.problems.count()).filter(|&i| self.solved.outcomes[i].status == Status::Solved);
-        let gaps = solved.filter_map(|problem| self.gaps.worst_of_problem(problem));
-        let excess = gaps.map(|gap| self.plan.limit.excess(gap.after)).fold(0.0, f64::max);
+        let solved = || (0..self.problems.count()).filter(|&i| self.solved.outcomes[i].status == Status::Solved);
+        let gaps = solved().filter_map(|problem| {
+            let gap = self.gaps.worst_of_problem(problem)?;
+            Some(self.plan.limit?.excess(gap.after))
+        });
+        let of_rows = |problem| (0..self.rows.rows()).filter_map(move |row| self.rows.scaled_excess(problem, row));
+        let excess = gaps.chain(solved().flat_map(of_rows)).fold(0.0, f64::max);
         (excess > 0.0).then_some(excess)
     }
 
@@ -96,7 +120,12 @@ struct Report<'a> {
     label: Option<&'a str>,
     control: Option<&'a str>,
     weight: Option<&'a str>,
-    criterion: String,
+    criterion: Option<String>,
+    moments: Option<usize>,
+    standardised: bool,
+    edges: Option<&'a [f64]>,
+    rows_file: Option<String>,
+    row_bounds_file: Option<String>,
     compare: Option<&'static str>,
     epsilon: Option<f64>,
     ratio: Option<f64>,
@@ -113,6 +142,7 @@ struct Report<'a> {
     distance_max: f64,
     statuses: Statuses,
     gaps: Vec<GapEntry<'a>>,
+    dense_rows: Vec<RowEntry<'a>>,
     inactive_rows: Vec<InactiveEntry<'a>>,
     problems: ProblemEntries<'a>,
 }
@@ -136,6 +166,15 @@ struct GapEntry<'a> {
 }
 
 #[derive(serde::Serialize)]
+struct RowEntry<'a> {
+    row: &'a str,
+    before: Option<f64>,
+    after: Option<f64>,
+    lower: f64,
+    upper: f64,
+}
+
+#[derive(serde::Serialize)]
 struct InactiveEntry<'a> {
     row: &'a str,
     problems: usize,
@@ -152,6 +191,7 @@ struct ProblemEntry<'a> {
     excess: f64,
     gap_before: Option<f64>,
     gap_after: Option<f64>,
+    dense_rows: Vec<RowEntry<'a>>,
     inactive_rows: Vec<&'a str>,
     multipliers: Vec<MultiplierEntry<'a>>,
 }
@@ -175,17 +215,18 @@ impl<'a> Report<'a> {
     fn of(run: &'a Run<'a>) -> Self {
         let Run { args, plan, solved, .. } = run;
         let compare = match plan.limit {
-            Limit::Pairwise { .. } => Some("pairwise"),
-            Limit::Overall { .. } => Some("overall"),
-            Limit::Ratio { .. } | Limit::Residual { .. } => None,
+            Some(Limit::Pairwise { .. }) => Some("pairwise"),
+            Some(Limit::Overall { .. }) => Some("overall"),
+            _ => None,
         };
+        let path = |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.display().to_string());
         let gap = |comparison: Comparison<'a>| GapEntry {
             feature: comparison.feature,
             stratum: comparison.stratum,
             groups: comparison.groups,
             before: comparison.worst.map(|gap| gap.before),
             after: comparison.worst.map(|gap| gap.after),
-            limit: plan.limit.level(),
+            limit: plan.limit.map_or(f64::NAN, |limit| limit.level()),
         };
         Self {
             fairlayer: env!("CARGO_PKG_VERSION"),
@@ -198,7 +239,12 @@ impl<'a> Report<'a> {
             label: args.label.as_deref(),
             control: args.control.as_deref(),
             weight: args.weight.as_deref(),
-            criterion: name_of(args.criterion),
+            criterion: args.criterion.map(name_of),
+            moments: plan.covariance.as_ref().map(|covariance| covariance.moments),
+            standardised: args.standardise,
+            edges: args.edges.as_ref().map(Bins::edges),
+            rows_file: path(&args.rows),
+            row_bounds_file: path(&args.row_bounds),
             compare,
             epsilon: args.limit.epsilon,
             ratio: args.limit.ratio,
@@ -220,6 +266,7 @@ impl<'a> Report<'a> {
                 bad_number: solved.count(Status::BadNumber),
             },
             gaps: run.comparisons().map(gap).collect(),
+            dense_rows: row_entries(run, |row| run.rows.worst(row)),
             inactive_rows: run
                 .inactive_rows()
                 .into_iter()
@@ -233,7 +280,7 @@ impl<'a> Report<'a> {
 impl<'a> ProblemEntry<'a> {
     fn of(run: &'a Run<'a>, problem: usize) -> Self {
         let outcome = &run.solved.outcomes[problem];
-        let gap = run.gaps.worst_of_problem(problem);
+        let gap = run.gap_in(problem);
         let values = run.solved.multipliers(problem).iter();
         Self {
             batch: run.problems.name(problem),
@@ -245,7 +292,8 @@ impl<'a> ProblemEntry<'a> {
             excess: outcome.excess,
             gap_before: gap.map(|gap| gap.before),
             gap_after: gap.map(|gap| gap.after),
-            inactive_rows: run.solved.inactive_rows(problem).map(|row| run.row_names[row]).collect(),
+            dense_rows: row_entries(run, |row| run.rows.get(problem, row)),
+            inactive_rows: run.inactive_in(problem).map(|row| run.row_names[row]).collect(),
             multipliers: run
                 .row_names
                 .iter()
@@ -254,6 +302,15 @@ impl<'a> ProblemEntry<'a> {
                 .collect(),
         }
     }
+}
+
+fn row_entries<'a>(run: &'a Run<'a>, value: impl Fn(usize) -> Option<Change>) -> Vec<RowEntry<'a>> {
+    let entry = |row| {
+        let (value, (lower, upper)) = (value(row), run.rows.bounds(row));
+        let name = run.row_names[run.plan.first_dense() + row];
+        RowEntry { row: name, before: value.map(|v| v.before), after: value.map(|v| v.after), lower, upper }
+    };
+    (0..run.rows.rows()).map(entry).collect()
 }
 
 fn key(status: Status) -> &'static str {

@@ -19,6 +19,8 @@ pub struct Samples {
     /// If the criterion needs it.
     pub control: Option<Vec<u8>>,
     pub weights: Option<Vec<f64>>,
+    /// Of the dense rows, problem by problem `[m, n]`.
+    pub coefficients: Vec<f64>,
 }
 
 /// Where and how to compute.
@@ -70,7 +72,10 @@ impl Engine {
     ) -> Result<Solved> {
         let offsets = Offsets::Ragged(&problems.offsets);
         let groups: Vec<Buffer<'_, u8>> = samples.groups.iter().map(Buffer::from).collect();
-        let mut batch = Batch::new(scores, offsets).groups(&groups).bounds(lo, hi);
+        let mut batch = Batch::new(scores, offsets).bounds(lo, hi).coefficients(&samples.coefficients);
+        if plan.constraints.needs_cells() {
+            batch = batch.groups(&groups);
+        }
         if let Some(labels) = &samples.labels {
             batch = batch.labels(labels);
         }

@@ -15,37 +15,45 @@ pub trait Column {
 }
 
 /// What a column of numbers may hold: everything finite that this says yes to.
-pub type Rule = fn(f64) -> Result<(), &'static str>;
+pub type Rule<'a> = Box<dyn Fn(f64) -> Result<(), String> + 'a>;
 
 /// A column of finite numbers.
-pub struct Numbers {
-    name: String,
-    rule: Rule,
+pub struct Numbers<'a> {
+    pub name: String,
+    rule: Rule<'a>,
     pub values: Vec<f64>,
 }
 
-impl Numbers {
-    pub fn new(name: &str, rule: Rule) -> Self {
-        Self { name: name.to_owned(), rule, values: Vec::new() }
+impl<'a> Numbers<'a> {
+    /// A column of any finite numbers.
+    pub fn any(name: &str) -> Self {
+        Self::new(name, |_| Ok(()))
+    }
+
+    pub fn new(name: &str, rule: impl Fn(f64) -> Result<(), String> + 'a) -> Self {
+        Self { name: name.to_owned(), rule: Box::new(rule), values: Vec::new() }
     }
 }
 
-impl Column for Numbers {
+impl Column for Numbers<'_> {
     fn name(&self) -> &str {
         &self.name
     }
 
     fn push(&mut self, field: &[u8]) -> Result<(), String> {
-        let text = field.trim_ascii();
-        let number = std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok());
-        let value = number.ok_or_else(|| not_a_number(text))?;
-        if !value.is_finite() {
-            return Err(format!("{} is not a finite number", quoted(text)));
-        }
-        (self.rule)(value).map_err(|problem| format!("{} {problem}", quoted(text)))?;
+        let value = finite(field)?;
+        (self.rule)(value).map_err(|problem| format!("{} {problem}", quoted(field.trim_ascii())))?;
         self.values.push(value);
         Ok(())
     }
+}
+
+/// The number that a field holds.
+pub fn finite(field: &[u8]) -> Result<f64, String> {
+    let text = field.trim_ascii();
+    let number = std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok());
+    let value = number.ok_or_else(|| not_a_number(text))?;
+    if value.is_finite() { Ok(value) } else { Err(format!("{} is not a finite number", quoted(text))) }
 }
 
 fn not_a_number(text: &[u8]) -> String {
@@ -168,6 +176,19 @@ impl<'a> Table<'a> {
         Ok(Self { records, bytes, header_line, header })
     }
 
+    /// The names of the columns.
+    pub fn header(&self) -> &[String] {
+        &self.header
+    }
+
+    /// Fails if a column has no name.
+    pub fn require_names(&self) -> Result<()> {
+        match self.header.iter().position(|name| name.trim().is_empty()) {
+            None => Ok(()),
+            Some(index) => Err(self.records.failure(self.header_line, format!("column {} has no name", index + 1))),
+        }
+    }
+
     /// Fails if there is a column of this name.
     pub fn require_absent(&self, name: &str) -> Result<()> {
         if self.header.iter().any(|column| column == name) {
@@ -249,7 +270,7 @@ mod tests {
 
     #[test]
     fn fields_that_cannot_be_used_are_named() {
-        let rule: Rule = |value| if value > 0.0 { Ok(()) } else { Err("is not above 0") };
+        let rule = |value| if value > 0.0 { Ok(()) } else { Err("is not above 0".to_owned()) };
         let mut numbers = Numbers::new("x", rule);
         for (field, told) in [
             ("abc", "\"abc\" is not a number"),
