@@ -4,7 +4,7 @@ use crate::backend::{Device, cpu};
 use crate::batch::{Batch, Buffer, Capacities};
 use crate::constraints::ConstraintSet;
 use crate::error::{Error, Result};
-use crate::settings::Settings;
+use crate::settings::{Method, Settings};
 use crate::solution::{Gradients, Solution, Wanted};
 use crate::storage::Storage;
 
@@ -30,7 +30,7 @@ impl<T: Storage> Projector<T> {
     /// Settings out of range, more cells than the device takes, or more memory than can be had.
     pub fn plan(device: Device, set: &ConstraintSet, capacities: Capacities, settings: Settings) -> Result<Self> {
         settings.check()?;
-        check_memory(set, capacities)?;
+        check_memory(set, capacities, &settings)?;
         let plan = match device {
             Device::Cpu => Plan::Cpu(cpu::CpuPlan::new(set, capacities, settings)),
         };
@@ -106,14 +106,16 @@ impl<T: Storage> Projector<T> {
 }
 
 /// Whether a solution with all gradients can be allocated, so that later no allocation fails half-way.
-fn check_memory(set: &ConstraintSet, capacities: Capacities) -> Result<()> {
+fn check_memory(set: &ConstraintSet, capacities: Capacities, settings: &Settings) -> Result<()> {
     let Capacities { problems, total, largest } = capacities;
-    // At the most: y and five gradients of 8 bytes, clamp words, the scratch of a worker; multipliers, three gradients
-    // and an outcome.
-    let per_problem = 64 + 8 * 4 * (1 + set.rows());
-    let bytes = (total.checked_mul(64))
-        .and_then(|bytes| bytes.checked_add(largest.checked_mul(16)?))
-        .and_then(|bytes| bytes.checked_add(problems.checked_mul(per_problem)?));
+    // At the most: y and five gradients of 8 bytes, those to coefficients, clamp words; multipliers, three gradients and an
+    // outcome of every problem; and the scratch of a worker, with two matrices where rows are dense.
+    let (rows, dense) = (set.rows(), set.dense().len());
+    let is_dense = dense > 0 || settings.method == Method::Admm;
+    let per_sample = if is_dense { 8 * (2 * rows + 48) } else { 32 };
+    let bytes = (total.checked_mul(64 + 8 * dense))
+        .and_then(|bytes| bytes.checked_add(largest.checked_mul(per_sample)?))
+        .and_then(|bytes| bytes.checked_add(problems.checked_mul(64 + 8 * 4 * (1 + rows))?));
     let possible = bytes.is_some_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok());
     if possible { Ok(()) } else { Err(Error::Memory { predictions: total, problems }) }
 }

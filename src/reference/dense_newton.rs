@@ -165,7 +165,7 @@ impl<T: Storage> Dense<T> {
                 RealSlice::F64(row) => rows.begin_row(row.iter().zip(inverse).map(|(a, inverse)| a * inverse)),
             }
             rows.end_row(weight, 0.0, (lower, upper), source);
-            usable &= rows.scale_last();
+            usable &= rows.scale_last(weight);
             source += 1;
         }
         usable

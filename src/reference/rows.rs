@@ -257,17 +257,23 @@ impl Rows {
 
     /// Scales the last row to a scale of 1. A row of zeros stays as it is: it is met, or nothing can meet it. False if it
     /// holds what is no number.
-    pub(crate) fn scale_last(&mut self) -> bool {
+    pub(crate) fn scale_last(&mut self, weight: &[f64]) -> bool {
         let last = self.m - 1;
-        let (reach, scale) = (self.reach[last], self.scale[last]);
-        // (A NaN is lost in the reach, not in the scale.)
-        let usable = reach.is_finite() && scale.is_finite();
-        let unit = if reach > 0.0 { 1.0 / scale.sqrt() } else { 1.0 };
-        self.matrix[last * self.cells..].iter_mut().for_each(|b| *b *= unit);
-        (self.lower[last], self.upper[last]) = (unit * self.lower[last], unit * self.upper[last]);
-        (self.reach[last], self.rough[last]) = (unit * reach, unit * reach);
-        (self.scale[last], self.unit[last]) = (1.0, unit);
-        usable
+        // By its largest coefficient first, so that no square is lost or infinite.
+        let largest = self.reach[last];
+        let first = if largest > 0.0 && largest.is_finite() { 1.0 / largest } else { 1.0 };
+        let row = &mut self.matrix[last * self.cells..];
+        row.iter_mut().for_each(|b| *b *= first);
+        let scale = dot_weighted(row, row, weight);
+        let second = if scale > 0.0 { 1.0 / scale.sqrt() } else { 1.0 };
+        row.iter_mut().for_each(|b| *b *= second);
+        let scaled = |value: f64| value * first * second;
+        (self.lower[last], self.upper[last]) = (scaled(self.lower[last]), scaled(self.upper[last]));
+        self.reach[last] = scaled(largest);
+        self.rough[last] = self.reach[last];
+        (self.scale[last], self.unit[last]) = (1.0, first * second);
+        // (A NaN is lost in the largest, not in the sum of squares.)
+        largest.is_finite() && scale.is_finite() && self.unit[last].is_finite()
     }
 
     /// Moves all bounds outward by so much more, a spread's by half on either side.
