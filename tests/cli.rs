@@ -223,7 +223,6 @@ fn unknown_names_are_answered_with_the_known_ones() {
     refuses(GOOD, &format!("{PARITY} --compare all"), &["pairwise", "overall"]);
     refuses(GOOD, &format!("{PARITY} --frobnicate"), &["--frobnicate"]);
     refuses(GOOD, "--sensitive g --criterion demographic-parity --epsilon 0", &["--score"]);
-    refuses(GOOD, &format!("{PARITY} --method admm"), &["--method admm is not in this version; use newton"]);
     for device in ["wgpu", "cuda"] {
         refuses(GOOD, &format!("{PARITY} --device {device}"), &["--device", device]);
     }
@@ -237,6 +236,26 @@ fn unknown_names_are_answered_with_the_known_ones() {
     refuses(GOOD, "--epsilon 0", &[missing]);
     refuses(GOOD, &format!("{PARITY} --dtype f16"), &["'--dtype <DTYPE>'; [possible values: f32, f64]"]);
     assert_refused(&place.run(""), "", &["project", "audit", "devices"]);
+}
+
+#[test]
+fn both_methods_find_the_same() {
+    for (criterion, more) in [
+        ("demographic-parity --epsilon 0.02", ""),
+        ("equalized-odds --epsilon 0", "--label y --weight w"),
+        ("demographic-parity --ratio 0.9", "--batch-size 30"),
+    ] {
+        let row = |i: u32| format!("0.{:03},{},{},{}\n", i * 379 % 1000, i % 3, (i / 3) % 2, 1 + i % 4);
+        let place = Place::new(format!("s,g,y,w\n{}", (0..90).map(row).collect::<String>()));
+        let args = format!("--score s --sensitive g --criterion {criterion} {more} --report report.json --method");
+        succeeds(&place.project(&format!("{args} newton")));
+        let newton = place.numbers("fair_s");
+        let ran = place.project(&format!("{args} admm"));
+        succeeds(&ran);
+        assert!(ran.stdout.contains("admm") && place.json("report.json")["method"] == "admm");
+        let apart = newton.iter().zip(place.numbers("fair_s")).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(apart < 1e-8, "{criterion}: {apart}");
+    }
 }
 
 #[test]

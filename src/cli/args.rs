@@ -269,7 +269,7 @@ pub enum Dtype {
 pub enum Method {
     /// Proximal Newton steps on the dual
     Newton,
-    /// The alternating direction method of multipliers
+    /// The alternating direction method of multipliers, finished by Newton steps
     Admm,
 }
 

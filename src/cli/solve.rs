@@ -27,6 +27,7 @@ pub struct Samples {
 pub struct Engine {
     device: Device,
     dtype: Dtype,
+    settings: Settings,
     /// Why faster devices were not taken.
     pub passed_over: Vec<String>,
 }
@@ -34,15 +35,16 @@ pub struct Engine {
 impl Engine {
     /// What the arguments ask for, if this version has it.
     pub fn of(args: &ProjectArgs) -> Result<Self> {
-        if args.method == Method::Admm {
-            return Err(Failure::new("--method admm is not in this version; use newton"));
-        }
         let (device, passed_over) = match args.device {
             DeviceName::Cpu => (Device::cpu(), Vec::new()),
             DeviceName::Auto => auto(),
             DeviceName::Wgpu | DeviceName::Cuda => return Err(unusable(&name_of(args.device))),
         };
-        Ok(Self { device, dtype: args.dtype, passed_over })
+        let method = match args.method {
+            Method::Newton => crate::Method::Newton,
+            Method::Admm => crate::Method::Admm,
+        };
+        Ok(Self { device, dtype: args.dtype, settings: Settings { method, ..Settings::default() }, passed_over })
     }
 
     /// What reports call the device.
@@ -86,7 +88,7 @@ impl Engine {
             batch = batch.weights(weights);
         }
         let capacities = Capacities::of(&offsets);
-        let mut projector = Projector::plan(self.device, &plan.constraints, capacities, Settings::default())?;
+        let mut projector = Projector::plan(self.device, &plan.constraints, capacities, self.settings)?;
         let mut solution = projector.solution();
         let started = Instant::now();
         projector.project_into(&batch, &mut solution)?;
