@@ -84,6 +84,8 @@ pub(crate) struct Newton {
     reduced: bool,
     /// Whether the start is other than the first look at zero multipliers: the caller's, or a new beginning.
     warm: bool,
+    /// The residual of the step before.
+    last_residual: f64,
     /// Index into `FLOORS`.
     attempt: usize,
     /// Steps and passes before this attempt.
@@ -106,6 +108,7 @@ impl Newton {
             basis: Basis::with_capacity(m, cells, blocks),
             reduced: false,
             warm: false,
+            last_residual: f64::INFINITY,
             attempt: 0,
             spent: (0, 0),
         }
@@ -268,8 +271,9 @@ impl Newton {
 
     /// Whether the step, or where it leads to, is a ray that proves that there is no answer; it becomes the point then.
     fn is_infeasible(&mut self, rows: &Rows, totals: &CellTotals) -> bool {
-        // An ordinary problem is solved before it pays to ask whether it can be.
-        if self.outcome.iterations <= 1 {
+        // It does not pay to ask of a problem that is on its way to an answer.
+        let last = std::mem::replace(&mut self.last_residual, self.test.residual);
+        if self.outcome.iterations <= 1 || self.test.residual < 0.25 * last {
             return false;
         }
         let rays = [&self.active_set.d[..rows.m], &self.active_set.v[..rows.m]];
@@ -358,6 +362,7 @@ impl Newton {
         self.attempt = attempt;
         self.spent = (self.outcome.iterations, self.outcome.passes);
         self.reduced = false;
+        self.last_residual = f64::INFINITY;
         self.test.reset();
         self.curvature.reset();
         self.begin_at_zero();

@@ -3,7 +3,7 @@
 use super::cells_prepare::CellTotals;
 use super::components::Component;
 use super::point::CellSums;
-use super::sums::{add_multiple, dot, dot_abs, dot_weighted, largest_size};
+use super::sums::{combine, dot, dot_abs, dot_weighted, largest_size};
 use super::two_floats::TwoSum;
 use crate::batch::Problem;
 use crate::constraints::{ConstraintSet, SpreadLimit, check_row_bounds};
@@ -359,12 +359,7 @@ impl Rows {
 
     /// `shift = matrix^T * multipliers`, one for each cell.
     pub(crate) fn shifts(&self, multipliers: &[f64], shift: &mut [f64]) {
-        shift.fill(0.0);
-        for (r, &nu) in multipliers.iter().enumerate().take(self.m) {
-            if nu != 0.0 {
-                add_multiple(nu, self.row(r), shift);
-            }
-        }
+        combine(&self.matrix, &multipliers[..self.m], &mut shift[..self.cells]);
     }
 
     /// The shifts of multipliers `large + small`, rounded only at the end: what cancels between the rows leaves no error.

@@ -91,26 +91,28 @@ pub(crate) fn sum_of_least(s: &[f64], lo: &[f64], hi: &[f64]) -> f64 {
 
 /// `max_i a_i / b_i` over positive `b_i`, at least 0.
 pub(crate) fn largest_ratio(a: &[f64], b: &[f64]) -> f64 {
-    let larger = |most: f64, a: f64, b: f64| {
-        let ratio = if b > 0.0 { a / b } else { 0.0 };
-        if ratio > most { ratio } else { most }
-    };
+    // Fractions are compared without a division.
+    let larger = |most: (f64, f64), (a, b): (f64, f64)| if a * most.1 > most.0 * b && b > 0.0 { (a, b) } else { most };
     let (blocks, rest) = a.as_chunks::<LANES>();
     let (b_blocks, b_rest) = b[..a.len()].as_chunks::<LANES>();
     let lanes = vectorised(
         #[inline(always)]
         |_| {
-            let mut lanes = [0.0_f64; LANES];
+            let mut lanes = ([0.0_f64; LANES], [1.0_f64; LANES]);
             for (a, b) in blocks.iter().zip(b_blocks) {
                 for lane in 0..LANES {
-                    lanes[lane] = larger(lanes[lane], a[lane], b[lane]);
+                    let more = a[lane] * lanes.1[lane] > lanes.0[lane] * b[lane] && b[lane] > 0.0;
+                    lanes.0[lane] = if more { a[lane] } else { lanes.0[lane] };
+                    lanes.1[lane] = if more { b[lane] } else { lanes.1[lane] };
                 }
             }
             lanes
         },
     );
-    let most = lanes.iter().fold(0.0, |most, lane| larger(most, *lane, 1.0));
-    rest.iter().zip(b_rest).fold(most, |most, (a, b)| larger(most, *a, *b))
+    let of_lanes = lanes.0.into_iter().zip(lanes.1);
+    let of_rest = rest.iter().copied().zip(b_rest.iter().copied());
+    let (a, b) = of_lanes.chain(of_rest).fold((0.0, 1.0), larger);
+    a / b
 }
 
 /// What a pass over `m` rows of `n` coefficients finds, all in one sweep.
@@ -156,13 +158,27 @@ impl RowSums {
                     let scaled = &mut scaled[..block.len()];
                     let row = |r: usize| &matrix[r * n..][block.clone()];
                     for r in 0..m {
-                        add_products(row(r), &y[block.clone()], &mut lanes[r], |b| b);
-                        add_products(row(r), &size[block.clone()], &mut lanes[m + r], f64::abs);
-                        for ((scaled, b), free) in scaled.iter_mut().zip(row(r)).zip(&free[block.clone()]) {
+                        let (of_means, of_sizes) = lanes[r..].split_at_mut(m);
+                        let sums = (&mut of_means[0], &mut of_sizes[0]);
+                        let row_r = row(r);
+                        add_products(row_r, (&y[block.clone()], &size[block.clone()]), sums, f64::abs);
+                        for ((scaled, b), free) in scaled.iter_mut().zip(row_r).zip(&free[block.clone()]) {
                             *scaled = b * free;
                         }
-                        for q in 0..=r {
-                            add_products(scaled, row(q), &mut lanes[2 * m + r * (r + 1) / 2 + q], |b| b);
+                        // Two rows at a time: one alone would wait for its own last addition.
+                        let pairs = lanes[2 * m + r * (r + 1) / 2..][..r + 1].chunks_mut(2);
+                        for (pair, sums) in pairs.enumerate() {
+                            match sums {
+                                [first, second] => {
+                                    let rows = (row(2 * pair), row(2 * pair + 1));
+                                    add_products(scaled, rows, (first, second), |b| b);
+                                }
+                                [only] => {
+                                    let row = row(2 * pair);
+                                    add_products(scaled, (row, row), (only, &mut [0.0; LANES]), |b| b);
+                                }
+                                _ => {}
+                            }
                         }
                     }
                 }
@@ -178,32 +194,53 @@ impl RowSums {
     }
 }
 
-/// Adds `of(a_i) b_i` to the lane of i.
+/// Adds `a_i b_i` to the lane of i of the first sums, and `of(a_i) c_i` to that of the second.
 #[inline(always)]
-fn add_products(a: &[f64], b: &[f64], lanes: &mut [f64; LANES], of: impl Fn(f64) -> f64) {
-    let mut sums = *lanes;
+fn add_products(
+    a: &[f64],
+    (b, c): (&[f64], &[f64]),
+    (first, second): (&mut [f64; LANES], &mut [f64; LANES]),
+    of: impl Fn(f64) -> f64,
+) {
+    let (mut sums_b, mut sums_c) = (*first, *second);
     let (blocks, rest) = a.as_chunks::<LANES>();
     let (b_blocks, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in blocks.iter().zip(b_blocks) {
+    let (c_blocks, c_rest) = c.as_chunks::<LANES>();
+    for ((a, b), c) in blocks.iter().zip(b_blocks).zip(c_blocks) {
         for lane in 0..LANES {
-            sums[lane] += of(a[lane]) * b[lane];
+            sums_b[lane] += a[lane] * b[lane];
+        }
+        for lane in 0..LANES {
+            sums_c[lane] += of(a[lane]) * c[lane];
         }
     }
-    for ((sum, a), b) in sums.iter_mut().zip(rest).zip(b_rest) {
-        *sum += of(*a) * b;
+    for (lane, ((a, b), c)) in rest.iter().zip(b_rest).zip(c_rest).enumerate() {
+        sums_b[lane] += a * b;
+        sums_c[lane] += of(*a) * c;
     }
-    *lanes = sums;
+    (*first, *second) = (sums_b, sums_c);
 }
 
-/// `x_i += factor a_i`
-pub(crate) fn add_multiple(factor: f64, a: &[f64], x: &mut [f64]) {
-    let plain = |a: &[f64], x: &mut [f64]| a.iter().zip(x).for_each(|(a, x)| *x += factor * a);
-    if a.len() < LONG {
-        return plain(a, x);
+/// `x_i = sum_r factors_r a_ri`, A of rows as long as x.
+pub(crate) fn combine(matrix: &[f64], factors: &[f64], x: &mut [f64]) {
+    let n = x.len();
+    let plain = |block: std::ops::Range<usize>, x: &mut [f64]| {
+        x.fill(0.0);
+        for (r, &factor) in factors.iter().enumerate().filter(|(_, factor)| **factor != 0.0) {
+            let row = &matrix[r * n..][block.clone()];
+            row.iter().zip(&mut *x).for_each(|(a, x)| *x += factor * a);
+        }
+    };
+    if n < LONG {
+        return plain(0..n, x);
     }
     vectorised(
         #[inline(always)]
-        |_| plain(a, x),
+        |_| {
+            for (index, x) in x.chunks_mut(BLOCK).enumerate() {
+                plain(index * BLOCK..index * BLOCK + x.len(), x);
+            }
+        },
     );
 }
 
@@ -234,9 +271,11 @@ mod tests {
             assert_eq!(dot_abs(&a, &b), plain(&|i| a[i].abs() * b[i]));
             assert_eq!(dot_weighted(&a, &b, &a), plain(&|i| a[i] * b[i] * a[i]));
             assert_eq!(largest_size(&a), a.iter().fold(0.0, |most: f64, x| most.max(x.abs())));
-            let mut x = b.clone();
-            add_multiple(2.0, &a, &mut x);
-            assert!((0..a.len()).all(|i| x[i] == b[i] + 2.0 * a[i]));
+            let (matrix, mut x) = ([&a[..], &b[..]].concat(), vec![f64::NAN; a.len()]);
+            combine(&matrix, &[2.0, -1.0], &mut x);
+            assert!((0..a.len()).all(|i| x[i] == 2.0 * a[i] - b[i]));
+            let ratios = (0..a.len()).filter(|&i| b[i] > 0.0).map(|i| a[i] / b[i]);
+            assert_eq!(largest_ratio(&a, &b), ratios.fold(0.0, f64::max));
         }
     }
 }
