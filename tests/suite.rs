@@ -24,7 +24,7 @@ on_backends!([cpu] {
         feasible_input_is_bit_identical, a_problem_does_not_see_its_batch, same_bits_on_any_number_of_threads,
         a_plan_may_be_used_in_another_pool, same_bits_in_repeated_runs, single_precision_agrees_with_double,
         public_types_can_cross_threads;
-    gradients: gradient_to_predictions, gradient_to_element_bounds, gradient_to_weights, gradient_to_labels,
+    gradients: gradient_to_predictions, gradient_to_element_bounds, gradient_to_weights, gradient_to_coefficients, gradient_to_labels,
         gradient_to_levels, gradient_to_epsilon_at_zero, gradient_to_row_bounds, gradients_by_hand,
         gradient_to_a_ratio_by_hand, scores_on_their_bounds_pass_gradients, equalities_hold_without_a_multiplier,
         duplicate_rows_share_their_gradient, two_forwards_before_one_backward, unwanted_gradients_are_empty,
