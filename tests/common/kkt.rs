@@ -121,6 +121,12 @@ pub fn proves(set: &ConstraintSet, p: &Stated, limits: &Limits, d: &[f64]) -> Re
         if pull.abs() > 1e-11 * size || (pull != 0.0 && bound.is_finite()) {
             least += pull * bound;
         }
+        if least == f64::NEG_INFINITY {
+            return Err(format!(
+                "element {i} is pulled towards no bound by {:e} of the rows' pulls",
+                pull.abs() / size
+            ));
+        }
     }
     if least > most { Ok(()) } else { Err(format!("at least {least:e}, at most {most:e}")) }
 }

@@ -76,9 +76,9 @@ impl Kind {
         Self::DenseContradictory,
     ];
 
-    /// Whether the answer is known as well as the rows are: to the tolerance, not to its millionfold.
+    /// Whether the answer is known as well as its rows are kept: nearly dependent rows know it less.
     pub fn well_conditioned(self) -> bool {
-        !matches!(self, Self::DenseConditioned | Self::DenseCorner | Self::DenseContradictory)
+        !Self::DENSE.contains(&self) || matches!(self, Self::Dense | Self::DenseBesideMeans)
     }
 }
 

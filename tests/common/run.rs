@@ -69,15 +69,13 @@ impl<T: Storage> Inputs<T> {
     pub fn batch(&self) -> Batch<'_, T> {
         let equal = |bounds: &[T]| bounds.windows(2).all(|pair| pair[0] == pair[1]);
         let mut batch = Batch::new(&self.z, self.offsets()).cells(&self.cells).labels(&self.labels);
+        batch = batch.coefficients(&self.coefficients);
         batch = match (self.lo.first(), self.hi.first()) {
             (Some(lo), Some(hi)) if equal(&self.lo) && equal(&self.hi) => batch.bounds(*lo, *hi),
             _ => batch.element_bounds(&self.lo, &self.hi),
         };
         if self.weights.iter().any(|w| *w != 1.0) {
             batch = batch.weights(&self.weights);
-        }
-        if !self.coefficients.is_empty() {
-            batch = batch.coefficients(&self.coefficients);
         }
         if let Some(limits) = &self.limits {
             batch = batch.levels(&limits.levels).row_bounds(&limits.lower, &limits.upper);

@@ -24,9 +24,10 @@ pub fn property<S: Strategy>(cases: u32, strategy: S, check: impl Fn(S::Value)) 
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-/// A problem of any kind, by kind and seed.
+/// A problem of any kind whose answer can be compared, by kind and seed.
 fn any_case() -> impl Strategy<Value = (Kind, u64)> {
-    (prop::sample::select(&Kind::ALL[..]), any::<u64>())
+    let known: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| kind.well_conditioned()).collect();
+    (prop::sample::select(known), any::<u64>())
 }
 
 fn draw((kind, seed): (Kind, u64)) -> (Case, Pcg64Mcg) {
