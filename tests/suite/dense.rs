@@ -146,7 +146,7 @@ pub fn means_as_dense_rows_equal_contrasts(device: Device) {
                 }
             }
             let of_means = solve(device, &case.set, &case.stated);
-            let as_dense = Stated { coefficients, ..case.stated.clone() };
+            let as_dense = Stated { cells: vec![0; case.stated.z.len()], coefficients, ..case.stated.clone() };
             let of_dense = solve(device, &dense(&bounds), &as_dense);
             assert_eq!(of_means.0.status, of_dense.0.status, "{kind:?}, seed {seed}");
             if of_means.0.status == Status::Solved && !bounds.is_empty() {
@@ -435,8 +435,8 @@ pub fn no_cells_are_needed(device: Device) {
     let batch = Batch::<f64>::single(&z).coefficients(&[1.0, 1.0, 1.0]);
     let set = dense(&[(-INF, 1.0)]);
     let mut rig = Rig::new(device, &set, &batch.offsets());
-    assert_close("y", rig.project(&batch).y, &[0.25, 0.0, 0.75], 1e-11);
-    assert_close("y", rig.project(&batch.cells(&[0, 0, 0])).y, &[0.25, 0.0, 0.75], 1e-11);
+    assert_close("y", rig.project(&batch).y, &[0.25, 0.0, 0.75], 1e-10);
+    assert_close("y", rig.project(&batch.cells(&[0, 0, 0])).y, &[0.25, 0.0, 0.75], 1e-10);
     let mut both = set;
     both.push_spread(crate::common::planted::spread([CellMask::first(1)], SpreadLimit::Difference(0.1))).expect("one");
     let mut projector = Projector::plan(device, &both, Capacities::single(3), Settings::default()).expect("a plan");

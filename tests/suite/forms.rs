@@ -175,7 +175,7 @@ fn single_or_double<T: Storage>(device: Device) {
 /// From its own multipliers a problem is solved at once, and from those of a problem nearby in no more passes on the
 /// whole; the answer stays the right one.
 pub fn a_warm_start_saves_passes(device: Device) {
-    let mut passes = [0, 0, 0];
+    let (mut passes, mut slower) = ([0, 0, 0], Vec::new());
     for kind in Kind::ALL {
         for seed in 0..20 {
             let mut rng = Pcg64Mcg::seed_from_u64(seed << 8 | kind as u64);
@@ -198,19 +198,15 @@ pub fn a_warm_start_saves_passes(device: Device) {
                 assert!(kkt.worst() <= 1e-9 * scale, "{what}: {kkt:?}");
                 let known = |y: &[f64]| by_weight(y, &case.stated.weights);
                 assert_close(&format!("y of {what}"), &known(view.y), &known(&y), 1e-8 * scale);
-                if i == 0 {
-                    assert!(
-                        outcome.passes <= cold.passes.max(2),
-                        "{what}: {} passes after {}",
-                        outcome.passes,
-                        cold.passes
-                    );
+                if i == 0 && outcome.passes > cold.passes.max(2) {
+                    slower.push(format!("{what}: {} passes after {}", outcome.passes, cold.passes));
                 }
                 passes[i + 1] += outcome.passes;
             }
             passes[0] += cold.passes;
         }
     }
+    assert!(slower.is_empty(), "slower from their own multipliers: {slower:#?}");
     assert!(2 * passes[1] < passes[0] && passes[2] < passes[0], "cold, own and near starts take {passes:?} passes");
 }
 

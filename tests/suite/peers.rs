@@ -110,7 +110,7 @@ fn worth_of(slack: f64, p: &Stated, rows: &[Row], nu: &[f64]) -> f64 {
 }
 
 pub fn answers_agree_with_clarabel(device: Device) {
-    let (mut solved, mut infeasible, mut undecided) = (0, 0, 0);
+    let (mut solved, mut infeasible, mut undecided, mut unlike) = (0, 0, 0, Vec::new());
     for kind in Kind::ALL {
         for seed in 0..16 {
             let case = draw_case(&mut Pcg64Mcg::seed_from_u64(seed << 8 | kind as u64), kind, 60);
@@ -125,7 +125,10 @@ pub fn answers_agree_with_clarabel(device: Device) {
             match verdict {
                 SolverStatus::Solved => {
                     solved += 1;
-                    assert_eq!(status, Status::Solved, "{what}");
+                    if status != Status::Solved {
+                        unlike.push(format!("{what}: {:?}", view.outcomes[0]));
+                        continue;
+                    }
                     let scale = largest(&p.z).max(1.0);
                     let known = |y: &[f64]| by_weight(y, &p.weights);
                     assert_close(&format!("y of {what}"), &known(view.y), &known(&theirs), 2e-5 * scale);
@@ -138,11 +141,14 @@ pub fn answers_agree_with_clarabel(device: Device) {
                 }
                 SolverStatus::PrimalInfeasible => {
                     infeasible += 1;
-                    assert_eq!(status, Status::Infeasible, "{what}");
+                    if status != Status::Infeasible {
+                        unlike.push(format!("{what} is infeasible: {:?}", view.outcomes[0]));
+                    }
                 }
                 _ => undecided += 1,
             }
         }
     }
+    assert!(unlike.is_empty(), "other statuses: {unlike:#?}");
     assert!(solved >= 200 && infeasible > 0 && undecided <= 20, "{solved} solved, {infeasible}, {undecided}");
 }

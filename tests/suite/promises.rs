@@ -81,11 +81,16 @@ pub fn excess_is_reported_as_measured(device: Device) {
 }
 
 /// Whatever epsilon and the storage type: the report is what one measures, and it is a few ulp of `max(|y|, |shift|)`;
-/// three times as much for a user's rows that depend on each other.
+/// more for a user's rows that depend on each other.
 fn excess_is_reported<T: Storage>(device: Device) {
     let mut measured = 0;
     for_each_case(400, 300, |what, case| {
-        let dependent = what.starts_with("RandomContrasts") || what.starts_with("Dense");
+        // Of rows without room, 8 margins are the most that is accepted.
+        let margins = match what {
+            _ if what.starts_with("RandomContrasts") => 3.0,
+            _ if what.starts_with("Dense") => 8.0,
+            _ => 1.0,
+        };
         let inputs = Inputs::<T>::new(&[&case.stated]);
         let mut rig = Rig::new(device, &case.set, &inputs.offsets());
         let view = rig.project(&inputs.batch());
@@ -97,7 +102,7 @@ fn excess_is_reported<T: Storage>(device: Device) {
         if view.all_solved() {
             assert!(error <= 1e-14 * largest(&y).max(1e-3), "{what} in {:?}: {reported:e}, is {over:e}", T::DTYPE);
             let size = largest(&y).max(largest(&shifts(&rows, y.len(), view.multipliers)));
-            let few_ulp = if dependent { 3.0 } else { 1.0 } * (12.0 * T::UNIT_ROUNDOFF * size + 1e-11 * size.max(1.0));
+            let few_ulp = margins * (12.0 * T::UNIT_ROUNDOFF * size + 1e-11 * size.max(1.0));
             assert!(over <= few_ulp, "{what} in {:?}: {over:e} for numbers up to {size}", T::DTYPE);
             measured += 1;
         }
@@ -301,8 +306,9 @@ fn agrees_with_double<T: Storage>(device: Device) {
                 ("coefficients", widened(a.coefficients), b.coefficients),
             ];
             for (what, a, b) in pairs {
-                // These are as good as the multipliers, which are as good as y, and that beside shifts of 0.04.
-                let allowed = if what == "coefficients" { 1e-4 } else { 2e-5 };
+                // Some are as good as the multipliers of dense rows, which are as good as y is beside shifts of 0.04.
+                let by_multipliers = !p.set.dense().is_empty() && ["coefficients", "weights"].contains(&what);
+                let allowed = if by_multipliers { 1e-4 } else { 2e-5 };
                 let what = format!("gradient to the {what} of {} (seed {seed})", p.name);
                 crate::common::run::assert_close(&what, &a, b, allowed * largest(b).max(1e-3));
             }
