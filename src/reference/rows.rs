@@ -346,7 +346,11 @@ impl Rows {
 
     /// How large the terms are that the shift of a cell is summed from: what its rounding errors are relative to.
     pub(crate) fn shift_size(&self, multipliers: &[f64], cell: usize) -> f64 {
-        let term = |r: usize| if self.row(r)[cell] == 0.0 { 0.0 } else { (self.rough[r] * multipliers[r]).abs() };
+        let term = |r: usize| match self.row(r)[cell] {
+            0.0 => 0.0,
+            coefficient if self.by_sample => (coefficient * multipliers[r]).abs(),
+            _ => (self.rough[r] * multipliers[r]).abs(),
+        };
         (0..self.m).map(term).sum()
     }
 
