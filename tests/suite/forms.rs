@@ -197,7 +197,9 @@ pub fn a_warm_start_saves_passes(device: Device) {
                 let kkt = judge(&case.set, &case.stated, view.y, view.multipliers, nothing);
                 assert!(kkt.worst() <= 1e-9 * scale, "{what}: {kkt:?}");
                 let known = |y: &[f64]| by_weight(y, &case.stated.weights);
-                assert_close(&format!("y of {what}"), &known(view.y), &known(&y), 1e-8 * scale);
+                if kind.well_conditioned() {
+                    assert_close(&format!("y of {what}"), &known(view.y), &known(&y), 1e-8 * scale);
+                }
                 if i == 0 && outcome.passes > cold.passes.max(2) {
                     slower.push(format!("{what}: {} passes after {}", outcome.passes, cold.passes));
                 }

@@ -85,9 +85,11 @@ pub fn excess_is_reported_as_measured(device: Device) {
 fn excess_is_reported<T: Storage>(device: Device) {
     let mut measured = 0;
     for_each_case(400, 300, |what, case| {
-        // Of rows without room, 8 margins are the most that is accepted.
+        // Of rows without room, 8 margins are the most that is accepted; those of nearly dependent ones grow with what
+        // their multipliers cancel.
         let margins = match what {
             _ if what.starts_with("RandomContrasts") => 3.0,
+            _ if what.starts_with("DenseConditioned") => 80.0,
             _ if what.starts_with("Dense") => 8.0,
             _ => 1.0,
         };
