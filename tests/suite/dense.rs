@@ -363,7 +363,7 @@ fn bad_coefficients<T: Storage>(device: Device) {
     let healthy = run(&problems);
     assert!(healthy.0.iter().all(|answer| answer.status == Status::Solved && answer.counts.0 > 0));
     for (row, i) in [(0, 0), (0, 4), (1, 2)] {
-        for bad in [f64::NAN, INF, -INF, 1e200] {
+        for bad in [f64::NAN, INF, -INF] {
             let mut spoilt = problems.clone();
             spoilt[1].coefficients[row][i] = bad;
             let (answers, gradients, inputs) = run(&spoilt);

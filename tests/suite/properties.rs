@@ -73,7 +73,9 @@ fn idempotent<T: Storage>(device: Device) {
                 assert_eq!(bits(view.y), bits(&once.z));
             } else {
                 let tolerance = 1e-9 + 64.0 * T::UNIT_ROUNDOFF * size(&case.stated);
-                assert_close("y", &widened(view.y), &widened(&once.z), tolerance);
+                // A light sample's place is known less well: its rows hardly feel it.
+                let known = |y: &[T]| by_weight(&widened(y), &case.stated.weights);
+                assert_close("y", &known(view.y), &known(&once.z), tolerance);
             }
         }
     });
