@@ -25,6 +25,7 @@ on_backends!([cpu] {
         a_row_stated_twice, more_rows_than_samples, rows_over_frozen_elements, shared_coefficients_equal_repeated_ones,
         bad_coefficients_spoil_their_problem, coefficients_that_do_not_fit, no_cells_are_needed,
         the_scale_of_a_row_does_not_matter, tiny_coefficients_are_not_lost, nearly_infeasible_is_decided,
+        heavy_samples_count_in_a_proof,
         the_jacobian_of_dependent_rows_is_a_projection, the_order_of_rows_does_not_matter;
     planted: planted_solutions_are_found, planted_solutions_are_found_in_every_storage;
     promises: bounds_hold_bit_for_bit, gap_never_exceeds_epsilon, excess_is_reported_as_measured,

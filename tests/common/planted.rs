@@ -207,7 +207,7 @@ fn try_to_plant(rng: &mut Pcg64Mcg, design: &Design, weighted: bool) -> Option<P
     // A row in three speaks of half the samples only.
     let coefficients = (0..set.dense().len())
         .map(|k| {
-            let about = |i: usize| k % 3 != 1 || i % 2 == 0;
+            let about = |i: usize| k % 3 != 1 || i.is_multiple_of(2);
             (0..n).map(|i| if about(i) { between(rng, -2.0, 2.0) / n as f64 } else { 0.0 }).collect()
         })
         .collect();

@@ -139,11 +139,9 @@ pub fn means_as_dense_rows_equal_contrasts(device: Device) {
                     coefficients.push(row.a.clone());
                 }
             }
-            if let [first, second] = &rows[..] {
-                if first.origin == Origin::Spread(0) {
-                    bounds.push((-limits.levels[0], limits.levels[0]));
-                    coefficients.push(first.a.iter().zip(&second.a).map(|(a, b)| a - b).collect());
-                }
+            if let ([first, second], Kind::TwoGroups) = (&rows[..], kind) {
+                bounds.push((-limits.levels[0], limits.levels[0]));
+                coefficients.push(first.a.iter().zip(&second.a).map(|(a, b)| a - b).collect());
             }
             let of_means = solve(device, &case.set, &case.stated);
             let as_dense = Stated { cells: vec![0; case.stated.z.len()], coefficients, ..case.stated.clone() };
@@ -524,6 +522,19 @@ pub fn nearly_infeasible_is_decided(device: Device) {
             }
         }
     }
+}
+
+/// A problem with a solution and without upper bounds: heavy samples, which a ray pulls by a ten-billionth of what it
+/// pulls light ones by, are pulled all the same.
+pub fn heavy_samples_count_in_a_proof(device: Device) {
+    let case = draw_case(&mut Pcg64Mcg::seed_from_u64(304_564_720_894_121), Kind::DenseCorner, 4096);
+    assert_eq!((case.feasible, case.stated.z.len()), (Some(true), 3));
+    let inputs = Inputs::<f64>::new(&[&case.stated]);
+    let mut rig = Rig::new(device, &case.set, &inputs.offsets());
+    let view = rig.project(&inputs.batch());
+    assert_eq!(view.outcomes[0].status, Status::Solved);
+    let kkt = judge(&case.set, &case.stated, view.y, view.multipliers, 1e-9);
+    assert!(kkt.worst() <= 1e-9, "{kkt:?}");
 }
 
 /// Without weights the Jacobian is an orthogonal projection, however dependent the rows are.
