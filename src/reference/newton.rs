@@ -135,9 +135,10 @@ impl Newton {
         self.outcome = Outcome::default();
         self.begin_attempt(0);
         self.warm = warm.is_some();
-        for (nu, &source) in self.trial.nu.iter_mut().zip(&rows.source) {
+        for ((nu, &source), unit) in self.trial.nu.iter_mut().zip(&rows.source).zip(&rows.unit) {
             // What cannot be used as a start is not used.
-            *nu = warm.map(|warm| warm.at(source) / totals.total).filter(|nu| nu.is_finite()).unwrap_or(0.0);
+            let start = warm.map(|warm| warm.at(source) / (totals.total * unit));
+            *nu = start.filter(|nu| nu.is_finite()).unwrap_or(0.0);
         }
         self.begin_warm(rows);
     }
