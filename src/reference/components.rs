@@ -32,12 +32,14 @@ impl Component {
 
     /// All rows of the set over samples, up to so many: each sample is a cell of its own. (The sides are not known.)
     pub(crate) fn of_samples(set: &ConstraintSet, samples: usize) -> Self {
-        Self { rows: set.rows(), plus: Vec::new(), minus: Vec::new(), ..Self::whole(set, (0..samples).collect()) }
+        Self { rows: set.rows(), ..Self::whole(set, (0..samples).collect()) }
     }
 
     /// All spreads and contrasts of the set together, over all cells of its layout.
     pub(crate) fn of_cells(set: &ConstraintSet) -> Self {
-        Self::whole(set, (0..set.layout().cells()).collect())
+        let mut whole = Self::whole(set, (0..set.layout().cells()).collect());
+        whole.fill_sides(set);
+        whole
     }
 
     fn whole(set: &ConstraintSet, cells: Vec<usize>) -> Self {
@@ -48,9 +50,7 @@ impl Component {
         };
         let spreads = set.spreads().iter().map(|spread| next(spread.unions.len())).enumerate().collect();
         let contrasts = set.contrasts().iter().map(|_| next(1)).enumerate().collect();
-        let mut whole = Self { spreads, contrasts, cells, rows: row, ..Self::default() };
-        whole.fill_sides(set);
-        whole
+        Self { spreads, contrasts, cells, rows: row, ..Self::default() }
     }
 
     fn fill_sides(&mut self, set: &ConstraintSet) {
