@@ -14,7 +14,7 @@ use crate::reference::cells_newton::{self, CellPass, Given, Part, PlainPass};
 use crate::reference::cells_prepare::{self, CellTotals};
 use crate::reference::cells_vjp::{self, CellTerms, ElementGradients, RowGradients, VjpPart, VjpSums};
 use crate::reference::components::{Component, components};
-use crate::reference::dense_newton::{self, Dense};
+use crate::reference::dense_newton::Dense;
 use crate::reference::dense_vjp::{Answer, DenseVjp};
 use crate::reference::newton::{CellSums, NewtonTask};
 use crate::settings::{Infeasible, Method, Settings};
@@ -69,6 +69,41 @@ pub(crate) struct CpuPlan<T: Storage> {
     components: Vec<Component>,
     workers: Vec<Mutex<Worker<T>>>,
 }
+
+/// A CPU plan behind a pointer.
+pub trait CpuProjector<T: Storage>: std::fmt::Debug + Send + Sync {
+    /// Projects every problem of a batch that was checked.
+    fn project(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>, solution: &mut Solution<T>);
+
+    /// Writes all gradients of a batch that was checked.
+    fn vjp(
+        &mut self,
+        set: &ConstraintSet,
+        batch: &Batch<'_, T>,
+        solution: &Solution<T>,
+        g: &[T],
+        gradients: &mut Gradients<T>,
+    );
+}
+
+/// The number types that there are plans for. Through this they are compiled once, in this crate, and not again in every
+/// crate that projects; and no other crate can add a type.
+pub trait CpuStorage: Sized {
+    /// A new plan.
+    fn plan(set: &ConstraintSet, capacities: Capacities, settings: Settings) -> Box<dyn CpuProjector<Self>>;
+}
+
+macro_rules! cpu_storage {
+    ($($type:ty),*) => {$(
+        impl CpuStorage for $type {
+            fn plan(set: &ConstraintSet, capacities: Capacities, settings: Settings) -> Box<dyn CpuProjector<Self>> {
+                Box::new(CpuPlan::new(set, capacities, settings))
+            }
+        }
+    )*};
+}
+
+cpu_storage!(half::f16, half::bf16, f32, f64);
 
 /// The output parts of a run of problems.
 trait Split: Sized + Send {
@@ -154,17 +189,8 @@ const SHARED: usize = 4096;
 /// What a thread takes of a larger one at a time: little enough that one that wakes late has less left to do.
 const GRAIN: usize = 1024;
 
-impl<T: Storage> CpuPlan<T> {
-    pub(crate) fn new(set: &ConstraintSet, capacities: Capacities, settings: Settings) -> Self {
-        let threads = if capacities.total <= SHARED { 1 } else { rayon::current_num_threads().max(1) };
-        // ADMM has no form over cells: their rows are expanded for it.
-        let is_dense = !set.dense().is_empty() || settings.method == Method::Admm;
-        let components = if is_dense { Vec::new() } else { components(set) };
-        let workers = (0..threads).map(|_| Mutex::new(Worker::new(set, &components, capacities, is_dense))).collect();
-        Self { arch: pulp::Arch::new(), settings, components, workers }
-    }
-
-    pub(crate) fn project(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>, solution: &mut Solution<T>) {
+impl<T: Storage> CpuProjector<T> for CpuPlan<T> {
+    fn project(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>, solution: &mut Solution<T>) {
         let Solution { y, clamp, multipliers, inactive, outcome, rows, .. } = solution;
         let out = Forward { y, clamp, multipliers, inactive, outcome, rows: *rows };
         let plan = &*self;
@@ -173,7 +199,7 @@ impl<T: Storage> CpuPlan<T> {
         });
     }
 
-    pub(crate) fn vjp(
+    fn vjp(
         &mut self,
         set: &ConstraintSet,
         batch: &Batch<'_, T>,
@@ -197,6 +223,17 @@ impl<T: Storage> CpuPlan<T> {
             let forward = (&solution.y[range.clone()], clamp, nu, solution.outcome[index].status);
             plan.vjp_one(set, &batch.problem(index, set), forward, &g[range], worker, out);
         });
+    }
+}
+
+impl<T: Storage> CpuPlan<T> {
+    pub(crate) fn new(set: &ConstraintSet, capacities: Capacities, settings: Settings) -> Self {
+        let threads = if capacities.total <= SHARED { 1 } else { rayon::current_num_threads().max(1) };
+        // ADMM has no form over cells: their rows are expanded for it.
+        let is_dense = !set.dense().is_empty() || settings.method == Method::Admm;
+        let components = if is_dense { Vec::new() } else { components(set) };
+        let workers = (0..threads).map(|_| Mutex::new(Worker::new(set, &components, capacities, is_dense))).collect();
+        Self { arch: pulp::Arch::new(), settings, components, workers }
     }
 
     /// Runs `solve` on every problem of the range with its outputs, over all threads if there is enough to do.
@@ -387,7 +424,7 @@ impl<T: Storage> CpuPlan<T> {
         dense.rows.inactive.iter().for_each(|row| out.inactive[row / 32] |= 1 << (row % 32));
         let outcome = dense.solve(&self.task(), problem, (self.settings.method, &self.settings.admm));
         if outcome.status.has_answer() {
-            dense_newton::write(problem, dense.shift(), out.y, out.clamp);
+            dense.write(out.y, out.clamp);
         } else {
             cells_newton::write_unsolved(problem, out.y, out.clamp);
         }

@@ -92,6 +92,11 @@ impl Curvature {
         }
     }
 
+    /// Whether any cell may be steeper here than it is.
+    pub(crate) fn may_be_floored(&self) -> bool {
+        self.floored
+    }
+
     /// Whether a cell that moves is steeper here than it is. Where nothing lies beyond the bounds the floor is the free
     /// weight but for rounding.
     pub(crate) fn is_floored(&self, free: &[f64], shift: &[f64]) -> bool {

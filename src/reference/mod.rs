@@ -20,6 +20,7 @@ pub(crate) mod line_search;
 pub(crate) mod linear;
 pub(crate) mod newton;
 pub(crate) mod point;
+pub(crate) mod row_sums;
 pub(crate) mod rows;
 pub(crate) mod stop_test;
 pub(crate) mod sums;

@@ -174,7 +174,13 @@ impl Newton {
         self.stage != Stage::Done
     }
 
-    /// The shifts of the point that it asks for; when it has ended, of the answer. `[cells]`
+    /// The multipliers of the point that it asks for, and what they lack; when it has ended, of the answer.
+    pub(crate) fn asked(&self) -> (&[f64], &[f64]) {
+        let point = if self.is_waiting() { &self.trial } else { &self.at };
+        (&point.nu, &point.rest)
+    }
+
+    /// The shifts of that point, of rows over cells. `[cells]`
     pub(crate) fn shift(&self) -> &[f64] {
         &self.shift
     }
