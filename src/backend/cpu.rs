@@ -284,13 +284,14 @@ impl<T: Storage> CellPass for Pass<'_, T> {
     }
 }
 
-/// Finds the problem's cells and their totals, and sorts the predictions by cell if they will be `passed` over. `None` if
-/// a number cannot be used. (That predictions are finite need not be asked again of a problem that was solved.)
+/// Finds the problem's cells and their totals. In vector form, `count` counts the samples of each cell, and does what
+/// else the way needs to begin with. `None` if a number cannot be used. (That predictions are finite need not be asked
+/// again of a problem that was solved.)
 fn prepare<'a, T: Storage>(
     (arch, set): (pulp::Arch, &ConstraintSet),
     problem: &Problem<'a, T>,
     scratch: &'a mut [u8],
-    passed: bool,
+    count: impl FnOnce(&LaneProblem<'a, T>, &mut Sorted<T::Arithmetic>) -> bool,
     sorted: &mut Sorted<T::Arithmetic>,
     totals: &mut CellTotals,
 ) -> Option<Form<'a, T>> {
@@ -298,7 +299,7 @@ fn prepare<'a, T: Storage>(
     let Some(lanes) = LaneProblem::of(arch, problem, cells, set.layout().cells()) else {
         return cells_prepare::cell_totals(set, problem, cells, totals).then_some(Form::Plain(cells));
     };
-    let mut usable = if passed { sorted.sort(&lanes) } else { sorted.count(&lanes) };
+    let mut usable = count(&lanes, sorted);
     if set.needs_label_means() {
         usable &= cells_prepare::cell_totals(set, problem, cells, totals);
     } else {
@@ -320,7 +321,8 @@ impl<T: Storage> CpuPlan<T> {
         if let Some((dense, _)) = dense {
             return self.project_dense(set, problem, scratch, dense, out);
         }
-        let form = prepare((self.arch, set), problem, scratch, true, sorted, totals);
+        let sort = |lanes: &LaneProblem<'_, T>, sorted: &mut Sorted<T::Arithmetic>| sorted.sort(lanes);
+        let form = prepare((self.arch, set), problem, scratch, sort, sorted, totals);
         let given = Given { set, problem, totals };
         let short_cut = problem.warm_start.is_none();
         let take_up = |(part, component): (&mut Part, &Component)| part.take_up(&given, component, short_cut);
@@ -425,7 +427,8 @@ impl<T: Storage> CpuPlan<T> {
             }
             return;
         }
-        let form = if solved { prepare((self.arch, set), problem, scratch, false, sorted, totals) } else { None };
+        let sum = |lanes: &LaneProblem<'_, T>, sorted: &mut _| backward::sum(lanes, clamp, g, sorted, sums);
+        let form = if solved { prepare((self.arch, set), problem, scratch, sum, sorted, totals) } else { None };
         let beyond_z = !out.elements.weights.is_empty() || !out.elements.labels.is_empty();
         let given = Given { set, problem, totals };
         let take_up = |(part, component): (&mut Part, &Component)| part.take_up(&given, component, !beyond_z);
@@ -435,9 +438,8 @@ impl<T: Storage> CpuPlan<T> {
             return;
         };
         let cells = form.cells();
-        match form {
-            Form::Lanes(problem) => backward::sum(&problem, clamp, g, sorted, sums),
-            Form::Plain(_) => cells_vjp::sum(problem, cells, clamp, g, totals.total, sums),
+        if let Form::Plain(_) = form {
+            cells_vjp::sum(problem, cells, clamp, g, totals.total, sums);
         }
         if beyond_z || set.spreads().iter().any(|spread| matches!(spread.limit, SpreadLimit::Ratio(_))) {
             cells_vjp::sum_values(problem, cells, y, totals.total, sums);

@@ -1,34 +1,49 @@
 //! `cells_vjp`'s passes in vector form: the sums over free elements, and the gradient to the predictions.
 
-use super::sort::{Chunk, Sorted, total_sums};
+use super::sort::{Chunk, Sorted, count, covers, total_sums};
 use super::{
-    LANES, LaneProblem, STAGE, Table, chunk_range, for_chunks, mask, sum_bytes, sum_lanes, vectorised, with_cells,
+    LANES, LaneProblem, STAGE, Table, chunk_range, for_chunks, mask, small, sum_bytes, sum_lanes, vectorised,
+    with_cells,
 };
 use crate::reference::cells_prepare::CHUNK;
 use crate::reference::cells_vjp::VjpSums;
 use crate::storage::{Arithmetic, Storage};
 use rayon::prelude::*;
 
-/// `cells_vjp::sum` for this form.
+/// `cells_vjp::sum` for this form, which counts the samples of each cell, too. False if a cell id is out of range.
 pub(crate) fn sum<T: Storage>(
     problem: &LaneProblem<'_, T>,
     clamp: &[u32],
     g: &[T],
     sorted: &mut Sorted<T::Arithmetic>,
     sums: &mut VjpSums,
-) {
+) -> bool {
     let n = problem.n();
     let (chunks, ..) = sorted.chunks(n);
-    with_cells!(problem.count, C => for_chunks(chunks, |index, chunk| {
-        let (g, cells) = (&g[chunk_range(index, n)], problem.cells_of(index));
-        let clamp = &clamp[index * (CHUNK / LANES)..];
-        vectorised!(problem.arch, chunk_sums::<T, C>(cells, clamp, g, chunk));
-    }));
+    if let ([chunk], true) = (&mut *chunks, small::is_small::<T>(n, problem.count)) {
+        chunk.usable = small::backward(problem, clamp, g, chunk);
+    } else {
+        sum_chunks(problem, clamp, g, chunks);
+    }
     let inverse = 1.0 / n as f64;
     for c in 0..problem.count {
         let [gradient, free, ..] = total_sums(chunks, c);
         (sums.gradient[c], sums.free[c]) = (gradient, free * inverse);
     }
+    chunks.iter().all(|chunk| chunk.usable)
+}
+
+fn sum_chunks<T: Storage>(problem: &LaneProblem<'_, T>, clamp: &[u32], g: &[T], chunks: &mut [Chunk]) {
+    let n = problem.n();
+    with_cells!(problem.count, C => for_chunks(chunks, |index, chunk| {
+        let (g, cells) = (&g[chunk_range(index, n)], problem.cells_of(index));
+        let clamp = &clamp[index * (CHUNK / LANES)..];
+        vectorised!(problem.arch, {
+            chunk.counts = count::<C>(cells);
+            chunk_sums::<T, C>(cells, clamp, g, chunk);
+        });
+        chunk.usable = covers(&chunk.counts[..problem.count], cells);
+    }));
 }
 
 /// Sums the gradients and counts the free elements of every cell.

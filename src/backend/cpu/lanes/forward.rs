@@ -1,7 +1,7 @@
 //! `cells_newton`'s passes in vector form: the sums of a step along sorted runs, and the write in the caller's order.
 
 use super::sort::{Chunk, Sorted, runs, total_sums};
-use super::{LANES, LaneProblem, STAGE, Table, for_chunks, sum_lanes, vectorised, with_cells};
+use super::{LANES, LaneProblem, STAGE, Table, for_chunks, small, sum_lanes, vectorised, with_cells};
 use crate::reference::cells_newton::{CellPass, element, split_shift};
 use crate::reference::cells_prepare::CHUNK;
 use crate::reference::newton::CellSums;
@@ -17,6 +17,8 @@ pub(crate) struct LanePass<'a, T: Storage> {
     /// Whether the next pass sums what lies beyond the bounds, too. The method asks for it only where free elements are
     /// scarce, and then to order of magnitude: other passes leave the sums of an earlier one.
     full: bool,
+    /// Whether the sums at zero shifts are known already.
+    known: bool,
 }
 
 /// Free elements are scarce in a cell below this part of its weight.
@@ -24,7 +26,8 @@ const SCARCE: f64 = 0.3;
 
 impl<'a, T: Storage> LanePass<'a, T> {
     pub(crate) fn new(problem: LaneProblem<'a, T>, weight: &'a [f64], sorted: &'a mut Sorted<T::Arithmetic>) -> Self {
-        Self { problem, weight, sorted, full: true }
+        let known = small::is_small::<T>(problem.n(), problem.count);
+        Self { problem, weight, sorted, full: true, known }
     }
 }
 
@@ -34,9 +37,16 @@ impl<T: Storage> CellPass for LanePass<'_, T> {
         let (full, n) = (self.full, self.problem.n());
         let signed = lo.to_f64() < 0.0;
         let (chunks, values, stride) = self.sorted.chunks(n);
+        let known = std::mem::take(&mut self.known) && shift.iter().all(|shift| *shift == 0.0);
         for_chunks(chunks, |index, chunk| {
             let values = &values[index * stride..];
             let shift = &shift[..count];
+            if small::is_small::<T>(n, count) {
+                if !known {
+                    small::sums(&self.problem, shift, full, chunk);
+                }
+                return;
+            }
             vectorised!(
                 arch,
                 match (signed, full) {

@@ -3,7 +3,7 @@
 //! Sorting costs about as much as three passes and makes each of them cost the same whatever the number of cells. It is
 //! stable and goes chunk by chunk, so the order of every sum is fixed.
 
-use super::{LANES, LaneProblem, MAX_CELLS, chunks_of, for_chunks, sum_bytes, sum_lanes, vectorised, with_cells};
+use super::{LANES, LaneProblem, MAX_CELLS, chunks_of, small, sum_bytes, sum_lanes, vectorised, with_cells};
 use crate::reference::cells_prepare::{CHUNK, CellTotals};
 use crate::storage::{Arithmetic, Storage};
 
@@ -23,7 +23,7 @@ pub(crate) struct Chunk {
     pub(crate) counts: [u32; MAX_CELLS],
     /// The sums of the present pass: y, |y|, free, beyond.
     pub(crate) sums: [[f64; 4]; MAX_CELLS],
-    usable: bool,
+    pub(crate) usable: bool,
 }
 
 /// Where each cell's run lies among the values of a chunk with these counts.
@@ -69,21 +69,13 @@ impl<A: Arithmetic> Sorted<A> {
         (&mut self.chunks[..chunks_of(n)], &self.values, self.stride)
     }
 
-    /// Counts the problem's samples by cell. False if a cell id is out of range.
-    pub(crate) fn count<T: Storage<Arithmetic = A>>(&mut self, problem: &LaneProblem<'_, T>) -> bool {
-        let chunks = &mut self.chunks[..chunks_of(problem.n())];
-        for_chunks(chunks, |index, chunk| {
-            let cells = problem.cells_of(index);
-            chunk.counts = vectorised!(problem.arch, with_cells!(problem.count, C => count::<C>(cells)));
-            chunk.usable = covers(&chunk.counts[..problem.count], cells);
-        });
-        chunks.iter().all(|chunk| chunk.usable)
-    }
-
-    /// Counts and sorts. False if a cell id is out of range or a prediction is not finite.
+    /// Counts and sorts; a small problem is summed instead. False if a cell id is out of range or a prediction is not finite.
     pub(crate) fn sort<T: Storage<Arithmetic = A>>(&mut self, problem: &LaneProblem<'_, T>) -> bool {
         let Self { values, chunks, stride } = self;
         let chunks = &mut chunks[..chunks_of(problem.n())];
+        if let ([chunk], true) = (&mut *chunks, small::is_small::<T>(problem.n(), problem.count)) {
+            return small::look(problem, chunk);
+        }
         let sort_chunk = |index: usize, chunk: &mut Chunk, values: &mut [A]| {
             let (z, cells) = (problem.z_of(index), problem.cells_of(index));
             let (counts, finite) =
@@ -116,7 +108,7 @@ impl<A: Arithmetic> Sorted<A> {
 }
 
 /// Whether every sample is in one of the cells counted.
-fn covers(counts: &[u32], cells: &[u8]) -> bool {
+pub(crate) fn covers(counts: &[u32], cells: &[u8]) -> bool {
     counts.iter().sum::<u32>() as usize == cells.len()
 }
 
@@ -148,7 +140,7 @@ fn all_finite<T: Storage>(z: &[T]) -> bool {
 
 /// How many samples of a chunk each cell has.
 #[inline(always)]
-fn count<const C: usize>(cells: &[u8]) -> [u32; MAX_CELLS] {
+pub(crate) fn count<const C: usize>(cells: &[u8]) -> [u32; MAX_CELLS] {
     // Wide lanes for speed, narrow ones where few samples would be left over.
     if cells.len() < 256 { count_by::<C, 16>(cells) } else { count_by::<C, 64>(cells) }
 }

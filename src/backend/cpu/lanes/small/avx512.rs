@@ -1,0 +1,245 @@
+//! The sums of small problems with AVX-512: a register for every cell and half of the lanes, added to under masks.
+
+use super::super::sort::Chunk;
+use super::super::{LANES, LaneProblem, sum_lanes};
+use super::{MAX_SMALL_CELLS, set_counts, split_shifts};
+use crate::storage::Storage;
+use core::arch::x86_64::{__m128i, __m512, __m512d, _CMP_EQ_OQ};
+use pulp::x86::V4;
+use pulp::{NullaryFnOnce, cast};
+
+/// The id that fills up a block: that of no cell.
+const NO_CELL: u8 = u8::MAX;
+
+/// Runs `$body` with `$count`, a number of cells at least the problem's, as a constant.
+macro_rules! with_few_cells {
+    ($cells:expr, $count:ident => $body:expr) => {
+        match $cells {
+            0..=2 => with_few_cells!(@ 2, $count => $body),
+            3..=4 => with_few_cells!(@ 4, $count => $body),
+            _ => with_few_cells!(@ MAX_SMALL_CELLS, $count => $body),
+        }
+    };
+    (@ $cells:expr, $count:ident => $body:expr) => {{
+        const $count: usize = $cells;
+        $body
+    }};
+}
+
+/// See [`look`](super::look).
+pub(super) fn look<T: Storage>(simd: V4, problem: &LaneProblem<'_, T>, chunk: &mut Chunk) {
+    pass::<T, true, true>(simd, problem, &[], chunk);
+}
+
+/// See [`sums`](super::sums).
+pub(super) fn sums<T: Storage>(simd: V4, problem: &LaneProblem<'_, T>, shift: &[f64], full: bool, chunk: &mut Chunk) {
+    match full {
+        true => pass::<T, true, false>(simd, problem, shift, chunk),
+        false => pass::<T, false, false>(simd, problem, shift, chunk),
+    }
+}
+
+fn pass<T: Storage, const FULL: bool, const LOOK: bool>(
+    simd: V4,
+    problem: &LaneProblem<'_, T>,
+    shift: &[f64],
+    chunk: &mut Chunk,
+) {
+    with_few_cells!(problem.count, C => match problem.lo.to_f64() < 0.0 {
+        true => simd.vectorize(Pass::<T, C, true, FULL, LOOK> { simd, problem, shift, chunk }),
+        false => simd.vectorize(Pass::<T, C, false, FULL, LOOK> { simd, problem, shift, chunk }),
+    });
+}
+
+/// See [`backward`](super::backward).
+pub(super) fn backward<T: Storage>(
+    simd: V4,
+    problem: &LaneProblem<'_, T>,
+    clamp: &[u32],
+    g: &[T],
+    chunk: &mut Chunk,
+) {
+    with_few_cells!(problem.count, C => {
+        simd.vectorize(Backward::<T, C> { simd, cells: problem.cells, clamp, g, chunk });
+    });
+}
+
+/// Does something with every block of samples; the last is filled up with samples of no cell. Blocks are `f32`, which
+/// holds what is computed in it exactly.
+#[inline(always)]
+fn for_blocks<T: Storage>(values: &[T], cells: &[u8], mut work: impl FnMut(usize, __m512, __m128i)) {
+    let widened = |block: &[T; LANES]| cast(block.map(|value| value.to_f64() as f32));
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    let (cell_blocks, rest_cells) = cells.as_chunks::<LANES>();
+    for (index, (block, cells)) in blocks.iter().zip(cell_blocks).enumerate() {
+        work(index, widened(block), cast(*cells));
+    }
+    if !rest.is_empty() {
+        let (mut block, mut cells) = ([T::default(); LANES], [NO_CELL; LANES]);
+        block.iter_mut().zip(rest).for_each(|(value, rest)| *value = *rest);
+        cells.iter_mut().zip(rest_cells).for_each(|(cell, rest)| *cell = *rest);
+        work(blocks.len(), widened(&block), cast(cells));
+    }
+}
+
+/// Sums of `f64` by cell.
+struct Sums<const C: usize>([[__m512d; 2]; C]);
+
+impl<const C: usize> Sums<C> {
+    #[inline(always)]
+    fn new(simd: V4) -> Self {
+        Self([[simd.avx512f._mm512_setzero_pd(); 2]; C])
+    }
+
+    /// Adds the samples that are `here` to a cell.
+    #[inline(always)]
+    fn add(&mut self, simd: V4, cell: usize, here: u16, [low, high]: [__m512d; 2]) {
+        let sums = &mut self.0[cell];
+        sums[0] = simd.avx512f._mm512_mask_add_pd(sums[0], here as u8, sums[0], low);
+        sums[1] = simd.avx512f._mm512_mask_add_pd(sums[1], (here >> 8) as u8, sums[1], high);
+    }
+
+    /// As [`sum_lanes`].
+    #[inline(always)]
+    fn total(&self, simd: V4, cell: usize) -> f64 {
+        let V4 { avx512f, avx, sse2, .. } = simd;
+        let [low, high] = self.0[cell];
+        let eight = avx512f._mm512_add_pd(low, high);
+        let upper = avx512f._mm512_extractf64x4_pd::<1>(eight);
+        let four = avx._mm256_add_pd(avx512f._mm512_castpd512_pd256(eight), upper);
+        let two = sse2._mm_add_pd(avx._mm256_castpd256_pd128(four), avx._mm256_extractf128_pd::<1>(four));
+        sse2._mm_cvtsd_f64(sse2._mm_add_sd(two, sse2._mm_unpackhi_pd(two, two)))
+    }
+}
+
+/// All sixteen numbers as `f64`.
+#[inline(always)]
+fn halves(simd: V4, values: __m512) -> [__m512d; 2] {
+    let V4 { avx512f, avx512dq, .. } = simd;
+    let low = avx512f._mm512_cvtps_pd(avx512f._mm512_castps512_ps256(values));
+    [low, avx512f._mm512_cvtps_pd(avx512dq._mm512_extractf32x8_ps::<1>(values))]
+}
+
+/// Which samples are in a cell.
+#[inline(always)]
+fn samples_in(simd: V4, cells: __m128i, cell: usize) -> u16 {
+    simd.avx512bw._mm_cmpeq_epi8_mask(cells, simd.sse2._mm_set1_epi8(cell as i8))
+}
+
+struct Pass<'a, 'b, T, const C: usize, const SIGNED: bool, const FULL: bool, const LOOK: bool> {
+    simd: V4,
+    problem: &'a LaneProblem<'b, T>,
+    shift: &'a [f64],
+    chunk: &'a mut Chunk,
+}
+
+impl<T: Storage, const C: usize, const SIGNED: bool, const FULL: bool, const LOOK: bool> NullaryFnOnce
+    for Pass<'_, '_, T, C, SIGNED, FULL, LOOK>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { simd, problem, shift, chunk } = self;
+        let f = simd.avx512f;
+        let bound = |bound: T| f._mm512_set1_ps(bound.to_f64() as f32);
+        let (lo, hi) = (bound(problem.lo), bound(problem.hi));
+        let (mut shifts, mut rests) = ([0.0_f32; LANES], [0.0_f32; LANES]);
+        if !LOOK {
+            for (c, split) in split_shifts(shift).into_iter().enumerate() {
+                (shifts[c], rests[c]) = split;
+            }
+        }
+        let (shifts, rests): (__m512, __m512) = (cast(shifts), cast(rests));
+        let (mut sums, mut sizes) = (Sums::<C>::new(simd), Sums::<C>::new(simd));
+        let mut beyond = [f._mm512_setzero_ps(); C];
+        let (mut free, mut counts) = ([0; MAX_SMALL_CELLS], [0; MAX_SMALL_CELLS]);
+        for_blocks(
+            problem.z,
+            problem.cells,
+            #[inline(always)]
+            |_, z, cells| {
+                let t = if LOOK {
+                    z
+                } else {
+                    let id = f._mm512_cvtepu8_epi32(cells);
+                    let shift = f._mm512_permutexvar_ps(id, shifts);
+                    f._mm512_sub_ps(f._mm512_sub_ps(z, shift), f._mm512_permutexvar_ps(id, rests))
+                };
+                let clipped = f._mm512_min_ps(hi, f._mm512_max_ps(lo, t));
+                let is_free = f._mm512_cmp_ps_mask::<_CMP_EQ_OQ>(t, clipped);
+                let finite = f._mm512_cmp_ps_mask::<_CMP_EQ_OQ>(f._mm512_sub_ps(z, z), f._mm512_setzero_ps());
+                let y = halves(simd, stored::<T>(clipped));
+                let distance = f._mm512_abs_ps(f._mm512_sub_ps(t, clipped));
+                for c in 0..C {
+                    let here = samples_in(simd, cells, c);
+                    sums.add(simd, c, here, y);
+                    if SIGNED {
+                        sizes.add(simd, c, here, y.map(|y| f._mm512_abs_pd(y)));
+                    }
+                    if FULL {
+                        beyond[c] = f._mm512_mask_add_ps(beyond[c], here, beyond[c], distance);
+                    }
+                    free[c] += (here & is_free).count_ones();
+                    if LOOK {
+                        counts[c] += (here & finite).count_ones();
+                    }
+                }
+            },
+        );
+        if LOOK {
+            set_counts(chunk, counts);
+        }
+        for c in 0..C {
+            let y = sums.total(simd, c);
+            let size = if SIGNED { sizes.total(simd, c) } else { y };
+            let beyond = if FULL { f64::from(sum_lanes::<f32>(cast(beyond[c]))) } else { 0.0 };
+            chunk.sums[c] = [y, size, f64::from(free[c]), beyond];
+        }
+    }
+}
+
+/// The values as they would be stored.
+#[inline(always)]
+fn stored<T: Storage>(values: __m512) -> __m512 {
+    let values: [f32; LANES] = cast(values);
+    cast(values.map(|value| T::from_f64(f64::from(value)).to_f64() as f32))
+}
+
+struct Backward<'a, T, const C: usize> {
+    simd: V4,
+    cells: &'a [u8],
+    clamp: &'a [u32],
+    g: &'a [T],
+    chunk: &'a mut Chunk,
+}
+
+impl<T: Storage, const C: usize> NullaryFnOnce for Backward<'_, T, C> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { simd, cells, clamp, g, chunk } = self;
+        let mut gradient = Sums::<C>::new(simd);
+        let (mut counts, mut free) = ([0; MAX_SMALL_CELLS], [0; MAX_SMALL_CELLS]);
+        for_blocks(
+            g,
+            cells,
+            #[inline(always)]
+            |index, g, cells| {
+                let is_free = !(clamp[index] as u16);
+                let g = halves(simd, g);
+                for c in 0..C {
+                    let here = samples_in(simd, cells, c);
+                    gradient.add(simd, c, here & is_free, g);
+                    counts[c] += here.count_ones();
+                    free[c] += (here & is_free).count_ones();
+                }
+            },
+        );
+        set_counts(chunk, counts);
+        for c in 0..C {
+            chunk.sums[c] = [gradient.total(simd, c), f64::from(free[c]), 0.0, 0.0];
+        }
+    }
+}
