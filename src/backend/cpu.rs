@@ -341,7 +341,19 @@ impl<T: Storage> CpuPlan<T> {
         for (part, component) in parts.iter().zip(&self.components) {
             part.mark_inactive(component, out.inactive);
         }
-        let mut outcome = cells_newton::solve(&task, &given, &self.components, parts, &mut pass, shift, sums);
+        let quick = match (&mut pass, &mut parts[..]) {
+            (Pass::Lanes(pass), [part]) => {
+                part.short_cut().map_or(Err(0), |disjoint| pass.solve_pair(&task, disjoint, totals, shift))
+            }
+            _ => Err(0),
+        };
+        let mut outcome = match quick {
+            Ok(outcome) => outcome,
+            Err(spent) => {
+                let outcome = cells_newton::solve(&task, &given, &self.components, parts, &mut pass, shift, sums);
+                Outcome { passes: outcome.passes + spent, ..outcome }
+            }
+        };
         if outcome.status.has_answer() {
             match form {
                 Form::Lanes(problem) => forward::write(&problem, shift, out.y, out.clamp),

@@ -9,6 +9,7 @@ use super::cells_prepare::CellTotals;
 use super::cells_vjp::VjpSums;
 use super::components::Component;
 use super::newton::{CellSums, NewtonTask};
+use super::pair::{Pair, PairAnswer};
 use crate::batch::RealSlice;
 use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::solution::{Outcome, Status};
@@ -188,6 +189,25 @@ impl Disjoint {
     /// Whether there is nothing to compare.
     pub(crate) fn is_trivial(&self) -> bool {
         self.groups.is_empty()
+    }
+
+    /// The problem as it is now begun, if it is one of two unions of a cell each.
+    pub(crate) fn pair(&self, totals: &CellTotals) -> Option<Pair> {
+        let (&[first, second], [_, _]) = (&self.group_of[..], &self.groups[..]) else {
+            return None;
+        };
+        let groups = [&self.groups[first], &self.groups[second]];
+        let (mass, inverse_mass) = (groups.map(|group| group.mass), groups.map(|group| group.inverse_mass));
+        Some(Pair { mass, inverse_mass, epsilon: self.epsilon, total: totals.total })
+    }
+
+    /// Ends with a pair's answer.
+    pub(crate) fn accept(&mut self, answer: &PairAnswer) {
+        self.outcome = answer.outcome;
+        self.shift.copy_from_slice(&answer.shift);
+        for (&group, shift) in self.group_of.iter().zip(answer.shift) {
+            self.groups[group].shift = shift;
+        }
     }
 
     /// The unions that constrain nothing here, counted from the spread's first.

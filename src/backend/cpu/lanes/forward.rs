@@ -3,8 +3,10 @@
 use super::sort::{Chunk, Sorted, runs, total_sums};
 use super::{LANES, LaneProblem, STAGE, Table, for_chunks, small, sum_lanes, vectorised, with_cells};
 use crate::reference::cells_newton::{CellPass, element, split_shift};
-use crate::reference::cells_prepare::CHUNK;
-use crate::reference::newton::CellSums;
+use crate::reference::cells_prepare::{CHUNK, CellTotals};
+use crate::reference::disjoint::Disjoint;
+use crate::reference::newton::{CellSums, NewtonTask};
+use crate::solution::Outcome;
 use crate::storage::{Arithmetic, Storage};
 use rayon::prelude::*;
 
@@ -17,6 +19,7 @@ pub(crate) struct LanePass<'a, T: Storage> {
     /// Whether the next pass sums what lies beyond the bounds, too. The method asks for it only where free elements are
     /// scarce, and then to order of magnitude: other passes leave the sums of an earlier one.
     full: bool,
+    inverse: f64,
     /// Whether the sums at zero shifts are known already.
     known: bool,
 }
@@ -27,7 +30,28 @@ const SCARCE: f64 = 0.3;
 impl<'a, T: Storage> LanePass<'a, T> {
     pub(crate) fn new(problem: LaneProblem<'a, T>, weight: &'a [f64], sorted: &'a mut Sorted<T::Arithmetic>) -> Self {
         let known = small::is_small::<T>(problem.n(), problem.count);
-        Self { problem, weight, sorted, full: true, known }
+        Self { problem, weight, sorted, full: true, inverse: 1.0 / problem.n() as f64, known }
+    }
+
+    /// Solves a problem of one component, if it is a small pair and an easy one; `shift` is then the answer's. If not, says
+    /// how many passes it took to see that.
+    pub(crate) fn solve_pair(
+        &mut self,
+        task: &NewtonTask,
+        disjoint: &mut Disjoint,
+        totals: &CellTotals,
+        shift: &mut [f64],
+    ) -> Result<Outcome, u32> {
+        let (Some(pair), [_, _], true) = (disjoint.pair(totals), &mut *shift, self.known) else {
+            return Err(0);
+        };
+        let (chunks, ..) = self.sorted.chunks(self.problem.n());
+        let [chunk] = chunks else { return Err(0) };
+        self.known = false;
+        let answer = small::solve_pair(&self.problem, task, &pair, chunk)?;
+        disjoint.accept(&answer);
+        shift.copy_from_slice(&answer.shift);
+        Ok(answer.outcome)
     }
 }
 
@@ -57,7 +81,7 @@ impl<T: Storage> CellPass for LanePass<'_, T> {
                 }
             );
         });
-        let inverse = 1.0 / n as f64;
+        let inverse = self.inverse;
         let mut scarce = false;
         for c in 0..count {
             let [y, size, free, beyond] = total_sums(chunks, c).map(|total| total * inverse);

@@ -10,6 +10,8 @@ mod avx512;
 use super::sort::Chunk;
 use super::{LANES, LaneProblem, MAX_CELLS, sum_lanes};
 use crate::reference::cells_newton::{element, split_shift};
+use crate::reference::newton::NewtonTask;
+use crate::reference::pair::{Pair, PairAnswer};
 use crate::storage::{Arithmetic, Storage};
 
 /// Most samples of a problem in this form.
@@ -55,6 +57,33 @@ pub(crate) fn sums<T: Storage>(problem: &LaneProblem<'_, T>, shift: &[f64], full
         pulp::Arch::V4(simd) => avx512::sums(simd, problem, shift, full, chunk),
         _ => set_sums(chunk, &cell_sums(problem, shift)),
     }
+}
+
+/// Solves a problem of two cells that was looked at, if it is easy; if not, says how many passes it took to see that.
+pub(crate) fn solve_pair<T: Storage>(
+    problem: &LaneProblem<'_, T>,
+    task: &NewtonTask,
+    pair: &Pair,
+    chunk: &mut Chunk,
+) -> Result<PairAnswer, u32> {
+    let first = pair_sums(chunk);
+    match problem.arch {
+        #[cfg(target_arch = "x86_64")]
+        pulp::Arch::V4(simd) => avx512::solve_pair(simd, problem, (task, pair), first, chunk),
+        _ => pair.solve(task, first, |shift| {
+            set_sums(chunk, &cell_sums(problem, &shift));
+            pair_sums(chunk)
+        }),
+    }
+}
+
+/// The sums of two cells: y, |y|, free.
+#[inline(always)]
+fn pair_sums(chunk: &Chunk) -> [[f64; 3]; 2] {
+    [0, 1].map(|cell| {
+        let [y, size, free, _] = chunk.sums[cell];
+        [y, size, free]
+    })
 }
 
 fn set_counts(chunk: &mut Chunk, counts: [u32; MAX_SMALL_CELLS]) {

@@ -2,7 +2,9 @@
 
 use super::super::sort::Chunk;
 use super::super::{LANES, LaneProblem, sum_lanes};
-use super::{MAX_SMALL_CELLS, set_counts, split_shifts};
+use super::{MAX_SMALL_CELLS, pair_sums, set_counts, split_shifts};
+use crate::reference::newton::NewtonTask;
+use crate::reference::pair::{Pair, PairAnswer};
 use crate::storage::Storage;
 use core::arch::x86_64::{__m128i, __m512, __m512d, _CMP_EQ_OQ};
 use pulp::x86::V4;
@@ -49,6 +51,48 @@ fn pass<T: Storage, const FULL: bool, const LOOK: bool>(
         true => simd.vectorize(Pass::<T, C, true, FULL, LOOK> { simd, problem, shift, chunk }),
         false => simd.vectorize(Pass::<T, C, false, FULL, LOOK> { simd, problem, shift, chunk }),
     });
+}
+
+/// See [`solve_pair`](super::solve_pair). The whole loop is compiled for these vectors.
+pub(super) fn solve_pair<T: Storage>(
+    simd: V4,
+    problem: &LaneProblem<'_, T>,
+    (task, pair): (&NewtonTask, &Pair),
+    first: [[f64; 3]; 2],
+    chunk: &mut Chunk,
+) -> Result<PairAnswer, u32> {
+    match problem.lo.to_f64() < 0.0 {
+        true => simd.vectorize(SolvePair::<T, true> { simd, problem, task, pair, first, chunk }),
+        false => simd.vectorize(SolvePair::<T, false> { simd, problem, task, pair, first, chunk }),
+    }
+}
+
+struct SolvePair<'a, 'b, T, const SIGNED: bool> {
+    simd: V4,
+    problem: &'a LaneProblem<'b, T>,
+    task: &'a NewtonTask,
+    pair: &'a Pair,
+    first: [[f64; 3]; 2],
+    chunk: &'a mut Chunk,
+}
+
+impl<T: Storage, const SIGNED: bool> NullaryFnOnce for SolvePair<'_, '_, T, SIGNED> {
+    type Output = Result<PairAnswer, u32>;
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        let Self { simd, problem, task, pair, first, chunk } = self;
+        pair.solve(
+            task,
+            first,
+            #[inline(always)]
+            |shift| {
+                let pass = Pass::<T, 2, SIGNED, false, false> { simd, problem, shift: &shift, chunk: &mut *chunk };
+                pass.call();
+                pair_sums(chunk)
+            },
+        )
+    }
 }
 
 /// See [`backward`](super::backward).
