@@ -456,7 +456,7 @@ impl<T: Storage> CpuPlan<T> {
         if beyond_z || set.spreads().iter().any(|spread| matches!(spread.limit, SpreadLimit::Ratio(_))) {
             cells_vjp::sum_values(problem, cells, y, totals.total, sums);
         }
-        terms.clear();
+        terms.clear(beyond_z);
         for ((part, component), vjp) in parts.iter_mut().zip(&self.components).zip(vjp_parts) {
             if let Some(disjoint) = part.short_cut() {
                 let (spread, first) = component.spreads[0];

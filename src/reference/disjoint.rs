@@ -187,11 +187,13 @@ impl Disjoint {
     }
 
     /// Whether there is nothing to compare.
+    #[inline]
     pub(crate) fn is_trivial(&self) -> bool {
         self.groups.is_empty()
     }
 
     /// The problem as it is now begun, if it is one of two unions of a cell each.
+    #[inline]
     pub(crate) fn pair(&self, totals: &CellTotals) -> Option<Pair> {
         let (&[first, second], [_, _]) = (&self.group_of[..], &self.groups[..]) else {
             return None;
@@ -202,6 +204,7 @@ impl Disjoint {
     }
 
     /// Ends with a pair's answer.
+    #[inline]
     pub(crate) fn accept(&mut self, answer: &PairAnswer) {
         self.outcome = answer.outcome;
         self.shift.copy_from_slice(&answer.shift);
@@ -211,20 +214,24 @@ impl Disjoint {
     }
 
     /// The unions that constrain nothing here, counted from the spread's first.
+    #[inline]
     pub(crate) fn inactive(&self) -> impl Iterator<Item = usize> {
         (0..self.unions).filter(|union| self.groups.iter().all(|group| group.union != *union))
     }
 
     /// The shifts of the point asked for; when it has ended, of the answer. `[cells]`
+    #[inline]
     pub(crate) fn shift(&self) -> &[f64] {
         &self.shift
     }
 
     /// The multipliers of the answer, over weights that sum to 1, each with its union.
+    #[inline]
     pub(crate) fn multipliers(&self) -> impl Iterator<Item = (usize, f64)> {
         self.groups.iter().map(|group| (group.union, group.mass * group.shift))
     }
 
+    #[inline]
     pub(crate) fn outcome(&self) -> Outcome {
         self.outcome
     }

@@ -6,6 +6,8 @@
 
 #![allow(clippy::needless_range_loop, reason = "lanes are indexed, so that several arrays keep step")]
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 pub(crate) mod backward;
 pub(crate) mod forward;
 mod small;

@@ -1,6 +1,8 @@
 //! `cells_newton`'s passes in vector form: the sums of a step along sorted runs, and the write in the caller's order.
 
 use super::sort::{Chunk, Sorted, runs, total_sums};
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
 use super::{LANES, LaneProblem, STAGE, Table, for_chunks, small, sum_lanes, vectorised, with_cells};
 use crate::reference::cells_newton::{CellPass, element, split_shift};
 use crate::reference::cells_prepare::{CHUNK, CellTotals};
@@ -61,7 +63,8 @@ impl<T: Storage> CellPass for LanePass<'_, T> {
         let (full, n) = (self.full, self.problem.n());
         let signed = lo.to_f64() < 0.0;
         let (chunks, values, stride) = self.sorted.chunks(n);
-        let known = std::mem::take(&mut self.known) && shift.iter().all(|shift| *shift == 0.0);
+        let at_zero = shift.iter().all(|shift| *shift == 0.0);
+        let known = std::mem::take(&mut self.known) && small::looks_beyond(count) && at_zero;
         for_chunks(chunks, |index, chunk| {
             let values = &values[index * stride..];
             let shift = &shift[..count];
@@ -185,23 +188,28 @@ impl<A: Arithmetic> RunLanes<A> {
 /// `cells_newton::write` for this form.
 pub(crate) fn write<T: Storage>(problem: &LaneProblem<'_, T>, shift: &[f64], y: &mut [T], clamp: &mut [u32]) {
     let words = problem.n().div_ceil(LANES);
-    with_cells!(problem.count, C => {
-        let mut split = [(T::Arithmetic::default(), T::Arithmetic::default()); C];
-        split.iter_mut().zip(shift).for_each(|(split, shift)| *split = split_shift(*shift));
-        let tables = (Table::new(split.map(|split| split.0)), Table::new(split.map(|split| split.1)));
-        let of_chunk = |index: usize, y: &mut [T], clamp: &mut [u32]| {
-            let (z, cells) = (problem.z_of(index), problem.cells_of(index));
-            let bounds = (problem.lo.widen(), problem.hi.widen());
-            vectorised!(problem.arch, write_chunk::<T, C>(z, cells, &tables, bounds, y, clamp));
-        };
-        if super::is_large(problem.n()) {
-            let parts = y.par_chunks_mut(CHUNK).zip(clamp[..words].par_chunks_mut(CHUNK / LANES)).enumerate();
-            parts.for_each(|(index, (y, clamp))| of_chunk(index, y, clamp));
-        } else {
-            let parts = y.chunks_mut(CHUNK).zip(clamp[..words].chunks_mut(CHUNK / LANES)).enumerate();
-            parts.for_each(|(index, (y, clamp))| of_chunk(index, y, clamp));
+    let of_chunk = |index: usize, y: &mut [T], clamp: &mut [u32]| {
+        let (z, cells) = (problem.z_of(index), problem.cells_of(index));
+        #[cfg(target_arch = "x86_64")]
+        if let (pulp::Arch::V4(simd), true) = (problem.arch, avx512::holds::<T>()) {
+            let (shift, bounds) = (&shift[..problem.count], (problem.lo, problem.hi));
+            return simd.vectorize(avx512::Write { simd, z, cells, shift, bounds, y, clamp });
         }
-    });
+        let bounds = (problem.lo.widen(), problem.hi.widen());
+        vectorised!(problem.arch, with_cells!(problem.count, C => {
+            let mut split = [(T::Arithmetic::default(), T::Arithmetic::default()); C];
+            split.iter_mut().zip(shift).for_each(|(split, shift)| *split = split_shift(*shift));
+            let tables = (Table::new(split.map(|split| split.0)), Table::new(split.map(|split| split.1)));
+            write_chunk::<T, C>(z, cells, &tables, bounds, y, clamp);
+        }));
+    };
+    if super::is_large(problem.n()) {
+        let parts = y.par_chunks_mut(CHUNK).zip(clamp[..words].par_chunks_mut(CHUNK / LANES)).enumerate();
+        parts.for_each(|(index, (y, clamp))| of_chunk(index, y, clamp));
+    } else {
+        let parts = y.chunks_mut(CHUNK).zip(clamp[..words].chunks_mut(CHUNK / LANES)).enumerate();
+        parts.for_each(|(index, (y, clamp))| of_chunk(index, y, clamp));
+    }
 }
 
 #[inline(always)]

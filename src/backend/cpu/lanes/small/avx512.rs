@@ -1,17 +1,15 @@
 //! The sums of small problems with AVX-512: a register for every cell and half of the lanes, added to under masks.
 
 use super::super::sort::Chunk;
-use super::super::{LANES, LaneProblem, sum_lanes};
-use super::{MAX_SMALL_CELLS, pair_sums, set_counts, split_shifts};
+use super::super::avx512::{CellTable, for_blocks, stored};
+use super::super::{LaneProblem, sum_lanes};
+use super::{MAX_SMALL_CELLS, pair_sums, set_counts};
 use crate::reference::newton::NewtonTask;
 use crate::reference::pair::{Pair, PairAnswer};
 use crate::storage::Storage;
 use core::arch::x86_64::{__m128i, __m512, __m512d, _CMP_EQ_OQ};
 use pulp::x86::V4;
 use pulp::{NullaryFnOnce, cast};
-
-/// The id that fills up a block: that of no cell.
-const NO_CELL: u8 = u8::MAX;
 
 /// Runs `$body` with `$count`, a number of cells at least the problem's, as a constant.
 macro_rules! with_few_cells {
@@ -30,7 +28,10 @@ macro_rules! with_few_cells {
 
 /// See [`look`](super::look).
 pub(super) fn look<T: Storage>(simd: V4, problem: &LaneProblem<'_, T>, chunk: &mut Chunk) {
-    pass::<T, true, true>(simd, problem, &[], chunk);
+    match super::looks_beyond(problem.count) {
+        true => pass::<T, true, true>(simd, problem, &[], chunk),
+        false => pass::<T, false, true>(simd, problem, &[], chunk),
+    }
 }
 
 /// See [`sums`](super::sums).
@@ -108,24 +109,6 @@ pub(super) fn backward<T: Storage>(
     });
 }
 
-/// Does something with every block of samples; the last is filled up with samples of no cell. Blocks are `f32`, which
-/// holds what is computed in it exactly.
-#[inline(always)]
-fn for_blocks<T: Storage>(values: &[T], cells: &[u8], mut work: impl FnMut(usize, __m512, __m128i)) {
-    let widened = |block: &[T; LANES]| cast(block.map(|value| value.to_f64() as f32));
-    let (blocks, rest) = values.as_chunks::<LANES>();
-    let (cell_blocks, rest_cells) = cells.as_chunks::<LANES>();
-    for (index, (block, cells)) in blocks.iter().zip(cell_blocks).enumerate() {
-        work(index, widened(block), cast(*cells));
-    }
-    if !rest.is_empty() {
-        let (mut block, mut cells) = ([T::default(); LANES], [NO_CELL; LANES]);
-        block.iter_mut().zip(rest).for_each(|(value, rest)| *value = *rest);
-        cells.iter_mut().zip(rest_cells).for_each(|(cell, rest)| *cell = *rest);
-        work(blocks.len(), widened(&block), cast(cells));
-    }
-}
-
 /// Sums of `f64` by cell.
 struct Sums<const C: usize>([[__m512d; 2]; C]);
 
@@ -188,13 +171,7 @@ impl<T: Storage, const C: usize, const SIGNED: bool, const FULL: bool, const LOO
         let f = simd.avx512f;
         let bound = |bound: T| f._mm512_set1_ps(bound.to_f64() as f32);
         let (lo, hi) = (bound(problem.lo), bound(problem.hi));
-        let (mut shifts, mut rests) = ([0.0_f32; LANES], [0.0_f32; LANES]);
-        if !LOOK {
-            for (c, split) in split_shifts(shift).into_iter().enumerate() {
-                (shifts[c], rests[c]) = split;
-            }
-        }
-        let (shifts, rests): (__m512, __m512) = (cast(shifts), cast(rests));
+        let shift = CellTable::of_shifts(shift);
         let (mut sums, mut sizes) = (Sums::<C>::new(simd), Sums::<C>::new(simd));
         let mut beyond = [f._mm512_setzero_ps(); C];
         let (mut free, mut counts) = ([0; MAX_SMALL_CELLS], [0; MAX_SMALL_CELLS]);
@@ -206,9 +183,8 @@ impl<T: Storage, const C: usize, const SIGNED: bool, const FULL: bool, const LOO
                 let t = if LOOK {
                     z
                 } else {
-                    let id = f._mm512_cvtepu8_epi32(cells);
-                    let shift = f._mm512_permutexvar_ps(id, shifts);
-                    f._mm512_sub_ps(f._mm512_sub_ps(z, shift), f._mm512_permutexvar_ps(id, rests))
+                    let (shift, rest) = shift.of(simd, cells);
+                    f._mm512_sub_ps(f._mm512_sub_ps(z, shift), rest)
                 };
                 let clipped = f._mm512_min_ps(hi, f._mm512_max_ps(lo, t));
                 let is_free = f._mm512_cmp_ps_mask::<_CMP_EQ_OQ>(t, clipped);
@@ -241,13 +217,6 @@ impl<T: Storage, const C: usize, const SIGNED: bool, const FULL: bool, const LOO
             chunk.sums[c] = [y, size, f64::from(free[c]), beyond];
         }
     }
-}
-
-/// The values as they would be stored.
-#[inline(always)]
-fn stored<T: Storage>(values: __m512) -> __m512 {
-    let values: [f32; LANES] = cast(values);
-    cast(values.map(|value| T::from_f64(f64::from(value)).to_f64() as f32))
 }
 
 struct Backward<'a, T, const C: usize> {
