@@ -16,6 +16,7 @@ use crate::reference::cells_vjp::{self, CellTerms, ElementGradients, RowGradient
 use crate::reference::components::{Component, components};
 use crate::reference::dense_newton::{self, Dense};
 use crate::reference::dense_vjp::{Answer, DenseVjp};
+use crate::reference::disjoint::is_disjoint;
 use crate::reference::newton::{CellSums, NewtonTask};
 use crate::settings::{Infeasible, Method, Settings};
 use crate::solution::{Gradients, Outcome, Solution, Status, clamp_start, inactive_words};
@@ -67,6 +68,8 @@ pub(crate) struct CpuPlan<T: Storage> {
     arch: pulp::Arch,
     settings: Settings,
     components: Vec<Component>,
+    /// Whether every component is one spread of two unions of a cell each.
+    are_pairs: bool,
     workers: Vec<Mutex<Worker<T>>>,
 }
 
@@ -149,19 +152,29 @@ impl<T: Storage> Split for Backward<'_, T> {
     }
 }
 
-/// A batch of no more elements than this is not worth waking another thread for.
-const SHARED: usize = 4096;
+/// Other threads are woken if they would take more elements than this of a batch.
+const WORTH_WAKING: usize = 2048;
+/// The same where cells are compared in pairs, and no element has weights or bounds of its own.
+const WORTH_WAKING_FOR_PAIRS: usize = 4 * WORTH_WAKING;
 /// What a thread takes of a larger one at a time: little enough that one that wakes late has less left to do.
 const GRAIN: usize = 1024;
 
+/// What is left to other threads if all take the same.
+fn others_take(elements: usize, threads: usize) -> usize {
+    elements - elements.div_ceil(threads)
+}
+
 impl<T: Storage> CpuPlan<T> {
     pub(crate) fn new(set: &ConstraintSet, capacities: Capacities, settings: Settings) -> Self {
-        let threads = if capacities.total <= SHARED { 1 } else { rayon::current_num_threads().max(1) };
+        let threads = rayon::current_num_threads().max(1);
+        let threads = if others_take(capacities.total, threads) > WORTH_WAKING { threads } else { 1 };
         // ADMM has no form over cells: their rows are expanded for it.
         let is_dense = !set.dense().is_empty() || settings.method == Method::Admm;
         let components = if is_dense { Vec::new() } else { components(set) };
         let workers = (0..threads).map(|_| Mutex::new(Worker::new(set, &components, capacities, is_dense))).collect();
-        Self { arch: pulp::Arch::new(), settings, components, workers }
+        let is_pair = |component: &Component| component.cells.len() == 2 && is_disjoint(set, component);
+        let are_pairs = !is_dense && components.iter().all(is_pair);
+        Self { arch: pulp::Arch::new(), settings, components, are_pairs, workers }
     }
 
     pub(crate) fn project(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>, solution: &mut Solution<T>) {
@@ -199,6 +212,15 @@ impl<T: Storage> CpuPlan<T> {
         });
     }
 
+    /// Whether a batch is worth waking other threads for.
+    fn shares(&self, batch: &Batch<'_, T>) -> bool {
+        let least = match self.are_pairs && batch.is_uniform() {
+            true => WORTH_WAKING_FOR_PAIRS,
+            false => WORTH_WAKING,
+        };
+        others_take(batch.total(), self.workers.len()) > least
+    }
+
     /// Runs `solve` on every problem of the range with its outputs, over all threads if there is enough to do.
     fn each<O: Split>(
         &self,
@@ -216,7 +238,7 @@ impl<T: Storage> CpuPlan<T> {
             let (first, middle) = (offsets.start(range.start), offsets.start(at));
             out.split(at - range.start, middle - first, clamp_start(at, middle) - clamp_start(range.start, first))
         };
-        if range.len() > 1 && elements(&range) > GRAIN && batch.total() > SHARED {
+        if range.len() > 1 && elements(&range) > GRAIN && self.shares(batch) {
             let middle = range.start + range.len() / 2;
             let (left, right) = cut(middle, out);
             rayon::join(

@@ -4,8 +4,8 @@
 use super::avx512;
 use super::sort::{Chunk, Sorted, count, covers, total_sums};
 use super::{
-    LANES, LaneProblem, MAX_CELLS, STAGE, Table, chunk_range, for_chunks, mask, small, sum_bytes, sum_lanes, vectorised,
-    with_cells,
+    LANES, LaneProblem, MAX_CELLS, STAGE, Table, chunk_range, for_chunks, mask, small, sum_bytes, sum_lanes,
+    vectorised, with_cells,
 };
 use crate::reference::cells_prepare::CHUNK;
 use crate::reference::cells_vjp::VjpSums;
@@ -127,11 +127,14 @@ pub(crate) fn write<T: Storage>(problem: &LaneProblem<'_, T>, clamp: &[u32], g: 
             let pull = values.map(|value| value.to_f64() as f32);
             return simd.vectorize(avx512::WriteGradient { simd, cells, clamp, g, pull, out });
         }
-        vectorised!(problem.arch, with_cells!(problem.count, C => {
-            let mut of_cells = [T::Arithmetic::default(); C];
-            of_cells.copy_from_slice(&values[..C]);
-            write_chunk::<T, C>(cells, clamp, g, &Table::new(of_cells), out);
-        }));
+        vectorised!(
+            problem.arch,
+            with_cells!(problem.count, C => {
+                let mut of_cells = [T::Arithmetic::default(); C];
+                of_cells.copy_from_slice(&values[..C]);
+                write_chunk::<T, C>(cells, clamp, g, &Table::new(of_cells), out);
+            })
+        );
     };
     if super::is_large(n) {
         out.par_chunks_mut(CHUNK).enumerate().for_each(|(index, out)| of_chunk(index, out));

@@ -1,8 +1,8 @@
 //! `cells_newton`'s passes in vector form: the sums of a step along sorted runs, and the write in the caller's order.
 
-use super::sort::{Chunk, Sorted, runs, total_sums};
 #[cfg(target_arch = "x86_64")]
 use super::avx512;
+use super::sort::{Chunk, Sorted, runs, total_sums};
 use super::{LANES, LaneProblem, STAGE, Table, for_chunks, small, sum_lanes, vectorised, with_cells};
 use crate::reference::cells_newton::{CellPass, element, split_shift};
 use crate::reference::cells_prepare::{CHUNK, CellTotals};
@@ -196,12 +196,15 @@ pub(crate) fn write<T: Storage>(problem: &LaneProblem<'_, T>, shift: &[f64], y: 
             return simd.vectorize(avx512::Write { simd, z, cells, shift, bounds, y, clamp });
         }
         let bounds = (problem.lo.widen(), problem.hi.widen());
-        vectorised!(problem.arch, with_cells!(problem.count, C => {
-            let mut split = [(T::Arithmetic::default(), T::Arithmetic::default()); C];
-            split.iter_mut().zip(shift).for_each(|(split, shift)| *split = split_shift(*shift));
-            let tables = (Table::new(split.map(|split| split.0)), Table::new(split.map(|split| split.1)));
-            write_chunk::<T, C>(z, cells, &tables, bounds, y, clamp);
-        }));
+        vectorised!(
+            problem.arch,
+            with_cells!(problem.count, C => {
+                let mut split = [(T::Arithmetic::default(), T::Arithmetic::default()); C];
+                split.iter_mut().zip(shift).for_each(|(split, shift)| *split = split_shift(*shift));
+                let tables = (Table::new(split.map(|split| split.0)), Table::new(split.map(|split| split.1)));
+                write_chunk::<T, C>(z, cells, &tables, bounds, y, clamp);
+            })
+        );
     };
     if super::is_large(problem.n()) {
         let parts = y.par_chunks_mut(CHUNK).zip(clamp[..words].par_chunks_mut(CHUNK / LANES)).enumerate();

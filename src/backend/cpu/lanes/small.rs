@@ -43,16 +43,17 @@ struct Sums<A> {
 
 /// Counts the samples of each cell, and sums at shifts of zero; see [`looks_beyond`]. False if a number cannot be used.
 pub(crate) fn look<T: Storage>(problem: &LaneProblem<'_, T>, chunk: &mut Chunk) -> bool {
-    match problem.arch {
+    let usable = match problem.arch {
         #[cfg(target_arch = "x86_64")]
         pulp::Arch::V4(simd) => avx512::look(simd, problem, chunk),
         _ => {
             let cells = cell_sums(problem, &[]);
-            set_counts(chunk, cells.map(|cell| cell.count));
+            set_counts(chunk, &cells.map(|cell| cell.count));
             set_sums(chunk, &cells);
+            chunk.counts.iter().sum()
         }
-    }
-    chunk.counts.iter().sum::<u32>() as usize == problem.n()
+    };
+    usable as usize == problem.n()
 }
 
 /// The sums at these shifts: y, |y|, free, and if they are `full`, beyond.
@@ -91,9 +92,10 @@ fn pair_sums(chunk: &Chunk) -> [[f64; 3]; 2] {
     })
 }
 
-fn set_counts(chunk: &mut Chunk, counts: [u32; MAX_SMALL_CELLS]) {
+#[inline(always)]
+fn set_counts(chunk: &mut Chunk, counts: &[u32]) {
     chunk.counts = [0; MAX_CELLS];
-    chunk.counts[..MAX_SMALL_CELLS].copy_from_slice(&counts);
+    chunk.counts.iter_mut().zip(counts).for_each(|(count, counted)| *count = *counted);
 }
 
 fn set_sums<A: Arithmetic>(chunk: &mut Chunk, cells: &[Sums<A>; MAX_SMALL_CELLS]) {
@@ -129,12 +131,15 @@ fn cell_sums<T: Storage>(problem: &LaneProblem<'_, T>, shift: &[f64]) -> [Sums<T
 
 /// Counts the samples of each cell, and sums gradients and counts of free samples. False if a cell id is out of range.
 pub(crate) fn backward<T: Storage>(problem: &LaneProblem<'_, T>, clamp: &[u32], g: &[T], chunk: &mut Chunk) -> bool {
-    match problem.arch {
+    let known = match problem.arch {
         #[cfg(target_arch = "x86_64")]
         pulp::Arch::V4(simd) => avx512::backward(simd, problem, clamp, g, chunk),
-        _ => backward_sums(problem, clamp, g, chunk),
-    }
-    chunk.counts.iter().sum::<u32>() as usize == problem.n()
+        _ => {
+            backward_sums(problem, clamp, g, chunk);
+            chunk.counts.iter().sum()
+        }
+    };
+    known as usize == problem.n()
 }
 
 fn backward_sums<T: Storage>(problem: &LaneProblem<'_, T>, clamp: &[u32], g: &[T], chunk: &mut Chunk) {
@@ -151,7 +156,7 @@ fn backward_sums<T: Storage>(problem: &LaneProblem<'_, T>, clamp: &[u32], g: &[T
         free[cell] += u32::from(is_free);
         counts[cell] += 1;
     }
-    set_counts(chunk, counts);
+    set_counts(chunk, &counts);
     for c in 0..MAX_SMALL_CELLS {
         chunk.sums[c] = [sum_lanes(gradient[c]), f64::from(free[c]), 0.0, 0.0];
     }

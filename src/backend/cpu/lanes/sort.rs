@@ -40,6 +40,9 @@ pub(crate) fn runs(counts: &[u32; MAX_CELLS]) -> impl Iterator<Item = std::ops::
 /// The sums of a cell over all chunks.
 #[inline(always)]
 pub(crate) fn total_sums(chunks: &[Chunk], cell: usize) -> [f64; 4] {
+    if let [only] = chunks {
+        return only.sums[cell];
+    }
     let mut total = [0.0; 4];
     for chunk in chunks {
         for kind in 0..4 {

@@ -1,9 +1,10 @@
 //! The sums of small problems with AVX-512: a register for every cell and half of the lanes, added to under masks.
 
-use super::super::sort::Chunk;
 use super::super::avx512::{CellTable, for_blocks, stored};
+use super::super::sort::Chunk;
 use super::super::{LaneProblem, sum_lanes};
 use super::{MAX_SMALL_CELLS, pair_sums, set_counts};
+use crate::reference::cells_newton::split_shift;
 use crate::reference::newton::NewtonTask;
 use crate::reference::pair::{Pair, PairAnswer};
 use crate::storage::Storage;
@@ -27,7 +28,7 @@ macro_rules! with_few_cells {
 }
 
 /// See [`look`](super::look).
-pub(super) fn look<T: Storage>(simd: V4, problem: &LaneProblem<'_, T>, chunk: &mut Chunk) {
+pub(super) fn look<T: Storage>(simd: V4, problem: &LaneProblem<'_, T>, chunk: &mut Chunk) -> u32 {
     match super::looks_beyond(problem.count) {
         true => pass::<T, true, true>(simd, problem, &[], chunk),
         false => pass::<T, false, true>(simd, problem, &[], chunk),
@@ -39,7 +40,7 @@ pub(super) fn sums<T: Storage>(simd: V4, problem: &LaneProblem<'_, T>, shift: &[
     match full {
         true => pass::<T, true, false>(simd, problem, shift, chunk),
         false => pass::<T, false, false>(simd, problem, shift, chunk),
-    }
+    };
 }
 
 fn pass<T: Storage, const FULL: bool, const LOOK: bool>(
@@ -47,11 +48,11 @@ fn pass<T: Storage, const FULL: bool, const LOOK: bool>(
     problem: &LaneProblem<'_, T>,
     shift: &[f64],
     chunk: &mut Chunk,
-) {
+) -> u32 {
     with_few_cells!(problem.count, C => match problem.lo.to_f64() < 0.0 {
         true => simd.vectorize(Pass::<T, C, true, FULL, LOOK> { simd, problem, shift, chunk }),
         false => simd.vectorize(Pass::<T, C, false, FULL, LOOK> { simd, problem, shift, chunk }),
-    });
+    })
 }
 
 /// See [`solve_pair`](super::solve_pair). The whole loop is compiled for these vectors.
@@ -103,10 +104,10 @@ pub(super) fn backward<T: Storage>(
     clamp: &[u32],
     g: &[T],
     chunk: &mut Chunk,
-) {
+) -> u32 {
     with_few_cells!(problem.count, C => {
-        simd.vectorize(Backward::<T, C> { simd, cells: problem.cells, clamp, g, chunk });
-    });
+        simd.vectorize(Backward::<T, C> { simd, cells: problem.cells, clamp, g, chunk })
+    })
 }
 
 /// Sums of `f64` by cell.
@@ -147,6 +148,27 @@ fn halves(simd: V4, values: __m512) -> [__m512d; 2] {
     [low, avx512f._mm512_cvtps_pd(avx512dq._mm512_extractf32x8_ps::<1>(values))]
 }
 
+/// The shifts of two cells, as two numbers each.
+struct PairShifts([(__m512, __m512); 2]);
+
+impl PairShifts {
+    #[inline(always)]
+    fn new(simd: V4, shift: &[f64]) -> Self {
+        let of = |cell: usize| shift.get(cell).map_or((0.0, 0.0), |shift| split_shift(*shift));
+        let splat = |(first, rest)| (simd.avx512f._mm512_set1_ps(first), simd.avx512f._mm512_set1_ps(rest));
+        Self([splat(of(0)), splat(of(1))])
+    }
+
+    /// Those of a block: a choice is faster than the look-up that more cells need.
+    #[inline(always)]
+    fn of(&self, simd: V4, cells: __m128i) -> (__m512, __m512) {
+        let Self([zero, one]) = self;
+        let second = samples_in(simd, cells, 1);
+        let choose = |zero, one| simd.avx512f._mm512_mask_blend_ps(second, zero, one);
+        (choose(zero.0, one.0), choose(zero.1, one.1))
+    }
+}
+
 /// Which samples are in a cell.
 #[inline(always)]
 fn samples_in(simd: V4, cells: __m128i, cell: usize) -> u16 {
@@ -163,18 +185,20 @@ struct Pass<'a, 'b, T, const C: usize, const SIGNED: bool, const FULL: bool, con
 impl<T: Storage, const C: usize, const SIGNED: bool, const FULL: bool, const LOOK: bool> NullaryFnOnce
     for Pass<'_, '_, T, C, SIGNED, FULL, LOOK>
 {
-    type Output = ();
+    /// How many usable samples are in one of the cells.
+    type Output = u32;
 
     #[inline(always)]
-    fn call(self) {
+    fn call(self) -> u32 {
         let Self { simd, problem, shift, chunk } = self;
         let f = simd.avx512f;
         let bound = |bound: T| f._mm512_set1_ps(bound.to_f64() as f32);
         let (lo, hi) = (bound(problem.lo), bound(problem.hi));
-        let shift = CellTable::of_shifts(shift);
+        let table = CellTable::of_shifts(shift);
+        let pair = PairShifts::new(simd, shift);
         let (mut sums, mut sizes) = (Sums::<C>::new(simd), Sums::<C>::new(simd));
         let mut beyond = [f._mm512_setzero_ps(); C];
-        let (mut free, mut counts) = ([0; MAX_SMALL_CELLS], [0; MAX_SMALL_CELLS]);
+        let (mut free, mut counts) = ([0; C], [0; C]);
         for_blocks(
             problem.z,
             problem.cells,
@@ -183,7 +207,7 @@ impl<T: Storage, const C: usize, const SIGNED: bool, const FULL: bool, const LOO
                 let t = if LOOK {
                     z
                 } else {
-                    let (shift, rest) = shift.of(simd, cells);
+                    let (shift, rest) = if C == 2 { pair.of(simd, cells) } else { table.of(simd, cells) };
                     f._mm512_sub_ps(f._mm512_sub_ps(z, shift), rest)
                 };
                 let clipped = f._mm512_min_ps(hi, f._mm512_max_ps(lo, t));
@@ -208,7 +232,7 @@ impl<T: Storage, const C: usize, const SIGNED: bool, const FULL: bool, const LOO
             },
         );
         if LOOK {
-            set_counts(chunk, counts);
+            set_counts(chunk, &counts);
         }
         for c in 0..C {
             let y = sums.total(simd, c);
@@ -216,6 +240,7 @@ impl<T: Storage, const C: usize, const SIGNED: bool, const FULL: bool, const LOO
             let beyond = if FULL { f64::from(sum_lanes::<f32>(cast(beyond[c]))) } else { 0.0 };
             chunk.sums[c] = [y, size, f64::from(free[c]), beyond];
         }
+        counts.iter().sum()
     }
 }
 
@@ -228,13 +253,14 @@ struct Backward<'a, T, const C: usize> {
 }
 
 impl<T: Storage, const C: usize> NullaryFnOnce for Backward<'_, T, C> {
-    type Output = ();
+    /// How many samples are in one of the cells.
+    type Output = u32;
 
     #[inline(always)]
-    fn call(self) {
+    fn call(self) -> u32 {
         let Self { simd, cells, clamp, g, chunk } = self;
         let mut gradient = Sums::<C>::new(simd);
-        let (mut counts, mut free) = ([0; MAX_SMALL_CELLS], [0; MAX_SMALL_CELLS]);
+        let (mut counts, mut free) = ([0; C], [0; C]);
         for_blocks(
             g,
             cells,
@@ -250,9 +276,10 @@ impl<T: Storage, const C: usize> NullaryFnOnce for Backward<'_, T, C> {
                 }
             },
         );
-        set_counts(chunk, counts);
+        set_counts(chunk, &counts);
         for c in 0..C {
             chunk.sums[c] = [gradient.total(simd, c), f64::from(free[c]), 0.0, 0.0];
         }
+        counts.iter().sum()
     }
 }
