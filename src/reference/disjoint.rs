@@ -65,6 +65,8 @@ struct Group {
     /// `p_g`, floored, and its inverse.
     slope: f64,
     inverse_slope: f64,
+    /// Of the backward solve.
+    lambda: f64,
 }
 
 impl Group {
@@ -471,12 +473,34 @@ impl Disjoint {
             self.groups[group].mean += sums.gradient[cell];
         }
         let equality = self.epsilon == 0.0;
+        let held = |group: &Group| equality || nu[group.union] != 0.0;
+        self.groups.iter_mut().for_each(|group| group.mean *= group.inverse_mass);
+        match &mut self.groups[..] {
+            [a, b] if held(a) && held(b) && a.free > 0.0 && b.free > 0.0 => {
+                let h = |group: &Group| group.free * group.inverse_mass * group.inverse_mass;
+                let lambda = (a.mean - b.mean) / (h(a) + h(b));
+                (a.lambda, b.lambda) = (lambda, -lambda);
+            }
+            _ => self.solve_held(held),
+        }
+        let mut to_epsilon = 0.0;
+        for group in &mut self.groups {
+            if nu[group.union] != 0.0 {
+                to_epsilon += 0.5 * nu[group.union].signum() * group.lambda;
+            }
+        }
+        for (&cell, &group) in component.cells.iter().zip(&self.group_of) {
+            pull[cell] = self.groups[group].lambda * self.groups[group].inverse_mass;
+        }
+        to_epsilon
+    }
+
+    /// Finds lambda of every union from the mean gradients and free parts.
+    fn solve_held(&mut self, held: impl Fn(&Group) -> bool) {
         let (mut weights, mut weighted, mut fixed) = (0.0, 0.0, 0.0);
         for group in &mut self.groups {
-            let held = equality || nu[group.union] != 0.0;
             // 1 / h_g; of a union that is not held 0, of one without free elements infinity.
-            group.inverse_slope = if held { group.mass * group.mass / group.free } else { 0.0 };
-            group.mean *= group.inverse_mass;
+            group.inverse_slope = if held(group) { group.mass * group.mass / group.free } else { 0.0 };
             if group.inverse_slope < f64::INFINITY {
                 weights += group.inverse_slope;
                 weighted += group.mean * group.inverse_slope;
@@ -487,20 +511,11 @@ impl Disjoint {
         let (centre, rest) = match () {
             () if fixed > 0.0 => (0.0, -weighted / fixed),
             () if weights > 0.0 => (weighted / weights, 0.0),
-            () => return 0.0,
+            () => return self.groups.iter_mut().for_each(|group| group.lambda = 0.0),
         };
-        let mut to_epsilon = 0.0;
         for group in &mut self.groups {
             let plain = group.inverse_slope < f64::INFINITY;
-            let lambda = if plain { (group.mean - centre) * group.inverse_slope } else { rest };
-            if nu[group.union] != 0.0 {
-                to_epsilon += 0.5 * nu[group.union].signum() * lambda;
-            }
-            group.step = lambda * group.inverse_mass;
+            group.lambda = if plain { (group.mean - centre) * group.inverse_slope } else { rest };
         }
-        for (&cell, &group) in component.cells.iter().zip(&self.group_of) {
-            pull[cell] = self.groups[group].step;
-        }
-        to_epsilon
     }
 }

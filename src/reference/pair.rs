@@ -86,3 +86,75 @@ impl Pair {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::cells_prepare::CellTotals;
+    use crate::reference::components::components;
+    use crate::reference::disjoint::{Disjoint, Step};
+    use crate::reference::newton::CellSums;
+    use crate::storage::Storage;
+    use crate::{Criterion, DemographicParity, Population};
+    use rand::{RngExt, SeedableRng};
+
+    /// The sums of each cell at these shifts: y, |y|, free, beyond.
+    fn sums(z: &[f64], cells: &[usize], shift: &[f64]) -> [[f64; 4]; 2] {
+        let mut sums = [[0.0; 4]; 2];
+        for (z, &cell) in z.iter().zip(cells) {
+            let t = z - shift[cell];
+            let y = t.clip(0.0, 1.0);
+            let terms = [y, y.abs(), f64::from(t == y), (t - y).abs()];
+            sums[cell].iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
+        }
+        sums
+    }
+
+    #[test]
+    fn a_pair_has_the_answer_of_the_general_method() {
+        let mut rng = rand_pcg::Pcg64Mcg::seed_from_u64(3);
+        let task = NewtonTask { tolerance: 1e-11, max_iterations: 100, relax: false, unit_roundoff: 1e-16 };
+        let (mut easy, rounds) = (0, 500);
+        for round in 0..rounds {
+            let n = rng.random_range(10..80);
+            let cells: Vec<usize> = (0..n).map(|i| if i < 2 { i } else { rng.random_range(0..2) }).collect();
+            let z: Vec<f64> = cells.iter().map(|&cell| rng.random_range(-0.3..1.2) + 0.2 * cell as f64).collect();
+            let epsilon = if round % 5 == 0 { 0.0 } else { rng.random_range(0.0..0.3) };
+            let set = DemographicParity::within(epsilon).constraints(&Population::one_feature(2)).unwrap();
+            let component = &components(&set)[0];
+            let mut totals = CellTotals::new(2);
+            totals.total = n as f64;
+            cells.iter().for_each(|&cell| totals.weight[cell] += 1.0 / n as f64);
+            let mut disjoint = Disjoint::new(&set, component);
+            assert!(disjoint.start(&set, component, None, &totals));
+            let three = |[y, size, free, _]: [f64; 4]| [y, size, free];
+            let pass = |shift: [f64; 2]| sums(&z, &cells, &shift).map(three);
+            let pair = disjoint.pair(&totals).unwrap();
+            let Ok(answer) = pair.solve(&task, pass([0.0; 2]), pass) else { continue };
+            easy += 1;
+            let mut of_cells = CellSums::new(2);
+            loop {
+                let at = sums(&z, &cells, disjoint.shift());
+                for c in 0..2 {
+                    let [y, size, free, beyond] = at[c].map(|sum| sum / n as f64);
+                    (of_cells.y[c], of_cells.size[c]) = (y, size);
+                    (of_cells.free[c], of_cells.beyond[c]) = (free, beyond);
+                }
+                match disjoint.receive(&task, component, &totals, &of_cells) {
+                    Step::Ask => {}
+                    step => {
+                        assert_eq!(step, Step::Solved);
+                        break;
+                    }
+                }
+            }
+            let general = disjoint.outcome();
+            assert_eq!((answer.outcome.status, answer.outcome.iterations), (general.status, general.iterations));
+            assert!(answer.outcome.residual <= 1e-11 && answer.outcome.excess == 0.0);
+            for (a, b) in answer.shift.iter().zip(disjoint.shift()) {
+                assert!((a - b).abs() < 1e-9, "{a} against {b}");
+            }
+        }
+        assert!(easy > rounds * 8 / 10, "{easy} of {rounds}");
+    }
+}

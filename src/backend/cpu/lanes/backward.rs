@@ -4,8 +4,8 @@
 use super::avx512;
 use super::sort::{Chunk, Sorted, count, covers, total_sums};
 use super::{
-    LANES, LaneProblem, MAX_CELLS, STAGE, Table, chunk_range, for_chunks, mask, small, sum_bytes, sum_lanes,
-    vectorised, with_cells,
+    LANES, LaneProblem, MAX_CELLS, STAGE, Table, chunk_range, for_chunks, mask, small::MAX_SMALL_CELLS, sum_bytes,
+    sum_lanes, vectorised, with_cells,
 };
 use crate::reference::cells_prepare::CHUNK;
 use crate::reference::cells_vjp::VjpSums;
@@ -22,30 +22,32 @@ pub(crate) fn sum<T: Storage>(
 ) -> bool {
     let n = problem.n();
     let (chunks, ..) = sorted.chunks(n);
-    if let ([chunk], true) = (&mut *chunks, small::is_small::<T>(n, problem.count)) {
-        chunk.usable = small::backward(problem, clamp, g, chunk);
-    } else {
-        sum_chunks(problem, clamp, g, chunks);
-    }
+    for_chunks(chunks, |index, chunk| {
+        let (g, cells) = (&g[chunk_range(index, n)], problem.cells_of(index));
+        let clamp = &clamp[index * (CHUNK / LANES)..];
+        #[cfg(target_arch = "x86_64")]
+        if let (pulp::Arch::V4(simd), true) = (problem.arch, avx512::holds::<T>() && problem.count <= MAX_SMALL_CELLS) {
+            let known = avx512::with_few_cells!(problem.count, C => {
+                simd.vectorize(avx512::BackwardSums::<T, C> { simd, cells, clamp, g, chunk })
+            });
+            chunk.usable = known as usize == cells.len();
+            return;
+        }
+        vectorised!(
+            problem.arch,
+            with_cells!(problem.count, C => {
+                chunk.counts = count::<C>(cells);
+                chunk_sums::<T, C>(cells, clamp, g, chunk);
+            })
+        );
+        chunk.usable = covers(&chunk.counts[..problem.count], cells);
+    });
     let inverse = 1.0 / n as f64;
     for c in 0..problem.count {
         let [gradient, free, ..] = total_sums(chunks, c);
         (sums.gradient[c], sums.free[c]) = (gradient, free * inverse);
     }
     chunks.iter().all(|chunk| chunk.usable)
-}
-
-fn sum_chunks<T: Storage>(problem: &LaneProblem<'_, T>, clamp: &[u32], g: &[T], chunks: &mut [Chunk]) {
-    let n = problem.n();
-    with_cells!(problem.count, C => for_chunks(chunks, |index, chunk| {
-        let (g, cells) = (&g[chunk_range(index, n)], problem.cells_of(index));
-        let clamp = &clamp[index * (CHUNK / LANES)..];
-        vectorised!(problem.arch, {
-            chunk.counts = count::<C>(cells);
-            chunk_sums::<T, C>(cells, clamp, g, chunk);
-        });
-        chunk.usable = covers(&chunk.counts[..problem.count], cells);
-    }));
 }
 
 /// Sums the gradients and counts the free elements of every cell.

@@ -1,5 +1,5 @@
-//! Problems of few samples, summed as they lie: sorting them would cost more than it saves. What the first pass and the
-//! backward sums need to know beside (the samples of each cell, and whether all can be used) is found on the way.
+//! Problems of few samples, summed as they lie: sorting them would cost more than it saves. What the first pass needs to
+//! know beside (the samples of each cell, and whether all can be used) is found on the way.
 //!
 //! Sample `i` is added to lane `i % LANES` of its cell's sum, in order, and lanes are added as a tree. This file does just
 //! that; `avx512` does the same with vectors, to the same bits.
@@ -17,7 +17,7 @@ use crate::storage::{Arithmetic, Storage};
 /// Most samples of a problem in this form.
 const MAX_SAMPLES: usize = 256;
 /// Most cells: there is a sum for each of them in every lane.
-const MAX_SMALL_CELLS: usize = 8;
+pub(super) const MAX_SMALL_CELLS: usize = 8;
 
 /// Whether a problem of so many samples in so many cells is summed as it lies. (Numbers of `f64` are sorted all the same:
 /// twice as many vectors hold them.)
@@ -92,8 +92,9 @@ fn pair_sums(chunk: &Chunk) -> [[f64; 3]; 2] {
     })
 }
 
+/// Sets the samples of each cell.
 #[inline(always)]
-fn set_counts(chunk: &mut Chunk, counts: &[u32]) {
+pub(super) fn set_counts(chunk: &mut Chunk, counts: &[u32]) {
     chunk.counts = [0; MAX_CELLS];
     chunk.counts.iter_mut().zip(counts).for_each(|(count, counted)| *count = *counted);
 }
@@ -129,39 +130,6 @@ fn cell_sums<T: Storage>(problem: &LaneProblem<'_, T>, shift: &[f64]) -> [Sums<T
     cells
 }
 
-/// Counts the samples of each cell, and sums gradients and counts of free samples. False if a cell id is out of range.
-pub(crate) fn backward<T: Storage>(problem: &LaneProblem<'_, T>, clamp: &[u32], g: &[T], chunk: &mut Chunk) -> bool {
-    let known = match problem.arch {
-        #[cfg(target_arch = "x86_64")]
-        pulp::Arch::V4(simd) => avx512::backward(simd, problem, clamp, g, chunk),
-        _ => {
-            backward_sums(problem, clamp, g, chunk);
-            chunk.counts.iter().sum()
-        }
-    };
-    known as usize == problem.n()
-}
-
-fn backward_sums<T: Storage>(problem: &LaneProblem<'_, T>, clamp: &[u32], g: &[T], chunk: &mut Chunk) {
-    let mut gradient = [[0.0; LANES]; MAX_SMALL_CELLS];
-    let (mut counts, mut free) = ([0; MAX_SMALL_CELLS], [0; MAX_SMALL_CELLS]);
-    for (i, (g, &cell)) in g.iter().zip(problem.cells).enumerate() {
-        let cell = usize::from(cell);
-        if cell >= problem.count {
-            continue;
-        }
-        let lane = i % LANES;
-        let is_free = (clamp[i / LANES] >> lane) & 1 == 0;
-        gradient[cell][lane] += if is_free { g.to_f64() } else { 0.0 };
-        free[cell] += u32::from(is_free);
-        counts[cell] += 1;
-    }
-    set_counts(chunk, &counts);
-    for c in 0..MAX_SMALL_CELLS {
-        chunk.sums[c] = [sum_lanes(gradient[c]), f64::from(free[c]), 0.0, 0.0];
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,7 +146,6 @@ mod tests {
         let z: Vec<T> = (0..n).map(|_| T::from_f64(rng.random_range(-0.6..1.6))).collect();
         let cells: Vec<u8> = (0..n).map(|_| rng.random_range(0..count) as u8).collect();
         let shift: Vec<f64> = (0..count).map(|_| rng.random_range(-0.3..0.3)).collect();
-        let clamp: Vec<u32> = (0..n.div_ceil(LANES)).map(|_| rng.random()).collect();
         let problem = |arch| {
             let (z, cells) = (z.as_slice(), cells.as_slice());
             LaneProblem { arch, z, cells, count, lo: T::from_f64(lo), hi: T::from_f64(hi) }
@@ -192,8 +159,6 @@ mod tests {
             out.extend(bits(&chunk, count, 4));
             sums(&problem(arch), &shift, false, &mut chunk);
             out.extend(bits(&chunk, count, 3));
-            assert!(backward(&problem(arch), &clamp, &z, &mut chunk));
-            out.extend(bits(&chunk, count, 4));
             out
         });
         assert_eq!(here, plain, "{count} cells, {n} samples");

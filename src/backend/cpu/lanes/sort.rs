@@ -81,13 +81,9 @@ impl<A: Arithmetic> Sorted<A> {
         }
         let sort_chunk = |index: usize, chunk: &mut Chunk, values: &mut [A]| {
             let (z, cells) = (problem.z_of(index), problem.cells_of(index));
-            let (counts, finite) =
-                vectorised!(problem.arch, with_cells!(problem.count, C => (count::<C>(cells), all_finite(z))));
-            chunk.counts = counts;
-            chunk.usable = finite && covers(&counts[..problem.count], cells);
-            if chunk.usable {
-                partition((problem.arch, z, cells), problem.count, &chunk.counts, values);
-            }
+            chunk.counts = vectorised!(problem.arch, with_cells!(problem.count, C => count::<C>(cells)));
+            chunk.usable = covers(&chunk.counts[..problem.count], cells)
+                && partition((problem.arch, z, cells), problem.count, &chunk.counts, values);
         };
         super::for_chunks_with(chunks, values, *stride, sort_chunk);
         chunks.iter().all(|chunk| chunk.usable)
@@ -170,13 +166,13 @@ fn count_by<const C: usize, const WIDTH: usize>(cells: &[u8]) -> [u32; MAX_CELLS
     counts
 }
 
-/// Writes the chunk's predictions run by run.
+/// Writes the chunk's predictions run by run. False if one is not finite.
 fn partition<T: Storage>(
     (arch, z, cells): (pulp::Arch, &[T], &[u8]),
     count: usize,
     counts: &[u32; MAX_CELLS],
     values: &mut [T::Arithmetic],
-) {
+) -> bool {
     let mut places = [0; MAX_CELLS];
     for (place, run) in places.iter_mut().zip(runs(counts)) {
         *place = run.start;
@@ -185,11 +181,12 @@ fn partition<T: Storage>(
     if let (pulp::Arch::V4(simd), true) = (arch, count <= COMPRESSED_CELLS) {
         let (blocks, rest) = z.as_chunks::<LANES>();
         let (cell_blocks, rest_cells) = cells.as_chunks::<LANES>();
-        simd.vectorize(Compress { simd, blocks, cells: cell_blocks, count, places: &mut places, values });
-        return scatter(rest, rest_cells, &mut places, values);
+        let finite = simd.vectorize(Compress { simd, blocks, cells: cell_blocks, count, places: &mut places, values });
+        scatter(rest, rest_cells, &mut places, values);
+        return finite && rest.iter().all(|z| z.is_finite());
     }
-    let _ = arch;
     scatter(z, cells, &mut places, values);
+    vectorised!(arch, all_finite(z))
 }
 
 /// One by one: each to the next place of its cell.
@@ -217,13 +214,19 @@ struct Compress<'a, T: Storage> {
 
 #[cfg(target_arch = "x86_64")]
 impl<T: Storage> pulp::NullaryFnOnce for Compress<'_, T> {
-    type Output = ();
+    /// Whether all samples are finite.
+    type Output = bool;
 
     #[inline(always)]
-    fn call(self) {
+    fn call(self) -> bool {
         let Self { simd, blocks, cells, count, places, values } = self;
+        // As in `all_finite`.
+        let mut lanes = [T::Arithmetic::default(); LANES];
         for (block, cells) in blocks.iter().zip(cells) {
             let block: [T::Arithmetic; LANES] = std::array::from_fn(|lane| block[lane].widen());
+            for lane in 0..LANES {
+                lanes[lane] = lanes[lane] + (block[lane] - block[lane]);
+            }
             let cells: core::arch::x86_64::__m128i = pulp::cast(*cells);
             for (c, place) in places.iter_mut().enumerate().take(count) {
                 let here = simd.avx512bw._mm512_cmpeq_epi8_mask(
@@ -236,5 +239,6 @@ impl<T: Storage> pulp::NullaryFnOnce for Compress<'_, T> {
                 *place += here.count_ones() as usize;
             }
         }
+        sum_lanes(lanes) == T::Arithmetic::default()
     }
 }

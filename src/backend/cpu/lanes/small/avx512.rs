@@ -1,31 +1,16 @@
 //! The sums of small problems with AVX-512: a register for every cell and half of the lanes, added to under masks.
 
-use super::super::avx512::{CellTable, for_blocks, stored};
+use super::super::avx512::{CellTable, Sums, for_blocks, halves, samples_in, stored, with_few_cells};
 use super::super::sort::Chunk;
 use super::super::{LaneProblem, sum_lanes};
-use super::{MAX_SMALL_CELLS, pair_sums, set_counts};
+use super::{pair_sums, set_counts};
 use crate::reference::cells_newton::split_shift;
 use crate::reference::newton::NewtonTask;
 use crate::reference::pair::{Pair, PairAnswer};
 use crate::storage::Storage;
-use core::arch::x86_64::{__m128i, __m512, __m512d, _CMP_EQ_OQ};
+use core::arch::x86_64::{__m128i, __m512, _CMP_EQ_OQ};
 use pulp::x86::V4;
 use pulp::{NullaryFnOnce, cast};
-
-/// Runs `$body` with `$count`, a number of cells at least the problem's, as a constant.
-macro_rules! with_few_cells {
-    ($cells:expr, $count:ident => $body:expr) => {
-        match $cells {
-            0..=2 => with_few_cells!(@ 2, $count => $body),
-            3..=4 => with_few_cells!(@ 4, $count => $body),
-            _ => with_few_cells!(@ MAX_SMALL_CELLS, $count => $body),
-        }
-    };
-    (@ $cells:expr, $count:ident => $body:expr) => {{
-        const $count: usize = $cells;
-        $body
-    }};
-}
 
 /// See [`look`](super::look).
 pub(super) fn look<T: Storage>(simd: V4, problem: &LaneProblem<'_, T>, chunk: &mut Chunk) -> u32 {
@@ -97,57 +82,6 @@ impl<T: Storage, const SIGNED: bool> NullaryFnOnce for SolvePair<'_, '_, T, SIGN
     }
 }
 
-/// See [`backward`](super::backward).
-pub(super) fn backward<T: Storage>(
-    simd: V4,
-    problem: &LaneProblem<'_, T>,
-    clamp: &[u32],
-    g: &[T],
-    chunk: &mut Chunk,
-) -> u32 {
-    with_few_cells!(problem.count, C => {
-        simd.vectorize(Backward::<T, C> { simd, cells: problem.cells, clamp, g, chunk })
-    })
-}
-
-/// Sums of `f64` by cell.
-struct Sums<const C: usize>([[__m512d; 2]; C]);
-
-impl<const C: usize> Sums<C> {
-    #[inline(always)]
-    fn new(simd: V4) -> Self {
-        Self([[simd.avx512f._mm512_setzero_pd(); 2]; C])
-    }
-
-    /// Adds the samples that are `here` to a cell.
-    #[inline(always)]
-    fn add(&mut self, simd: V4, cell: usize, here: u16, [low, high]: [__m512d; 2]) {
-        let sums = &mut self.0[cell];
-        sums[0] = simd.avx512f._mm512_mask_add_pd(sums[0], here as u8, sums[0], low);
-        sums[1] = simd.avx512f._mm512_mask_add_pd(sums[1], (here >> 8) as u8, sums[1], high);
-    }
-
-    /// As [`sum_lanes`].
-    #[inline(always)]
-    fn total(&self, simd: V4, cell: usize) -> f64 {
-        let V4 { avx512f, avx, sse2, .. } = simd;
-        let [low, high] = self.0[cell];
-        let eight = avx512f._mm512_add_pd(low, high);
-        let upper = avx512f._mm512_extractf64x4_pd::<1>(eight);
-        let four = avx._mm256_add_pd(avx512f._mm512_castpd512_pd256(eight), upper);
-        let two = sse2._mm_add_pd(avx._mm256_castpd256_pd128(four), avx._mm256_extractf128_pd::<1>(four));
-        sse2._mm_cvtsd_f64(sse2._mm_add_sd(two, sse2._mm_unpackhi_pd(two, two)))
-    }
-}
-
-/// All sixteen numbers as `f64`.
-#[inline(always)]
-fn halves(simd: V4, values: __m512) -> [__m512d; 2] {
-    let V4 { avx512f, avx512dq, .. } = simd;
-    let low = avx512f._mm512_cvtps_pd(avx512f._mm512_castps512_ps256(values));
-    [low, avx512f._mm512_cvtps_pd(avx512dq._mm512_extractf32x8_ps::<1>(values))]
-}
-
 /// The shifts of two cells, as two numbers each.
 struct PairShifts([(__m512, __m512); 2]);
 
@@ -167,12 +101,6 @@ impl PairShifts {
         let choose = |zero, one| simd.avx512f._mm512_mask_blend_ps(second, zero, one);
         (choose(zero.0, one.0), choose(zero.1, one.1))
     }
-}
-
-/// Which samples are in a cell.
-#[inline(always)]
-fn samples_in(simd: V4, cells: __m128i, cell: usize) -> u16 {
-    simd.avx512bw._mm_cmpeq_epi8_mask(cells, simd.sse2._mm_set1_epi8(cell as i8))
 }
 
 struct Pass<'a, 'b, T, const C: usize, const SIGNED: bool, const FULL: bool, const LOOK: bool> {
@@ -239,46 +167,6 @@ impl<T: Storage, const C: usize, const SIGNED: bool, const FULL: bool, const LOO
             let size = if SIGNED { sizes.total(simd, c) } else { y };
             let beyond = if FULL { f64::from(sum_lanes::<f32>(cast(beyond[c]))) } else { 0.0 };
             chunk.sums[c] = [y, size, f64::from(free[c]), beyond];
-        }
-        counts.iter().sum()
-    }
-}
-
-struct Backward<'a, T, const C: usize> {
-    simd: V4,
-    cells: &'a [u8],
-    clamp: &'a [u32],
-    g: &'a [T],
-    chunk: &'a mut Chunk,
-}
-
-impl<T: Storage, const C: usize> NullaryFnOnce for Backward<'_, T, C> {
-    /// How many samples are in one of the cells.
-    type Output = u32;
-
-    #[inline(always)]
-    fn call(self) -> u32 {
-        let Self { simd, cells, clamp, g, chunk } = self;
-        let mut gradient = Sums::<C>::new(simd);
-        let (mut counts, mut free) = ([0; C], [0; C]);
-        for_blocks(
-            g,
-            cells,
-            #[inline(always)]
-            |index, g, cells| {
-                let is_free = !(clamp[index] as u16);
-                let g = halves(simd, g);
-                for c in 0..C {
-                    let here = samples_in(simd, cells, c);
-                    gradient.add(simd, c, here & is_free, g);
-                    counts[c] += here.count_ones();
-                    free[c] += (here & is_free).count_ones();
-                }
-            },
-        );
-        set_counts(chunk, &counts);
-        for c in 0..C {
-            chunk.sums[c] = [gradient.total(simd, c), f64::from(free[c]), 0.0, 0.0];
         }
         counts.iter().sum()
     }
