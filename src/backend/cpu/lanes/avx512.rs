@@ -82,7 +82,7 @@ impl<const C: usize> Sums<C> {
         sums[1] = simd.avx512f._mm512_mask_add_pd(sums[1], (here >> 8) as u8, sums[1], high);
     }
 
-    /// As [`sum_lanes`].
+    /// As `sum_lanes`.
     #[inline(always)]
     pub(super) fn total(&self, simd: V4, cell: usize) -> f64 {
         let V4 { avx512f, avx, sse2, .. } = simd;
@@ -220,6 +220,8 @@ pub(super) struct BackwardSums<'a, T, const C: usize> {
     pub(super) cells: &'a [u8],
     pub(super) clamp: &'a [u32],
     pub(super) g: &'a [T],
+    /// The number of cells, up to `C`.
+    pub(super) count: usize,
     pub(super) chunk: &'a mut Chunk,
 }
 
@@ -229,7 +231,7 @@ impl<T: Storage, const C: usize> NullaryFnOnce for BackwardSums<'_, T, C> {
 
     #[inline(always)]
     fn call(self) -> u32 {
-        let Self { simd, cells, clamp, g, chunk } = self;
+        let Self { simd, cells, clamp, g, count, chunk } = self;
         let mut gradient = Sums::<C>::new(simd);
         let (mut counts, mut free) = ([0; C], [0; C]);
         for_blocks(
@@ -251,6 +253,6 @@ impl<T: Storage, const C: usize> NullaryFnOnce for BackwardSums<'_, T, C> {
         for c in 0..C {
             chunk.sums[c] = [gradient.total(simd, c), f64::from(free[c]), 0.0, 0.0];
         }
-        counts.iter().sum()
+        counts.iter().take(count).sum()
     }
 }

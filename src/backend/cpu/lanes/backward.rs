@@ -1,12 +1,12 @@
 //! `cells_vjp`'s passes in vector form: the sums over free elements, and the gradient to the predictions.
 
-#[cfg(target_arch = "x86_64")]
-use super::avx512;
 use super::sort::{Chunk, Sorted, count, covers, total_sums};
 use super::{
-    LANES, LaneProblem, MAX_CELLS, STAGE, Table, chunk_range, for_chunks, mask, small::MAX_SMALL_CELLS, sum_bytes,
-    sum_lanes, vectorised, with_cells,
+    LANES, LaneProblem, MAX_CELLS, STAGE, Table, chunk_range, for_chunks, mask, sum_bytes, sum_lanes, vectorised,
+    with_cells,
 };
+#[cfg(target_arch = "x86_64")]
+use super::{avx512, small::MAX_SMALL_CELLS};
 use crate::reference::cells_prepare::CHUNK;
 use crate::reference::cells_vjp::VjpSums;
 use crate::storage::{Arithmetic, Storage};
@@ -28,7 +28,7 @@ pub(crate) fn sum<T: Storage>(
         #[cfg(target_arch = "x86_64")]
         if let (pulp::Arch::V4(simd), true) = (problem.arch, avx512::holds::<T>() && problem.count <= MAX_SMALL_CELLS) {
             let known = avx512::with_few_cells!(problem.count, C => {
-                simd.vectorize(avx512::BackwardSums::<T, C> { simd, cells, clamp, g, chunk })
+                simd.vectorize(avx512::BackwardSums::<T, C> { simd, cells, clamp, g, count: problem.count, chunk })
             });
             chunk.usable = known as usize == cells.len();
             return;

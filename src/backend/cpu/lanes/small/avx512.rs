@@ -168,6 +168,6 @@ impl<T: Storage, const C: usize, const SIGNED: bool, const FULL: bool, const LOO
             let beyond = if FULL { f64::from(sum_lanes::<f32>(cast(beyond[c]))) } else { 0.0 };
             chunk.sums[c] = [y, size, f64::from(free[c]), beyond];
         }
-        counts.iter().sum()
+        counts.iter().take(problem.count).sum()
     }
 }
