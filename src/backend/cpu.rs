@@ -16,6 +16,7 @@ use crate::reference::cells_vjp::{self, CellTerms, ElementGradients, RowGradient
 use crate::reference::components::{Component, components};
 use crate::reference::dense_newton::Dense;
 use crate::reference::dense_vjp::{Answer, DenseVjp};
+use crate::reference::disjoint::is_disjoint;
 use crate::reference::newton::{CellSums, NewtonTask};
 use crate::settings::{Infeasible, Method, Settings};
 use crate::solution::{Gradients, Outcome, Solution, Status, clamp_start, inactive_words};
@@ -67,6 +68,8 @@ pub(crate) struct CpuPlan<T: Storage> {
     arch: pulp::Arch,
     settings: Settings,
     components: Vec<Component>,
+    /// Whether every component is one spread of two unions of a cell each.
+    are_pairs: bool,
     workers: Vec<Mutex<Worker<T>>>,
 }
 
@@ -184,10 +187,17 @@ impl<T: Storage> Split for Backward<'_, T> {
     }
 }
 
-/// A batch of no more elements than this is not worth waking another thread for.
-const SHARED: usize = 4096;
+/// Other threads are woken if they would take more elements than this of a batch.
+const WORTH_WAKING: usize = 2048;
+/// The same where cells are compared in pairs, and no element has weights or bounds of its own.
+const WORTH_WAKING_FOR_PAIRS: usize = 4 * WORTH_WAKING;
 /// What a thread takes of a larger one at a time: little enough that one that wakes late has less left to do.
 const GRAIN: usize = 1024;
+
+/// What is left to other threads if all take the same.
+fn others_take(elements: usize, threads: usize) -> usize {
+    elements - elements.div_ceil(threads)
+}
 
 impl<T: Storage> CpuProjector<T> for CpuPlan<T> {
     fn project(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>, solution: &mut Solution<T>) {
@@ -228,12 +238,24 @@ impl<T: Storage> CpuProjector<T> for CpuPlan<T> {
 
 impl<T: Storage> CpuPlan<T> {
     pub(crate) fn new(set: &ConstraintSet, capacities: Capacities, settings: Settings) -> Self {
-        let threads = if capacities.total <= SHARED { 1 } else { rayon::current_num_threads().max(1) };
+        let threads = rayon::current_num_threads().max(1);
+        let threads = if others_take(capacities.total, threads) > WORTH_WAKING { threads } else { 1 };
         // ADMM has no form over cells: their rows are expanded for it.
         let is_dense = !set.dense().is_empty() || settings.method == Method::Admm;
         let components = if is_dense { Vec::new() } else { components(set) };
         let workers = (0..threads).map(|_| Mutex::new(Worker::new(set, &components, capacities, is_dense))).collect();
-        Self { arch: pulp::Arch::new(), settings, components, workers }
+        let is_pair = |component: &Component| component.cells.len() == 2 && is_disjoint(set, component);
+        let are_pairs = !is_dense && components.iter().all(is_pair);
+        Self { arch: pulp::Arch::new(), settings, components, are_pairs, workers }
+    }
+
+    /// Whether a batch is worth waking other threads for.
+    fn shares(&self, batch: &Batch<'_, T>) -> bool {
+        let least = match self.are_pairs && batch.is_uniform() {
+            true => WORTH_WAKING_FOR_PAIRS,
+            false => WORTH_WAKING,
+        };
+        others_take(batch.total(), self.workers.len()) > least
     }
 
     /// Runs `solve` on every problem of the range with its outputs, over all threads if there is enough to do.
@@ -253,7 +275,7 @@ impl<T: Storage> CpuPlan<T> {
             let (first, middle) = (offsets.start(range.start), offsets.start(at));
             out.split(at - range.start, middle - first, clamp_start(at, middle) - clamp_start(range.start, first))
         };
-        if range.len() > 1 && elements(&range) > GRAIN && batch.total() > SHARED {
+        if range.len() > 1 && elements(&range) > GRAIN && self.shares(batch) {
             let middle = range.start + range.len() / 2;
             let (left, right) = cut(middle, out);
             rayon::join(
@@ -321,13 +343,14 @@ impl<T: Storage> CellPass for Pass<'_, T> {
     }
 }
 
-/// Finds the problem's cells and their totals, and sorts the predictions by cell if they will be `passed` over. `None` if
-/// a number cannot be used. (That predictions are finite need not be asked again of a problem that was solved.)
+/// Finds the problem's cells and their totals. In vector form, `count` counts the samples of each cell, and does what
+/// else the way needs to begin with. `None` if a number cannot be used. (That predictions are finite need not be asked
+/// again of a problem that was solved.)
 fn prepare<'a, T: Storage>(
     (arch, set): (pulp::Arch, &ConstraintSet),
     problem: &Problem<'a, T>,
     scratch: &'a mut [u8],
-    passed: bool,
+    count: impl FnOnce(&LaneProblem<'a, T>, &mut Sorted<T::Arithmetic>) -> bool,
     sorted: &mut Sorted<T::Arithmetic>,
     totals: &mut CellTotals,
 ) -> Option<Form<'a, T>> {
@@ -335,7 +358,7 @@ fn prepare<'a, T: Storage>(
     let Some(lanes) = LaneProblem::of(arch, problem, cells, set.layout().cells()) else {
         return cells_prepare::cell_totals(set, problem, cells, totals).then_some(Form::Plain(cells));
     };
-    let mut usable = if passed { sorted.sort(&lanes) } else { sorted.count(&lanes) };
+    let mut usable = count(&lanes, sorted);
     if set.needs_label_means() {
         usable &= cells_prepare::cell_totals(set, problem, cells, totals);
     } else {
@@ -357,7 +380,8 @@ impl<T: Storage> CpuPlan<T> {
         if let Some((dense, _)) = dense {
             return self.project_dense(set, problem, scratch, dense, out);
         }
-        let form = prepare((self.arch, set), problem, scratch, true, sorted, totals);
+        let sort = |lanes: &LaneProblem<'_, T>, sorted: &mut Sorted<T::Arithmetic>| sorted.sort(lanes);
+        let form = prepare((self.arch, set), problem, scratch, sort, sorted, totals);
         let given = Given { set, problem, totals };
         let short_cut = problem.warm_start.is_none();
         let take_up = |(part, component): (&mut Part, &Component)| part.take_up(&given, component, short_cut);
@@ -376,7 +400,19 @@ impl<T: Storage> CpuPlan<T> {
         for (part, component) in parts.iter().zip(&self.components) {
             part.mark_inactive(component, out.inactive);
         }
-        let mut outcome = cells_newton::solve(&task, &given, &self.components, parts, &mut pass, shift, sums);
+        let quick = match (&mut pass, &mut parts[..]) {
+            (Pass::Lanes(pass), [part]) => {
+                part.short_cut().map_or(Err(0), |disjoint| pass.solve_pair(&task, disjoint, totals, shift))
+            }
+            _ => Err(0),
+        };
+        let mut outcome = match quick {
+            Ok(outcome) => outcome,
+            Err(spent) => {
+                let outcome = cells_newton::solve(&task, &given, &self.components, parts, &mut pass, shift, sums);
+                Outcome { passes: outcome.passes + spent, ..outcome }
+            }
+        };
         if outcome.status.has_answer() {
             match form {
                 Form::Lanes(problem) => forward::write(&problem, shift, out.y, out.clamp),
@@ -462,7 +498,8 @@ impl<T: Storage> CpuPlan<T> {
             }
             return;
         }
-        let form = if solved { prepare((self.arch, set), problem, scratch, false, sorted, totals) } else { None };
+        let sum = |lanes: &LaneProblem<'_, T>, sorted: &mut _| backward::sum(lanes, clamp, g, sorted, sums);
+        let form = if solved { prepare((self.arch, set), problem, scratch, sum, sorted, totals) } else { None };
         let beyond_z = !out.elements.weights.is_empty() || !out.elements.labels.is_empty();
         let given = Given { set, problem, totals };
         let take_up = |(part, component): (&mut Part, &Component)| part.take_up(&given, component, !beyond_z);
@@ -472,14 +509,13 @@ impl<T: Storage> CpuPlan<T> {
             return;
         };
         let cells = form.cells();
-        match form {
-            Form::Lanes(problem) => backward::sum(&problem, clamp, g, sorted, sums),
-            Form::Plain(_) => cells_vjp::sum(problem, cells, clamp, g, totals.total, sums),
+        if let Form::Plain(_) = form {
+            cells_vjp::sum(problem, cells, clamp, g, totals.total, sums);
         }
         if beyond_z || set.spreads().iter().any(|spread| matches!(spread.limit, SpreadLimit::Ratio(_))) {
             cells_vjp::sum_values(problem, cells, y, totals.total, sums);
         }
-        terms.clear();
+        terms.clear(beyond_z);
         for ((part, component), vjp) in parts.iter_mut().zip(&self.components).zip(vjp_parts) {
             if let Some(disjoint) = part.short_cut() {
                 let (spread, first) = component.spreads[0];

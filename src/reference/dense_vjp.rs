@@ -146,7 +146,7 @@ impl DenseVjp {
         let n = problem.z.len();
         let total = dense.totals.total;
         self.value_of_cells.fill(0.0);
-        self.terms.clear();
+        self.terms.clear(true);
         for i in 0..n {
             let cell = usize::from(dense.cells[i]);
             self.value_of_cells[cell] += self.sums.value[i];

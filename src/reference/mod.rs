@@ -19,6 +19,7 @@ pub(crate) mod disjoint;
 pub(crate) mod line_search;
 pub(crate) mod linear;
 pub(crate) mod newton;
+pub(crate) mod pair;
 pub(crate) mod point;
 pub(crate) mod row_sums;
 pub(crate) mod rows;
