@@ -24,9 +24,10 @@ pub fn property<S: Strategy>(cases: u32, strategy: S, check: impl Fn(S::Value)) 
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-/// A problem of any kind, by kind and seed.
+/// A problem of any kind whose answer can be compared, by kind and seed.
 fn any_case() -> impl Strategy<Value = (Kind, u64)> {
-    (prop::sample::select(&Kind::ALL[..]), any::<u64>())
+    let known: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| kind.well_conditioned()).collect();
+    (prop::sample::select(known), any::<u64>())
 }
 
 fn draw((kind, seed): (Kind, u64)) -> (Case, Pcg64Mcg) {
@@ -72,7 +73,9 @@ fn idempotent<T: Storage>(device: Device) {
                 assert_eq!(bits(view.y), bits(&once.z));
             } else {
                 let tolerance = 1e-9 + 64.0 * T::UNIT_ROUNDOFF * size(&case.stated);
-                assert_close("y", &widened(view.y), &widened(&once.z), tolerance);
+                // A light sample's place is known less well: its rows hardly feel it.
+                let known = |y: &[T]| by_weight(&widened(y), &case.stated.weights);
+                assert_close("y", &known(view.y), &known(&once.z), tolerance);
             }
         }
     });
@@ -160,8 +163,15 @@ pub fn the_order_of_samples_does_not_matter(device: Device) {
         order.shuffle(&mut rng);
         let of = |values: &[f64]| permuted(values, &order);
         let cells = permuted(&p.cells, &order);
-        let image =
-            Stated { z: of(&p.z), cells, weights: of(&p.weights), labels: of(&p.labels), lo: of(&p.lo), hi: of(&p.hi) };
+        let image = Stated {
+            z: of(&p.z),
+            cells,
+            weights: of(&p.weights),
+            labels: of(&p.labels),
+            lo: of(&p.lo),
+            hi: of(&p.hi),
+            coefficients: p.coefficients.iter().map(|a| of(a)).collect(),
+        };
         let limits = Limits::of(&case.set);
         check_image(device, (&case.set, p), (&case.set, &image, &limits), 1e-10, |y| permuted(y, &order));
     });
@@ -187,6 +197,9 @@ pub fn the_order_of_groups_does_not_matter(device: Device) {
             let contrast = Contrast { plus, minus: renamed(&contrast.minus), ..contrast.clone() };
             set.push_contrast(contrast).expect("a contrast");
         }
+        for row in case.set.dense() {
+            set.push_dense(row.clone()).expect("a dense row");
+        }
         let cells = case.stated.cells.iter().map(|cell| names[usize::from(*cell)] as u8).collect();
         let image = Stated { cells, ..case.stated.clone() };
         check_image(device, (&case.set, &case.stated), (&set, &image, &Limits::of(&set)), 1e-9, <[f64]>::to_vec);
@@ -199,6 +212,12 @@ fn mapped(p: &Stated, f: impl Fn(f64) -> f64 + Copy) -> Stated {
     Stated { z: all(&p.z), labels: all(&p.labels), lo: all(&p.lo), hi: all(&p.hi), ..p.clone() }
 }
 
+/// What the bounded rows' values change by where all values change by `step`; contrasts compare means of all.
+fn moves_of_bounds(case: &Case, step: f64) -> Vec<f64> {
+    let of_dense = case.stated.coefficients.iter().map(|a| step * dot(a, &vec![1.0; a.len()]));
+    vec![0.0; case.set.contrasts().len()].into_iter().chain(of_dense).collect()
+}
+
 /// `y -> 1 - y`: what is favourable does not matter. (To ratios it does.)
 pub fn reflection_does_not_matter(device: Device) {
     property(3000, any_case(), |seed| {
@@ -209,8 +228,9 @@ pub fn reflection_does_not_matter(device: Device) {
         let mut image = mapped(&case.stated, |value| 1.0 - value);
         std::mem::swap(&mut image.lo, &mut image.hi);
         let own = Limits::of(&case.set);
-        let negated = |values: &[f64]| values.iter().map(|value| -value).collect();
-        let limits = Limits { levels: own.levels, lower: negated(&own.upper), upper: negated(&own.lower) };
+        let moved = moves_of_bounds(&case, 1.0);
+        let mirrored = |values: &[f64]| values.iter().zip(&moved).map(|(value, moved)| moved - value).collect();
+        let limits = Limits { levels: own.levels, lower: mirrored(&own.upper), upper: mirrored(&own.lower) };
         let expected = |y: &[f64]| y.iter().map(|y| 1.0 - y).collect();
         check_image(device, (&case.set, &case.stated), (&case.set, &image, &limits), 1e-9, expected);
     });
@@ -225,7 +245,10 @@ pub fn translation_does_not_matter(device: Device) {
         }
         let image = mapped(&case.stated, |value| value + 0.75);
         let expected = |y: &[f64]| y.iter().map(|y| y + 0.75).collect();
-        let limits = Limits::of(&case.set);
+        let own = Limits::of(&case.set);
+        let moved = moves_of_bounds(&case, 0.75);
+        let along = |values: &[f64]| values.iter().zip(&moved).map(|(value, moved)| value + moved).collect();
+        let limits = Limits { lower: along(&own.lower), upper: along(&own.upper), ..own };
         check_image(device, (&case.set, &case.stated), (&case.set, &image, &limits), 1e-9, expected);
     });
 }

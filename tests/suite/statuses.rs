@@ -1,8 +1,8 @@
 //! What becomes of problems that cannot be solved, and that their neighbours do not notice.
 
-use crate::common::kkt::Stated;
+use crate::common::kkt::{Stated, proves};
 use crate::common::planted::{contrast, flat, mask, spread};
-use crate::common::rows::{Limits, Origin, dot, live_rows};
+use crate::common::rows::{Limits, dot, live_rows};
 use crate::common::run::{Answer, Inputs, Rig, assert_close, bits, gradient_bits, stored};
 use crate::for_each_storage;
 use fairlayer::*;
@@ -14,7 +14,8 @@ const INF: f64 = f64::INFINITY;
 
 fn stated(z: &[f64], cells: &[u8]) -> Stated {
     let of = |value: f64| vec![value; z.len()];
-    Stated { z: z.to_vec(), cells: cells.to_vec(), weights: of(1.0), labels: of(0.0), lo: of(0.0), hi: of(1.0) }
+    let (z, cells) = (z.to_vec(), cells.to_vec());
+    Stated { weights: of(1.0), labels: of(0.0), lo: of(0.0), hi: of(1.0), z, cells, coefficients: vec![] }
 }
 
 /// A batch of three problems, the middle one to be spoilt.
@@ -132,42 +133,6 @@ pub fn ids_out_of_range(device: Device) {
             assert_eq!((&answers[1], &gradients[1]), (&healthy.0[1], &healthy.1[1]));
         }
     }
-}
-
-/// Whether the ray `d` of the multipliers proves that no `y` within its bounds meets the rows: whatever `y` is,
-/// `d . A y` is at least `least`, and the rows allow at most `most`.
-fn proves(set: &ConstraintSet, p: &Stated, limits: &Limits, d: &[f64]) -> std::result::Result<(), String> {
-    let rows = live_rows(set, p);
-    let mut most = 0.0;
-    for (s, spread) in set.spreads().iter().enumerate() {
-        let of_spread = || rows.iter().filter(|row| row.origin == Origin::Spread(s)).map(|row| d[row.index]);
-        let size: f64 = of_spread().map(f64::abs).sum();
-        let balance = match spread.limit {
-            SpreadLimit::Difference(_) => of_spread().sum::<f64>().abs(),
-            SpreadLimit::Ratio(_) => of_spread().map(|d| if d < 0.0 { limits.levels[s] * d } else { d }).sum::<f64>(),
-        };
-        if balance > 1e-11 * size {
-            return Err(format!("spread {s} is out of balance by {balance:e}"));
-        }
-        if let SpreadLimit::Difference(_) = spread.limit {
-            most += limits.levels[s] / 2.0 * size;
-        }
-    }
-    for row in &rows {
-        if let (Origin::Contrast(k), true) = (row.origin, d[row.index] != 0.0) {
-            let side = if d[row.index] > 0.0 { limits.upper[k] } else { limits.lower[k] };
-            most += d[row.index] * (side + row.target);
-        }
-    }
-    let mut least = 0.0;
-    for i in 0..p.z.len() {
-        let terms = rows.iter().map(|row| d[row.index] * row.a[i]);
-        let (pull, size) = (terms.clone().sum::<f64>(), terms.map(f64::abs).sum::<f64>());
-        if pull.abs() > 1e-12 * size {
-            least += (pull * p.lo[i]).min(pull * p.hi[i]);
-        }
-    }
-    if least > most { Ok(()) } else { Err(format!("at least {least:e}, at most {most:e}")) }
 }
 
 pub fn infeasible_problems_come_with_a_proof(device: Device) {
