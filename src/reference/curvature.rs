@@ -9,6 +9,8 @@ use super::sums::dot_weighted;
 const PLENTY: f64 = 0.25;
 /// Added to the diagonal, relative to a row with all its elements free: every system is quasi-definite.
 const PROX: f64 = 1e-9;
+/// The least of it. Rows that differ by a millionth leave curvatures of 1e-12, which more would drown.
+const LEAST_PROX: f64 = 1e-14;
 
 /// The floor of a cell's free weight.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +45,11 @@ impl Curvature {
     /// Forgets what [`stiffen`](Self::stiffen) added.
     pub(crate) fn reset(&mut self) {
         self.prox = PROX;
+    }
+
+    /// For a step that did not lead far, maybe because what was added is more than a flat direction has: adds less.
+    pub(crate) fn soften(&mut self) {
+        self.prox = (0.1 * self.prox).max(LEAST_PROX);
     }
 
     /// For a system that was not solved: adds more to the diagonal. False if that is no help any more.

@@ -179,9 +179,10 @@ impl<T: Storage> Dense<T> {
         problem: &Problem<'_, T>,
         (method, admm): (Method, &AdmmSettings),
     ) -> Outcome {
+        self.newton.start(&self.rows, &self.totals, problem.warm_start);
+        self.newton.relax(task, &mut self.rows, &self.totals);
         let mut outcome = Outcome { status: Status::IterationLimit, ..Outcome::default() };
-        if method == Method::Newton {
-            self.newton.start(&self.rows, &self.totals, problem.warm_start);
+        if method == Method::Newton || !self.newton.outcome().status.has_answer() {
             self.run_newton(task);
             outcome = self.newton.outcome();
         }

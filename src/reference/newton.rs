@@ -167,6 +167,12 @@ impl Newton {
         if rows.m == 0 {
             self.stage = Stage::Done;
         }
+        if let Some((row, sign)) = rows.contradiction() {
+            self.at.nu.fill(0.0);
+            self.at.rest.fill(0.0);
+            self.at.nu[row] = sign;
+            self.end(rows, Status::Infeasible);
+        }
     }
 
     /// Whether it waits for sums.
@@ -241,6 +247,9 @@ impl Newton {
                 return self.give_up(task, rows);
             }
             self.outcome.iterations += 1;
+            if self.test.residual > 0.5 * self.last_residual {
+                self.curvature.soften();
+            }
             if !self.find_direction(rows, totals) {
                 if !self.curvature.stiffen() {
                     return self.give_up(task, rows);
@@ -300,11 +309,16 @@ impl Newton {
         if lost && self.reduce_multipliers(rows) {
             return;
         }
-        // Contrasts may be independent only by rounding, and another attempt may find smaller multipliers.
-        let hopeful = lost && !rows.contrasts().is_empty();
+        // Contrasts may be independent only by rounding, and another attempt may find smaller multipliers. Those of single
+        // samples are no larger than their rows make them, and y, which the test judged, does not depend on their last digits.
+        let hopeful = lost && !rows.by_sample && !rows.contrasts().is_empty();
         // Solved without a margin where there is room for one: another attempt may find it.
-        let needless = self.test.exceeds_needlessly(rows, &self.at) && self.attempt + 1 < FLOORS.len();
-        if hopeful || needless { self.give_up(task, rows) } else { self.end(rows, Status::Solved) }
+        let needless = self.test.exceeds_needlessly(rows, &self.at);
+        if (hopeful || needless) && self.attempt + 1 < FLOORS.len() {
+            self.give_up(task, rows);
+        } else {
+            self.end(rows, Status::Solved);
+        }
     }
 
     /// Whether the multipliers are so large that, as single numbers, they no longer say where the elements of a cell are:
@@ -340,11 +354,9 @@ impl Newton {
     /// Where the rows cannot be met and are to be relaxed: relaxes them by what the ray shows to be needed at the least, and
     /// begins anew. Every ray takes the relaxation further, towards the least that is enough.
     pub(crate) fn relax(&mut self, task: &NewtonTask, rows: &mut Rows, totals: &CellTotals) {
-        if !task.relax || self.outcome.status != Status::Infeasible || self.outcome.iterations >= task.max_iterations {
-            return;
-        }
-        let ray = &self.at.nu[..rows.m];
-        if let Some(needed) = least_relaxation(rows, &totals.bounds, ray, &mut self.shift) {
+        while task.relax && self.outcome.status == Status::Infeasible && self.outcome.iterations < task.max_iterations {
+            let ray = &self.at.nu[..rows.m];
+            let Some(needed) = least_relaxation(rows, &totals.bounds, ray, &mut self.shift) else { return };
             // A little more than the least, so that there is room to find the answer in.
             rows.relax(needed * (1.0 + 1e-9) + ROOM);
             let spent = self.outcome;

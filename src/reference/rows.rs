@@ -305,6 +305,13 @@ impl Rows {
             }
     }
 
+    /// A row without coefficients whose bounds exclude 0, which nothing can meet, and the sign of the ray that proves it.
+    pub(crate) fn contradiction(&self) -> Option<(usize, f64)> {
+        let excluded = |r: usize| if self.upper[r] < 0.0 { 1.0 } else { -f64::from(self.lower[r] > 0.0) };
+        let empty = self.contrasts().filter(|&r| self.reach[r] == 0.0);
+        empty.map(|r| (r, excluded(r))).find(|(_, sign)| *sign != 0.0)
+    }
+
     /// The rows that belong to no spread.
     pub(crate) fn contrasts(&self) -> std::ops::Range<usize> {
         self.blocks.last().map_or(0, |block| block.end)..self.m
