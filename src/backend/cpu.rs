@@ -68,6 +68,8 @@ pub(crate) struct CpuPlan<T: Storage> {
     settings: Settings,
     components: Vec<Component>,
     workers: Vec<Mutex<Worker<T>>>,
+    /// Where rows are over cells: memory to hand one problem at a time to ADMM with its rows expanded, if they are few enough.
+    fallback: Option<Mutex<Dense<T>>>,
 }
 
 /// The output parts of a run of problems.
@@ -149,6 +151,9 @@ impl<T: Storage> Split for Backward<'_, T> {
     }
 }
 
+/// The most coefficients that are set aside to expand the rows over cells of a problem that Newton does not solve: 64 MiB,
+/// for one problem at a time. (The system gives memory when it is first touched, which is seldom.)
+const MOST_EXPANDED: usize = 1 << 23;
 /// A batch of no more elements than this is not worth waking another thread for.
 const SHARED: usize = 4096;
 /// What a thread takes of a larger one at a time: little enough that one that wakes late has less left to do.
@@ -161,7 +166,9 @@ impl<T: Storage> CpuPlan<T> {
         let is_dense = !set.dense().is_empty() || settings.method == Method::Admm;
         let components = if is_dense { Vec::new() } else { components(set) };
         let workers = (0..threads).map(|_| Mutex::new(Worker::new(set, &components, capacities, is_dense))).collect();
-        Self { arch: pulp::Arch::new(), settings, components, workers }
+        let expandable = set.rows().max(1).saturating_mul(capacities.largest) <= MOST_EXPANDED;
+        let fallback = (!is_dense && expandable).then(|| Mutex::new(Dense::new(set, capacities.largest)));
+        Self { arch: pulp::Arch::new(), settings, components, workers, fallback }
     }
 
     pub(crate) fn project(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>, solution: &mut Solution<T>) {
@@ -318,7 +325,7 @@ impl<T: Storage> CpuPlan<T> {
             return;
         }
         if let Some((dense, _)) = dense {
-            return self.project_dense(set, problem, scratch, dense, out);
+            return self.project_dense(set, problem, scratch, dense, (self.settings.method, Outcome::default()), out);
         }
         let form = prepare((self.arch, set), problem, scratch, true, sorted, totals);
         let given = Given { set, problem, totals };
@@ -340,6 +347,10 @@ impl<T: Storage> CpuPlan<T> {
             part.mark_inactive(component, out.inactive);
         }
         let mut outcome = cells_newton::solve(&task, &given, &self.components, parts, &mut pass, shift, sums);
+        if let (Status::IterationLimit, Some(fallback)) = (outcome.status, &self.fallback) {
+            let mut dense = fallback.lock().unwrap_or_else(PoisonError::into_inner);
+            return self.project_dense(set, problem, scratch, &mut dense, (Method::Admm, outcome), out);
+        }
         if outcome.status.has_answer() {
             match form {
                 Form::Lanes(problem) => forward::write(&problem, shift, out.y, out.clamp),
@@ -376,6 +387,7 @@ impl<T: Storage> CpuPlan<T> {
         problem: &Problem<'_, T>,
         scratch: &mut [u8],
         dense: &mut Dense<T>,
+        (method, spent): (Method, Outcome),
         out: Forward<'_, T>,
     ) {
         out.inactive.fill(0);
@@ -385,7 +397,8 @@ impl<T: Storage> CpuPlan<T> {
             return;
         }
         dense.rows.inactive.iter().for_each(|row| out.inactive[row / 32] |= 1 << (row % 32));
-        let outcome = dense.solve(&self.task(), problem, (self.settings.method, &self.settings.admm));
+        let mut outcome = dense.solve(&self.task(), problem, (method, &self.settings.admm));
+        (outcome.iterations, outcome.passes) = (outcome.iterations + spent.iterations, outcome.passes + spent.passes);
         if outcome.status.has_answer() {
             dense_newton::write(problem, dense.shift(), out.y, out.clamp);
         } else {

@@ -47,9 +47,10 @@ impl Curvature {
         self.prox = PROX;
     }
 
-    /// For a step that did not lead far, maybe because what was added is more than a flat direction has: adds less.
-    pub(crate) fn soften(&mut self) {
-        self.prox = (0.1 * self.prox).max(LEAST_PROX);
+    /// After a step that led nowhere: if it was a whole one, what is added may be more than a flat direction has, and becomes
+    /// less; if it was cut short, more.
+    pub(crate) fn adapt(&mut self, whole: bool) {
+        self.prox = if whole { (0.1 * self.prox).max(LEAST_PROX) } else { self.prox.max((10.0 * self.prox).min(PROX)) };
     }
 
     /// For a system that was not solved: adds more to the diagonal. False if that is no help any more.

@@ -52,6 +52,8 @@ const ATTEMPT_STEPS: u32 = 150;
 /// What rows are relaxed by beyond the least that is enough, in units of the predictions.
 const ROOM: f64 = 1e-9;
 const ATTEMPT_PASSES: u32 = 1200;
+/// Multipliers that, as single numbers, leave the shifts of samples to more than this are no conditioned rows' own.
+const ENORMOUS: f64 = 1e-6;
 
 /// What the machine waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,7 +212,8 @@ impl Newton {
             Stage::Done => return,
             Stage::Start => {
                 std::mem::swap(&mut self.at, &mut self.trial);
-                if !self.warm && rows.excess(&self.at.means[..rows.m]) <= 0.0 {
+                let rounding = rows.rounding(task.unit_roundoff, &self.at.sums);
+                if !self.warm && rows.are_met(&self.at.means[..rows.m], rounding) {
                     // Fair already: the true bounds are kept, with no margin asked for.
                     return self.end(rows, Status::Solved);
                 }
@@ -247,8 +250,8 @@ impl Newton {
                 return self.give_up(task, rows);
             }
             self.outcome.iterations += 1;
-            if self.test.residual > 0.5 * self.last_residual {
-                self.curvature.soften();
+            if self.outcome.iterations - self.spent.0 > 1 && self.test.residual > 0.5 * self.last_residual {
+                self.curvature.adapt(self.line_search.took_whole_step());
             }
             if !self.find_direction(rows, totals) {
                 if !self.curvature.stiffen() {
@@ -309,9 +312,10 @@ impl Newton {
         if lost && self.reduce_multipliers(rows) {
             return;
         }
-        // Contrasts may be independent only by rounding, and another attempt may find smaller multipliers. Those of single
-        // samples are no larger than their rows make them, and y, which the test judged, does not depend on their last digits.
-        let hopeful = lost && !rows.by_sample && !rows.contrasts().is_empty();
+        // Contrasts may be independent only by rounding, and another attempt may find smaller multipliers. Those of dense rows
+        // are as large as the rows make them, and y, which the test judged, does not depend on their last digits.
+        let enormous = !rows.by_sample || f64::EPSILON * rows.largest_shift_size(&self.at.nu) > ENORMOUS;
+        let hopeful = lost && enormous && !rows.contrasts().is_empty();
         // Solved without a margin where there is room for one: another attempt may find it.
         let needless = self.test.exceeds_needlessly(rows, &self.at);
         if (hopeful || needless) && self.attempt + 1 < FLOORS.len() {

@@ -24,8 +24,12 @@ pub struct Stated {
 pub struct Kkt {
     /// By how much a row or a bound is violated.
     pub violation: f64,
-    /// By how much `y` differs from `clip(z - W^-1 A^T nu)`.
+    /// By how much `y` differs from `clip(z - W^-1 A^T nu)`, beyond `rounding`.
     pub stationarity: f64,
+    /// What the last bits of dense rows' coefficients and multipliers move an element by at the most: coefficients are
+    /// divided by weights and scaled, multipliers unscaled and reported, which rounds eight times. Nearly dependent rows
+    /// have multipliers that cancel to a millionth of their size; to more than this nobody can say where they put y.
+    pub rounding: f64,
     /// By how much a row with a multiplier is away from its bound.
     pub complementarity: f64,
     /// The imbalance of a spread's multipliers, as the shift that mends it where that moves the samples the least.
@@ -77,12 +81,17 @@ pub fn judge(set: &ConstraintSet, p: &Stated, y: &[f64], nu: &[f64], nothing: f6
         }
     }
     let shift = shifts(&rows, p.z.len(), nu);
+    let dense = !set.dense().is_empty();
     for (i, shift) in shift.iter().enumerate() {
         if !(p.lo[i] <= y[i] && y[i] <= p.hi[i]) {
             kkt.violation = f64::INFINITY;
         }
-        let expected = (p.z[i] - shift).max(p.lo[i]).min(p.hi[i]);
-        kkt.stationarity = kkt.stationarity.max((y[i] - expected).abs());
+        let put = |shift: f64| (p.z[i] - shift).max(p.lo[i]).min(p.hi[i]);
+        let size = if dense { rows.iter().map(|row| row.moved(i, nu[row.index]).abs()).sum() } else { 0.0 };
+        let rounding = 4.0 * f64::EPSILON * size;
+        let (most, least) = (put(shift - rounding), put(shift + rounding));
+        kkt.rounding = kkt.rounding.max((most - least) / 2.0);
+        kkt.stationarity = kkt.stationarity.max(y[i] - most).max(least - y[i]);
     }
     kkt
 }

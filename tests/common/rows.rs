@@ -59,6 +59,11 @@ impl Row {
         dot(&self.a, y) - self.target
     }
 
+    /// What its multiplier moves a sample by.
+    pub fn moved(&self, sample: usize, nu: f64) -> f64 {
+        self.moves[sample].value() * nu
+    }
+
     /// What a unit of its multiplier moves a sample by at the most.
     pub fn reach(&self) -> f64 {
         self.moves.iter().fold(0.0, |most, moved| most.max(moved.value().abs()))
