@@ -6,6 +6,7 @@ mod suite {
     pub mod anything;
     pub mod closed_forms;
     pub mod dense;
+    pub mod dense_gradients;
     pub mod forms;
     pub mod gradients;
     pub mod misuse;
@@ -26,7 +27,8 @@ on_backends!([cpu] {
         bad_coefficients_spoil_their_problem, coefficients_that_do_not_fit, no_cells_are_needed,
         the_scale_of_a_row_does_not_matter, tiny_coefficients_are_not_lost, nearly_infeasible_is_decided,
         heavy_samples_count_in_a_proof, the_jacobian_of_dependent_rows_is_a_projection, the_order_of_rows_does_not_matter,
-        both_methods_find_the_answer, means_are_dense_rows;
+        raw_powers_of_large_values, both_methods_find_the_answer, means_are_dense_rows;
+    dense_gradients: gradients_of_dependent_dense_rows;
     planted: planted_solutions_are_found, planted_solutions_are_found_in_every_storage;
     promises: bounds_hold_bit_for_bit, gap_never_exceeds_epsilon, excess_is_reported_as_measured,
         feasible_input_is_bit_identical, a_problem_does_not_see_its_batch, same_bits_on_any_number_of_threads,
@@ -39,7 +41,8 @@ on_backends!([cpu] {
         closed_forms_agree_with_the_general_way;
     statuses: bad_numbers, ids_out_of_range, infeasible_problems_come_with_a_proof,
         unreachable_labels_are_infeasible, contradictions_are_infeasible, feasibility_is_decided_rightly,
-        the_iteration_limit_is_a_status, statuses_have_names, infeasible_problems_can_be_relaxed;
+        the_iteration_limit_is_a_status, statuses_have_names, infeasible_problems_can_be_relaxed,
+        problems_over_cells_fall_back_to_admm;
     properties: projecting_twice_changes_nothing, distances_never_grow, the_jacobian_is_a_projection,
         the_order_of_samples_does_not_matter, the_order_of_groups_does_not_matter, reflection_does_not_matter,
         translation_does_not_matter, scaling_by_two_does_not_matter, scaling_the_weights_does_not_matter;

@@ -64,6 +64,8 @@ enum Stage {
     Anew,
     /// The sums at a trial step.
     Search,
+    /// The sums at the answer that was kept.
+    Kept,
     /// Nothing: it has ended.
     Done,
 }
@@ -84,6 +86,9 @@ pub(crate) struct Newton {
     basis: Basis,
     /// Whether the multipliers were moved onto independent rows in this attempt.
     reduced: bool,
+    /// An answer that a later attempt was hoped to better: its multipliers as two numbers, and its residual.
+    kept: [Vec<f64>; 2],
+    kept_residual: Option<f64>,
     /// Whether the start is other than the first look at zero multipliers: the caller's, or a new beginning.
     warm: bool,
     /// The residual of the step before.
@@ -109,6 +114,8 @@ impl Newton {
             line_search: LineSearch::new(m, cells),
             basis: Basis::with_capacity(m, cells, blocks),
             reduced: false,
+            kept: [vec![0.0; m], vec![0.0; m]],
+            kept_residual: None,
             warm: false,
             last_residual: f64::INFINITY,
             attempt: 0,
@@ -135,6 +142,7 @@ impl Newton {
     /// Begins with a problem; `warm` are multipliers of all rows of the set to start from.
     pub(crate) fn start(&mut self, rows: &Rows, totals: &CellTotals, warm: Option<RealSlice<'_>>) {
         self.outcome = Outcome::default();
+        self.kept_residual = None;
         self.begin_attempt(0);
         self.warm = warm.is_some();
         for ((nu, &source), unit) in self.trial.nu.iter_mut().zip(&rows.source).zip(&rows.unit) {
@@ -148,6 +156,7 @@ impl Newton {
     /// Begins with a problem at multipliers of its live rows.
     pub(crate) fn start_at(&mut self, rows: &Rows, nu: &[f64]) {
         self.outcome = Outcome::default();
+        self.kept_residual = None;
         self.begin_attempt(0);
         self.trial.nu[..rows.m].copy_from_slice(&nu[..rows.m]);
         self.begin_warm(rows);
@@ -222,6 +231,10 @@ impl Newton {
                 }
             }
             Stage::Anew => std::mem::swap(&mut self.at, &mut self.trial),
+            Stage::Kept => {
+                std::mem::swap(&mut self.at, &mut self.trial);
+                return self.end(rows, Status::Solved);
+            }
             Stage::Search => {
                 let (bounds, model) = (self.test.bounds(), &self.active_set);
                 if !self.out_of_passes() && !self.line_search.ends_at(rows, bounds, &self.at, model, &mut self.trial) {
@@ -319,6 +332,9 @@ impl Newton {
         // Solved without a margin where there is room for one: another attempt may find it.
         let needless = self.test.exceeds_needlessly(rows, &self.at);
         if (hopeful || needless) && self.attempt + 1 < FLOORS.len() {
+            self.kept[0].copy_from_slice(&self.at.nu);
+            self.kept[1].copy_from_slice(&self.at.rest);
+            self.kept_residual = Some(self.test.residual);
             self.give_up(task, rows);
         } else {
             self.end(rows, Status::Solved);
@@ -397,6 +413,12 @@ impl Newton {
     fn give_up(&mut self, task: &NewtonTask, rows: &Rows) {
         if self.attempt + 1 < FLOORS.len() && self.outcome.iterations < task.max_iterations {
             self.begin_attempt(self.attempt + 1);
+        } else if let Some(residual) = self.kept_residual.take() {
+            self.trial.nu.copy_from_slice(&self.kept[0]);
+            self.trial.rest.copy_from_slice(&self.kept[1]);
+            self.trial.shifts(rows, &mut self.shift);
+            self.test.residual = residual;
+            self.stage = Stage::Kept;
         } else {
             self.end(rows, Status::IterationLimit);
         }
