@@ -69,7 +69,7 @@ pub enum Infeasible {
     Report,
     /// It gets the nearest point of those that violate its rows the least, and is
     /// [`Status::Relaxed`](crate::Status::Relaxed): for training loops that must go on. Every row is relaxed by the same
-    /// amount in units of the predictions, the smallest that is enough.
+    /// amount in units of the predictions, the smallest that is enough (to 2e-6).
     NearestFeasible,
 }
 
@@ -79,7 +79,8 @@ pub struct Settings {
     /// The largest allowed residual (violation and complementarity) in units of the predictions. It is raised, problem
     /// by problem, to what rounding to the storage type makes reachable. Default 1e-11.
     pub tolerance: f64,
-    /// The most Newton steps before a problem ends with [`Status::IterationLimit`](crate::Status). Default 600.
+    /// The most Newton steps before a problem ends with [`Status::IterationLimit`](crate::Status), anew for every time that its
+    /// rows are relaxed. Default 600.
     pub max_iterations: u32,
     /// Default [`Method::Newton`].
     pub method: Method,

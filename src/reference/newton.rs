@@ -49,8 +49,11 @@ impl NewtonTask {
 const FLOORS: [f64; 5] = [1.0, 1.0, 10.0, 0.01, 100.0];
 /// Limits of one attempt that no user needs to set.
 const ATTEMPT_STEPS: u32 = 150;
-/// What rows are relaxed by beyond the least that is enough, in units of the predictions.
+/// What rows are relaxed by beyond the least that is enough, in units of the predictions: at first, and at the most.
 const ROOM: f64 = 1e-9;
+const MOST_ROOM: f64 = 1e-6;
+/// Each begins anew, with all the steps that a user allows.
+const MOST_RELAXATIONS: u32 = 100;
 const ATTEMPT_PASSES: u32 = 1200;
 /// Multipliers that, as single numbers, leave the shifts of samples to more than this are no conditioned rows' own.
 const ENORMOUS: f64 = 1e-6;
@@ -89,10 +92,17 @@ pub(crate) struct Newton {
     /// An answer that a later attempt was hoped to better: its multipliers as two numbers, and its residual.
     kept: [Vec<f64>; 2],
     kept_residual: Option<f64>,
+    /// Whether the margin has driven the multipliers off: the attempts to come do without.
+    marginless: bool,
     /// Whether the start is other than the first look at zero multipliers: the caller's, or a new beginning.
     warm: bool,
     /// The residual of the step before.
     last_residual: f64,
+    /// What the rows are relaxed by next, beyond what is needed.
+    room: f64,
+    /// How often they were, and the steps before the last time.
+    relaxations: u32,
+    before: u32,
     /// Index into `FLOORS`.
     attempt: usize,
     /// Steps and passes before this attempt.
@@ -116,8 +126,12 @@ impl Newton {
             reduced: false,
             kept: [vec![0.0; m], vec![0.0; m]],
             kept_residual: None,
+            marginless: false,
             warm: false,
             last_residual: f64::INFINITY,
+            room: ROOM,
+            relaxations: 0,
+            before: 0,
             attempt: 0,
             spent: (0, 0),
         }
@@ -142,7 +156,8 @@ impl Newton {
     /// Begins with a problem; `warm` are multipliers of all rows of the set to start from.
     pub(crate) fn start(&mut self, rows: &Rows, totals: &CellTotals, warm: Option<RealSlice<'_>>) {
         self.outcome = Outcome::default();
-        self.kept_residual = None;
+        (self.kept_residual, self.marginless) = (None, false);
+        (self.room, self.relaxations, self.before) = (ROOM, 0, 0);
         self.begin_attempt(0);
         self.warm = warm.is_some();
         for ((nu, &source), unit) in self.trial.nu.iter_mut().zip(&rows.source).zip(&rows.unit) {
@@ -156,7 +171,8 @@ impl Newton {
     /// Begins with a problem at multipliers of its live rows.
     pub(crate) fn start_at(&mut self, rows: &Rows, nu: &[f64]) {
         self.outcome = Outcome::default();
-        self.kept_residual = None;
+        self.before = 0;
+        (self.kept_residual, self.marginless) = (None, false);
         self.begin_attempt(0);
         self.trial.nu[..rows.m].copy_from_slice(&nu[..rows.m]);
         self.begin_warm(rows);
@@ -165,6 +181,7 @@ impl Newton {
     /// Ends with a ray that proves that a problem has no answer.
     pub(crate) fn end_at_ray(&mut self, rows: &Rows, ray: &[f64]) {
         self.outcome = Outcome::default();
+        self.before = 0;
         self.at.nu[..rows.m].copy_from_slice(&ray[..rows.m]);
         self.at.rest.fill(0.0);
         self.end(rows, Status::Infeasible);
@@ -259,11 +276,12 @@ impl Newton {
                 Verdict::Open => {}
             }
             let steps = self.outcome.iterations - self.spent.0;
-            if steps >= ATTEMPT_STEPS || self.outcome.iterations >= task.max_iterations || self.out_of_passes() {
+            if steps >= ATTEMPT_STEPS || self.out_of_steps(task) || self.out_of_passes() {
                 return self.give_up(task, rows);
             }
             self.outcome.iterations += 1;
-            if self.outcome.iterations - self.spent.0 > 1 && self.test.residual > 0.5 * self.last_residual {
+            let begun = self.outcome.iterations - self.spent.0 > 1;
+            if rows.by_sample && begun && self.test.residual > 0.5 * self.last_residual {
                 self.curvature.adapt(self.line_search.took_whole_step());
             }
             if !self.find_direction(rows, totals) {
@@ -335,6 +353,7 @@ impl Newton {
             self.kept[0].copy_from_slice(&self.at.nu);
             self.kept[1].copy_from_slice(&self.at.rest);
             self.kept_residual = Some(self.test.residual);
+            self.marginless |= hopeful;
             self.give_up(task, rows);
         } else {
             self.end(rows, Status::Solved);
@@ -371,16 +390,25 @@ impl Newton {
         true
     }
 
-    /// Where the rows cannot be met and are to be relaxed: relaxes them by what the ray shows to be needed at the least, and
-    /// begins anew. Every ray takes the relaxation further, towards the least that is enough.
+    /// Where the rows cannot be met and are to be relaxed: relaxes them by what the ray shows to be needed at the least, and a
+    /// little more, so that there is room to find the answer in; and begins anew. Every ray takes the relaxation further,
+    /// towards the least that is enough, which only the last room exceeds. It grows with every ray, or they might be many,
+    /// and where it was too little to find the answer in.
     pub(crate) fn relax(&mut self, task: &NewtonTask, rows: &mut Rows, totals: &CellTotals) {
-        while task.relax && self.outcome.status == Status::Infeasible && self.outcome.iterations < task.max_iterations {
-            let ray = &self.at.nu[..rows.m];
-            let Some(needed) = least_relaxation(rows, &totals.bounds, ray, &mut self.shift) else { return };
-            // A little more than the least, so that there is room to find the answer in.
-            rows.relax(needed * (1.0 + 1e-9) + ROOM);
-            let spent = self.outcome;
+        while task.relax && self.relaxations < MOST_RELAXATIONS {
+            let (needed, growth) = match self.outcome.status {
+                Status::Infeasible => {
+                    let ray = &self.at.nu[..rows.m];
+                    let Some(needed) = least_relaxation(rows, &totals.bounds, ray, &mut self.shift) else { return };
+                    (needed, 2.0)
+                }
+                Status::IterationLimit if rows.relaxed > 0.0 && self.room < MOST_ROOM => (0.0, 10.0),
+                _ => return,
+            };
+            rows.relax(needed * (1.0 + 1e-9) + self.room);
+            let (spent, room, relaxations) = (self.outcome, (growth * self.room).min(MOST_ROOM), self.relaxations + 1);
             self.take_over(rows, totals, Outcome { status: Status::Solved, ..spent });
+            (self.room, self.relaxations, self.before) = (room, relaxations, spent.iterations);
         }
     }
 
@@ -397,6 +425,9 @@ impl Newton {
         self.reduced = false;
         self.last_residual = f64::INFINITY;
         self.test.reset();
+        if self.marginless {
+            self.test.drop_margin();
+        }
         self.curvature.reset();
         self.begin_at_zero();
     }
@@ -411,7 +442,7 @@ impl Newton {
 
     /// Ends without an answer, unless another attempt is left.
     fn give_up(&mut self, task: &NewtonTask, rows: &Rows) {
-        if self.attempt + 1 < FLOORS.len() && self.outcome.iterations < task.max_iterations {
+        if self.attempt + 1 < FLOORS.len() && !self.out_of_steps(task) {
             self.begin_attempt(self.attempt + 1);
         } else if let Some(residual) = self.kept_residual.take() {
             self.trial.nu.copy_from_slice(&self.kept[0]);
@@ -422,6 +453,10 @@ impl Newton {
         } else {
             self.end(rows, Status::IterationLimit);
         }
+    }
+
+    fn out_of_steps(&self, task: &NewtonTask) -> bool {
+        self.outcome.iterations - self.before >= task.max_iterations
     }
 
     fn out_of_passes(&self) -> bool {
