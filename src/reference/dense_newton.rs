@@ -186,7 +186,10 @@ impl<T: Storage> Dense<T> {
             self.run_newton(task);
             outcome = self.newton.outcome();
         }
-        if outcome.status == Status::IterationLimit {
+        // Once; and again as long as rays are found that relax the rows further.
+        let mut relaxed = None;
+        while outcome.status == Status::IterationLimit && relaxed != Some(self.rows.relaxed) {
+            relaxed = Some(self.rows.relaxed);
             let spent = outcome.iterations;
             outcome = self.solve_by_admm(task, admm);
             outcome.iterations += spent;
