@@ -71,6 +71,8 @@ pub(crate) struct CpuPlan<T: Storage> {
     /// Whether every component is one spread of two unions of a cell each.
     are_pairs: bool,
     workers: Vec<Mutex<Worker<T>>>,
+    /// Where rows are over cells: memory to hand one problem at a time to ADMM with its rows expanded, if they are few enough.
+    fallback: Option<Mutex<Dense<T>>>,
 }
 
 /// A CPU plan behind a pointer.
@@ -187,6 +189,9 @@ impl<T: Storage> Split for Backward<'_, T> {
     }
 }
 
+/// The most coefficients that are set aside to expand the rows over cells of a problem that Newton does not solve: 64 MiB,
+/// for one problem at a time. (The system gives memory when it is first touched, which is seldom.)
+const MOST_EXPANDED: usize = 1 << 23;
 /// Other threads are woken if they would take more elements than this of a batch.
 const WORTH_WAKING: usize = 2048;
 /// The same where cells are compared in pairs, and no element has weights or bounds of its own.
@@ -246,7 +251,9 @@ impl<T: Storage> CpuPlan<T> {
         let workers = (0..threads).map(|_| Mutex::new(Worker::new(set, &components, capacities, is_dense))).collect();
         let is_pair = |component: &Component| component.cells.len() == 2 && is_disjoint(set, component);
         let are_pairs = !is_dense && components.iter().all(is_pair);
-        Self { arch: pulp::Arch::new(), settings, components, are_pairs, workers }
+        let expandable = set.rows().max(1).saturating_mul(capacities.largest) <= MOST_EXPANDED;
+        let fallback = (!is_dense && expandable).then(|| Mutex::new(Dense::new(set, capacities.largest)));
+        Self { arch: pulp::Arch::new(), settings, components, are_pairs, workers, fallback }
     }
 
     /// Whether a batch is worth waking other threads for.
@@ -378,7 +385,7 @@ impl<T: Storage> CpuPlan<T> {
             return;
         }
         if let Some((dense, _)) = dense {
-            return self.project_dense(set, problem, scratch, dense, out);
+            return self.project_dense(set, problem, scratch, dense, (self.settings.method, Outcome::default()), out);
         }
         let sort = |lanes: &LaneProblem<'_, T>, sorted: &mut Sorted<T::Arithmetic>| sorted.sort(lanes);
         let form = prepare((self.arch, set), problem, scratch, sort, sorted, totals);
@@ -413,6 +420,10 @@ impl<T: Storage> CpuPlan<T> {
                 Outcome { passes: outcome.passes + spent, ..outcome }
             }
         };
+        if let (Status::IterationLimit, Some(fallback)) = (outcome.status, &self.fallback) {
+            let mut dense = fallback.lock().unwrap_or_else(PoisonError::into_inner);
+            return self.project_dense(set, problem, scratch, &mut dense, (Method::Admm, outcome), out);
+        }
         if outcome.status.has_answer() {
             match form {
                 Form::Lanes(problem) => forward::write(&problem, shift, out.y, out.clamp),
@@ -449,6 +460,7 @@ impl<T: Storage> CpuPlan<T> {
         problem: &Problem<'_, T>,
         scratch: &mut [u8],
         dense: &mut Dense<T>,
+        (method, spent): (Method, Outcome),
         out: Forward<'_, T>,
     ) {
         out.inactive.fill(0);
@@ -458,7 +470,8 @@ impl<T: Storage> CpuPlan<T> {
             return;
         }
         dense.rows.inactive.iter().for_each(|row| out.inactive[row / 32] |= 1 << (row % 32));
-        let outcome = dense.solve(&self.task(), problem, (self.settings.method, &self.settings.admm));
+        let mut outcome = dense.solve(&self.task(), problem, (method, &self.settings.admm));
+        (outcome.iterations, outcome.passes) = (outcome.iterations + spent.iterations, outcome.passes + spent.passes);
         if outcome.status.has_answer() {
             dense.write(out.y, out.clamp);
         } else {

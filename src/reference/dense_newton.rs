@@ -157,13 +157,17 @@ impl<T: Storage> Dense<T> {
         problem: &Problem<'_, T>,
         (method, admm): (Method, &AdmmSettings),
     ) -> Outcome {
+        self.newton.start(&self.rows, &self.totals, problem.warm_start);
+        self.newton.relax(task, &mut self.rows, &self.totals);
         let mut outcome = Outcome { status: Status::IterationLimit, ..Outcome::default() };
-        if method == Method::Newton {
-            self.newton.start(&self.rows, &self.totals, problem.warm_start);
+        if method == Method::Newton || !self.newton.outcome().status.has_answer() {
             self.run_newton(task);
             outcome = self.newton.outcome();
         }
-        if outcome.status == Status::IterationLimit {
+        // Once; and again as long as rays are found that relax the rows further.
+        let mut relaxed = None;
+        while outcome.status == Status::IterationLimit && relaxed != Some(self.rows.relaxed) {
+            relaxed = Some(self.rows.relaxed);
             let spent = outcome.iterations;
             outcome = self.solve_by_admm(task, admm);
             outcome.iterations += spent;

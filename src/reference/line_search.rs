@@ -159,6 +159,11 @@ impl LineSearch {
         false
     }
 
+    /// Whether the last step was no shorter than the model asked for.
+    pub(crate) fn took_whole_step(&self) -> bool {
+        self.step >= 1.0
+    }
+
     /// What is taken out of the means: d is balanced, so that a spread's centre drops out of `d . means`.
     fn set_centre(&mut self, rows: &Rows, nu: &[f64], model: &ActiveSet) {
         for (index, block) in rows.blocks.iter().enumerate() {

@@ -332,6 +332,13 @@ impl Rows {
             }
     }
 
+    /// A row without coefficients whose bounds exclude 0, which nothing can meet, and the sign of the ray that proves it.
+    pub(crate) fn contradiction(&self) -> Option<(usize, f64)> {
+        let excluded = |r: usize| if self.upper[r] < 0.0 { 1.0 } else { -f64::from(self.lower[r] > 0.0) };
+        let empty = self.contrasts().filter(|&r| self.reach[r] == 0.0);
+        empty.map(|r| (r, excluded(r))).find(|(_, sign)| *sign != 0.0)
+    }
+
     /// The rows that belong to no spread.
     pub(crate) fn contrasts(&self) -> std::ops::Range<usize> {
         self.blocks.last().map_or(0, |block| block.end)..self.m
@@ -503,6 +510,11 @@ impl Rows {
         residual
     }
 
+    /// Whether the rows' own bounds are kept: equalities, which have no room, to what `rounding` may move a row.
+    pub(crate) fn are_met(&self, means: &[f64], rounding: f64) -> bool {
+        self.excesses(means).all(|(equality, excess)| excess <= if equality { rounding } else { 0.0 })
+    }
+
     /// The excess as it is reported: 0 below what the measurement itself rounds.
     pub(crate) fn measured_excess(&self, means: &[f64]) -> f64 {
         // (All bounds were relaxed alike.)
@@ -514,19 +526,22 @@ impl Rows {
     /// By how much the worst row exceeds its own bound, as it is relaxed, in units of the predictions; of a ratio spread
     /// `ratio * max - min`. Not above 0 if none does.
     pub(crate) fn excess(&self, means: &[f64]) -> f64 {
-        let mut worst = f64::NEG_INFINITY;
-        for block in &self.blocks {
+        self.excesses(means).fold(f64::NEG_INFINITY, |worst, (_, excess)| worst.max(excess))
+    }
+
+    /// The same of every spread and every other row, each with whether it is an equality.
+    fn excesses(&self, means: &[f64]) -> impl Iterator<Item = (bool, f64)> {
+        let of_blocks = self.blocks.iter().map(move |block| {
             let of_block = &means[block.rows()];
             let top = of_block.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let bottom = of_block.iter().copied().fold(f64::INFINITY, f64::min);
-            worst = worst.max(match block.limit {
+            let excess = match block.limit {
                 SpreadLimit::Difference(epsilon) => (top - bottom) - (epsilon + self.relaxed),
                 SpreadLimit::Ratio(ratio) => (ratio * top - bottom) - self.relaxed,
-            });
-        }
-        for r in self.contrasts() {
-            worst = worst.max(means[r] - self.upper[r]).max(self.lower[r] - means[r]);
-        }
-        worst
+            };
+            (self.is_equality(block.first), excess)
+        });
+        let excess = move |r: usize| (means[r] - self.upper[r]).max(self.lower[r] - means[r]);
+        of_blocks.chain(self.contrasts().map(move |r| (self.is_equality(r), excess(r))))
     }
 }
