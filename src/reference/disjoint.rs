@@ -258,7 +258,8 @@ impl Disjoint {
         let half = 0.5 * (self.epsilon - tolerance).max(0.0);
         let residual = self.residual(half, tolerance);
         self.outcome.residual = residual;
-        if residual <= tolerance {
+        // (What is too large for its type has an infinite rounding error, and is no solution.)
+        if residual <= tolerance && tolerance < f64::INFINITY {
             return self.solved(gap, largest);
         }
         if self.outcome.passes >= MAX_PASSES || self.outcome.iterations >= task.max_iterations {

@@ -386,3 +386,29 @@ pub fn problems_over_cells_fall_back_to_admm(device: Device) {
     }
     assert!(fallen >= 20 && same >= 10, "{fallen} problems fell back, {same} hold the same rows");
 }
+
+/// The means meet only where a score of 65,000 is moved beyond the largest `f16`, 65,504.
+pub fn what_is_too_large_for_its_type_is_no_solution(device: Device) {
+    let z = [65000.0, -65000.0, 60000.0, 60000.0].map(half::f16::from_f64);
+    let contrasts = {
+        let mut set = flat(2);
+        set.push_contrast(contrast(mask([0]), mask([1]), 1.0, 0.0, 0.0)).expect("a contrast");
+        set
+    };
+    let spreads = {
+        let mut set = flat(2);
+        set.push_spread(spread([mask([0]), mask([1])], SpreadLimit::Difference(0.0))).expect("a spread");
+        set
+    };
+    for set in [spreads, contrasts] {
+        for method in [Method::Newton, Method::Admm] {
+            let settings = Settings { method, ..Settings::default() };
+            let mut projector =
+                Projector::<half::f16>::plan(device, &set, Capacities::single(4), settings).expect("a plan");
+            let solution = projector.project(&Batch::single(&z).cells(&[0, 0, 1, 1])).expect("an answer");
+            let view = solution.read().expect("on the host");
+            assert_eq!(view.outcomes[0].status, Status::IterationLimit, "{method:?}");
+            assert_eq!(view.y, z, "{method:?}");
+        }
+    }
+}
