@@ -135,8 +135,8 @@ mod tests {
             let mut of_cells = CellSums::new(2);
             loop {
                 let at = sums(&z, &cells, disjoint.shift());
-                for c in 0..2 {
-                    let [y, size, free, beyond] = at[c].map(|sum| sum / n as f64);
+                for (c, sums) in at.iter().enumerate() {
+                    let [y, size, free, beyond] = sums.map(|sum| sum / n as f64);
                     (of_cells.y[c], of_cells.size[c]) = (y, size);
                     (of_cells.free[c], of_cells.beyond[c]) = (free, beyond);
                 }

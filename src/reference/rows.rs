@@ -199,7 +199,7 @@ impl Rows {
     }
 
     /// Forgets all rows; those to come are over so many cells.
-    fn clear(&mut self, cells: usize) {
+    pub(super) fn clear(&mut self, cells: usize) {
         (self.m, self.cells, self.relaxed) = (0, cells, 0.0);
         let arrays =
             [&mut self.lower, &mut self.upper, &mut self.reach, &mut self.rough, &mut self.scale, &mut self.unit];
@@ -232,18 +232,18 @@ impl Rows {
     }
 
     /// The rows pushed from here on are those of a spread.
-    fn begin_block(&mut self, spread: usize, limit: SpreadLimit) {
+    pub(super) fn begin_block(&mut self, spread: usize, limit: SpreadLimit) {
         self.open_block = Some(Block { spread, first: self.m, end: self.m, limit });
     }
 
     /// The spread has all its rows; it counts if it has any.
-    fn end_block(&mut self) {
+    pub(super) fn end_block(&mut self) {
         let block = self.open_block.take().filter(|block| self.m > block.first);
         self.blocks.extend(block.map(|block| Block { end: self.m, ..block }));
     }
 
     /// Adds a row. `rough` is its largest coefficient before any cancelling, `source` its number in the constraint set.
-    fn push(
+    pub(super) fn push(
         &mut self,
         weight: &[f64],
         coefficient: impl Fn(usize) -> f64,

@@ -125,7 +125,7 @@ fn cell_sums<T: Storage>(problem: &LaneProblem<'_, T>, shift: &[f64]) -> [Sums<T
         sums.size[lane] += y.abs();
         sums.beyond[lane] = sums.beyond[lane] + distance;
         sums.free += u32::from(clipped == t);
-        sums.count += u32::from(z - z == zero);
+        sums.count += u32::from(z.is_finite());
     }
     cells
 }

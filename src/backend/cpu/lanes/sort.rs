@@ -225,7 +225,7 @@ impl<T: Storage> pulp::NullaryFnOnce for Compress<'_, T> {
         for (block, cells) in blocks.iter().zip(cells) {
             let block: [T::Arithmetic; LANES] = std::array::from_fn(|lane| block[lane].widen());
             for lane in 0..LANES {
-                lanes[lane] = lanes[lane] + (block[lane] - block[lane]);
+                lanes[lane] = lanes[lane] + (block[lane].widen() - block[lane].widen());
             }
             let cells: core::arch::x86_64::__m128i = pulp::cast(*cells);
             for (c, place) in places.iter_mut().enumerate().take(count) {
