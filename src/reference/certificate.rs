@@ -50,7 +50,8 @@ fn lack_of_room(rows: &Rows, bounds: &BoxSums, d: &[f64], shift: &mut [f64]) -> 
         most += allowed;
         size += allowed.abs();
         // What a multiplier pulls may vanish below; what its bound is worth must not count then.
-        noise += if d.abs() * rows.reach[r] <= NOISE * longest { allowed.abs() } else { 0.0 };
+        let moved = d.abs() * rows.reach[r];
+        noise += if moved > 0.0 && moved <= NOISE * longest { allowed.abs() } else { 0.0 };
     }
     if !most.is_finite() {
         return None;

@@ -207,10 +207,12 @@ fn elementwise<T: Storage>(inputs: &Inputs<T>) -> Batch<'_, T> {
 /// A batch with enough work for several threads, one large problem among it.
 fn large_batch<T: Storage>(kind: Kind) -> (ConstraintSet, Inputs<T>, Vec<T>) {
     let mut rng = Pcg64Mcg::seed_from_u64(7 + kind as u64);
+    // (A dense problem costs its rows times its samples, again and again where it is hostile.)
+    let (usual, large) = if Kind::DENSE.contains(&kind) { (200, 5_000) } else { (2_000, 60_000) };
     let first = draw_case(&mut rng, kind, 100);
     let (mut problems, mut limits) = (vec![first.stated], vec![Limits::of(&first.set)]);
     while problems.len() < 60 {
-        let case = draw_case(&mut rng, kind, if problems.len() == 20 { 60_000 } else { 2_000 });
+        let case = draw_case(&mut rng, kind, if problems.len() == 20 { large } else { usual });
         if has_the_rows_of(&case.set, &first.set) {
             problems.push(case.stated);
             limits.push(Limits::of(&case.set));

@@ -254,7 +254,8 @@ fn iteration_limit<T: Storage>(device: Device) {
     let z = stored::<T>(&[1.5, 0.5, 0.25, 0.25, 0.5, 0.5]);
     let batch = Batch::new(&z, Offsets::Ragged(&[0, 4, 6])).cells(&[0, 0, 1, 1, 0, 1]);
     let batch = batch.bounds(T::from_f64(0.0), T::from_f64(1.0));
-    let settings = Settings { max_iterations: 0, ..Settings::default() };
+    let admm = AdmmSettings { max_iterations: 0, ..AdmmSettings::default() };
+    let settings = Settings { max_iterations: 0, admm, ..Settings::default() };
     let mut rig = Rig::with_settings(device, &set, &batch.offsets(), settings);
     let view = rig.project(&batch);
     assert_eq!(view.outcomes.iter().map(|o| o.status).collect::<Vec<_>>(), [Status::IterationLimit, Status::Solved]);
