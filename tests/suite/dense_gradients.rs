@@ -77,7 +77,8 @@ impl Mixed {
         let mut upper: Vec<f64> = self.mix.iter().map(|mix| dot(mix, &self.right)).collect();
         let mut lower = if self.equalities { upper.clone() } else { vec![f64::NEG_INFINITY; upper.len()] };
         coefficients.push(self.idle.clone());
-        (lower.push(-100.0), upper.push(100.0));
+        lower.push(-100.0);
+        upper.push(100.0);
         let set = with_dense(flat(1), coefficients.len());
         let inputs = Inputs::new(&[&Stated { coefficients, ..self.stated.clone() }]);
         (set, inputs.limited(&Limits { levels: Vec::new(), lower, upper }))
