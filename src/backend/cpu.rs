@@ -464,7 +464,7 @@ impl<T: Storage> CpuPlan<T> {
         out: Forward<'_, T>,
     ) {
         out.inactive.fill(0);
-        if !take_up_dense(set, problem, scratch, dense) {
+        if !take_up_dense(set, problem, scratch, dense, true) {
             cells_newton::write_unsolved(problem, out.y, out.clamp);
             out.outcome[0] = Outcome { status: Status::BadNumber, excess: f64::INFINITY, ..Outcome::default() };
             return;
@@ -501,7 +501,7 @@ impl<T: Storage> CpuPlan<T> {
         // Rows that were relaxed are held where they have a multiplier, and nowhere else. (By how much is no matter here.)
         let relaxed = if status == Status::Relaxed { 1.0 } else { 0.0 };
         if let Some((dense, vjp)) = dense {
-            if solved && take_up_dense(set, problem, scratch, dense) {
+            if solved && take_up_dense(set, problem, scratch, dense, false) {
                 dense.rows.relax(relaxed);
                 let answer = Answer { y, clamp, nu };
                 let Backward { elements, rows, coefficients, .. } = &mut out;
@@ -560,15 +560,17 @@ impl<T: Storage> CpuPlan<T> {
     }
 }
 
-/// Loads a problem with dense rows. False if a number of it cannot be used.
+/// Loads a problem with dense rows, if it is to be `solved` with its predictions and bounds. False if a number of it cannot
+/// be used.
 fn take_up_dense<T: Storage>(
     set: &ConstraintSet,
     problem: &Problem<'_, T>,
     scratch: &mut [u8],
     dense: &mut Dense<T>,
+    solved: bool,
 ) -> bool {
     let Some(cells) = cells_of(set, problem, scratch) else { return false };
-    cells_prepare::cell_totals(set, problem, cells, &mut dense.of_cells) && dense.take_up(set, problem, cells)
+    cells_prepare::cell_totals(set, problem, cells, &mut dense.of_cells) && dense.take_up(set, problem, cells, solved)
 }
 
 /// What `fairlayer devices` says of the CPU.

@@ -78,8 +78,15 @@ impl<T: Storage> Dense<T> {
         }
     }
 
-    /// Takes up a problem, whose totals by cell are there. False if a number of it cannot be used.
-    pub(crate) fn take_up(&mut self, set: &ConstraintSet, problem: &Problem<'_, T>, cells: &[u8]) -> bool {
+    /// Takes up a problem, whose totals by cell are there; if it is to be `solved`, with its predictions and bounds. False if a
+    /// number of it cannot be used.
+    pub(crate) fn take_up(
+        &mut self,
+        set: &ConstraintSet,
+        problem: &Problem<'_, T>,
+        cells: &[u8],
+        solved: bool,
+    ) -> bool {
         let n = problem.z.len();
         self.resize(n);
         self.cells.copy_from_slice(cells);
@@ -95,10 +102,12 @@ impl<T: Storage> Dense<T> {
                 }
             }
         }
-        let Samples { z, lo, hi } = &mut self.samples;
-        z.iter_mut().zip(problem.z).for_each(|(own, z)| *own = z.widen());
-        load_bound(&problem.lo, &self.totals.weight, lo, &mut self.totals.bounds.lo);
-        load_bound(&problem.hi, &self.totals.weight, hi, &mut self.totals.bounds.hi);
+        if solved {
+            let Samples { z, lo, hi } = &mut self.samples;
+            z.iter_mut().zip(problem.z).for_each(|(own, z)| *own = z.widen());
+            load_bound(&problem.lo, &self.totals.weight, lo, &mut self.totals.bounds.lo);
+            load_bound(&problem.hi, &self.totals.weight, hi, &mut self.totals.bounds.hi);
+        }
         self.totals.total = total;
         self.build_rows(set, problem)
     }

@@ -3,7 +3,7 @@
 use super::cells_prepare::CellTotals;
 use super::components::Component;
 use super::point::CellSums;
-use super::sums::{combine, dot, dot_abs, dot_weighted, largest_size};
+use super::sums::{combine, dot, dot_abs, dot_weighted, largest_size, vectorised};
 use super::two_floats::TwoSum;
 use crate::batch::Problem;
 use crate::constraints::{ConstraintSet, SpreadLimit, check_row_bounds};
@@ -277,7 +277,10 @@ impl Rows {
         }
         let scale = dot_weighted(row, row, weight);
         let second = if scale > 0.0 { 1.0 / scale.sqrt() } else { 1.0 };
-        row.iter_mut().for_each(|b| *b *= second);
+        vectorised(
+            #[inline(always)]
+            |_| row.iter_mut().for_each(|b| *b *= second),
+        );
         let scaled = |value: f64| value * first * second;
         let (reach, unit) = (scaled(largest), first * second);
         self.finish_row((reach, reach, 1.0, unit), (scaled(lower), scaled(upper)), source);
