@@ -83,6 +83,8 @@ mod cells;
 mod constraints;
 pub mod criterion;
 mod error;
+#[cfg(feature = "wgpu")]
+mod params;
 mod projector;
 mod reference;
 mod settings;
@@ -94,6 +96,8 @@ mod sum;
 #[doc(hidden)]
 pub mod cli;
 
+#[cfg(feature = "wgpu")]
+pub use backend::wgpu::WgpuDevice;
 pub use backend::{Device, DeviceInfo, devices};
 pub use batch::{Batch, Bound, Buffer, Capacities, Offsets, Place, Reals, Sharing};
 pub use cells::{CellLayout, CellMask, ControlFeature, MAX_CELLS, Population, SensitiveFeature, Strata};
@@ -109,6 +113,8 @@ pub use solution::{ClampState, Gradients, GradientsView, Outcome, Solution, Solu
 pub use storage::{Arithmetic, Dtype, Storage};
 
 pub use half::{bf16, f16};
+#[cfg(feature = "wgpu")]
+pub use wgpu;
 
 /// The examples of README.md are tests.
 #[cfg(doctest)]

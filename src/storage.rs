@@ -17,7 +17,8 @@ pub enum Dtype {
 }
 
 mod sealed {
-    pub trait Sealed {}
+    /// Plain bits, so that devices can be sent them.
+    pub trait Sealed: bytemuck::Pod {}
     impl Sealed for half::f16 {}
     impl Sealed for half::bf16 {}
     impl Sealed for f32 {}

@@ -18,7 +18,7 @@ use crate::reference::dense_newton::{self, Dense};
 use crate::reference::dense_vjp::{Answer, DenseVjp};
 use crate::reference::newton::{CellSums, NewtonTask};
 use crate::settings::{Infeasible, Method, Settings};
-use crate::solution::{Gradients, Outcome, Solution, Status, clamp_start, inactive_words};
+use crate::solution::{HostAnswers, HostSlopes, Outcome, Status, clamp_start, inactive_words};
 use crate::storage::Storage;
 
 /// What one worker needs to solve one problem after another.
@@ -164,9 +164,9 @@ impl<T: Storage> CpuPlan<T> {
         Self { arch: pulp::Arch::new(), settings, components, workers }
     }
 
-    pub(crate) fn project(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>, solution: &mut Solution<T>) {
-        let Solution { y, clamp, multipliers, inactive, outcome, rows, .. } = solution;
-        let out = Forward { y, clamp, multipliers, inactive, outcome, rows: *rows };
+    pub(crate) fn project(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>, answers: &mut HostAnswers<T>) {
+        let HostAnswers { y, clamp, multipliers, inactive, outcome } = answers;
+        let out = Forward { y, clamp, multipliers, inactive, outcome, rows: set.rows() };
         let plan = &*self;
         self.each(batch, 0..batch.offsets().problems(), out, &|worker, index, out| {
             plan.project_one(set, &batch.problem(index, set), worker, out);
@@ -177,24 +177,23 @@ impl<T: Storage> CpuPlan<T> {
         &mut self,
         set: &ConstraintSet,
         batch: &Batch<'_, T>,
-        solution: &Solution<T>,
+        answers: &HostAnswers<T>,
         g: &[T],
-        gradients: &mut Gradients<T>,
+        slopes: &mut HostSlopes<T>,
     ) {
-        let Gradients { predictions, lo, hi, weights, labels, coefficients, levels, lower, upper, rows, .. } =
-            gradients;
+        let HostSlopes { predictions, lo, hi, weights, labels, coefficients, levels, lower, upper } = slopes;
         let out = Backward {
             elements: ElementGradients { predictions, lo, hi, weights, labels },
             rows: RowGradients { levels, lower, upper },
             coefficients,
-            counts: (rows.0, rows.1, set.dense().len()),
+            counts: (set.spreads().len(), set.bounded_rows(), set.dense().len()),
         };
         let plan = &*self;
         self.each(batch, 0..batch.offsets().problems(), out, &|worker, index, out| {
             let range = batch.offsets().range(index);
-            let clamp = &solution.clamp[clamp_start(index, range.start)..];
-            let nu = &solution.multipliers[index * solution.rows..(index + 1) * solution.rows];
-            let forward = (&solution.y[range.clone()], clamp, nu, solution.outcome[index].status);
+            let clamp = &answers.clamp[clamp_start(index, range.start)..];
+            let nu = &answers.multipliers[index * set.rows()..(index + 1) * set.rows()];
+            let forward = (&answers.y[range.clone()], clamp, nu, answers.outcome[index].status);
             plan.vjp_one(set, &batch.problem(index, set), forward, &g[range], worker, out);
         });
     }

@@ -3,10 +3,16 @@
 use fairlayer::{Device, Dtype};
 use std::io::Write;
 
-/// The device of a backend, or why it cannot be had.
+/// The device of a backend, or why it cannot be had. One that has kernels to compile is opened once for all tests.
 pub fn open(backend: &str) -> Result<Device, String> {
-    if backend == "cpu" {
-        return Ok(Device::cpu());
+    match backend {
+        "cpu" => return Ok(Device::cpu()),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => {
+            static OPENED: std::sync::OnceLock<Result<Device, String>> = std::sync::OnceLock::new();
+            return OPENED.get_or_init(|| Device::wgpu().map_err(|error| error.to_string())).clone();
+        }
+        _ => {}
     }
     match fairlayer::devices().into_iter().find(|device| device.kind == backend) {
         Some(device) => Err(device.usable.err().unwrap_or_else(|| "the tests do not know how to open it".into())),
@@ -14,17 +20,17 @@ pub fn open(backend: &str) -> Result<Device, String> {
     }
 }
 
-/// Whether a device computes in this storage type.
-pub fn has(device: Device, _dtype: Dtype) -> bool {
-    device == Device::cpu()
+/// Whether a device computes in this storage type. (WGSL has no double precision.)
+pub fn has(device: &Device, dtype: Dtype) -> bool {
+    device.kind() == "cpu" || dtype == Dtype::F32
 }
 
 /// Runs a test body on a backend. Where there is none it says SKIP, past the capture of test output; if
 /// `FAIRLAYER_REQUIRE` (a list with commas) names the backend, it fails instead.
-pub fn run_on(backend: &str, body: fn(Device)) {
+pub fn run_on(backend: &str, body: fn(&Device)) {
     let required = std::env::var("FAIRLAYER_REQUIRE").unwrap_or_default();
     match open(backend) {
-        Ok(device) => body(device),
+        Ok(device) => body(&device),
         Err(reason) if required.split(',').any(|name| name.trim() == backend) => {
             panic!("FAIRLAYER_REQUIRE names {backend}, but: {reason}")
         }

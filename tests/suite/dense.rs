@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 /// Both methods keep the rows, agree in y, and `y = clip(z - A^T nu)` at the multipliers that they report.
-pub fn both_methods_find_the_answer(device: Device) {
+pub fn both_methods_find_the_answer(device: &Device) {
     let mut rng = Pcg64Mcg::seed_from_u64(1);
     let mut held = 0;
     for round in 0..200 {
@@ -42,7 +42,7 @@ pub fn both_methods_find_the_answer(device: Device) {
 }
 
 /// A group's mean as a dense row: the same answer and gradients as the contrast over cells, with weights.
-pub fn means_are_dense_rows(device: Device) {
+pub fn means_are_dense_rows(device: &Device) {
     let mut rng = Pcg64Mcg::seed_from_u64(2);
     for round in 0..60 {
         let n = rng.random_range(4..40_usize);

@@ -107,7 +107,7 @@ fn worth_of(slack: f64, p: &Stated, nu: &[f64]) -> f64 {
     slack * nu.iter().map(|nu| nu.abs()).sum::<f64>() / p.weights.iter().sum::<f64>()
 }
 
-pub fn answers_agree_with_clarabel(device: Device) {
+pub fn answers_agree_with_clarabel(device: &Device) {
     let (mut solved, mut infeasible, mut undecided) = (0, 0, 0);
     for kind in Kind::ALL {
         for seed in 0..16 {
