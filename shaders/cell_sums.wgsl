@@ -1,7 +1,9 @@
 // Exact sums of up to four quantities by cell, of elements in any order. First the largest value of each is noted, then
-// values are added, and after every 256 of them the sums are carried.
+// values are added, and after every tile of them the sums are carried.
 
 const QUANTITIES = 4u;
+// Elements after which the sums are carried.
+const TILE = 256u;
 
 // Three limbs of every quantity of every cell.
 var<workgroup> sums: array<atomic<i32>, 384>;

@@ -11,6 +11,9 @@ fn cell_of(i: u32) -> u32 {
 }
 
 fn weight_of(i: u32) -> vec2<f32> {
+    if !has(HAS_WEIGHTS) {
+        return tf(1.0);
+    }
     let at = place(i, SHARED_WEIGHTS);
     let low = select(params.weights_low_at + at, 0u, params.weights_low_at == NONE);
     let rest = select(weights[low], 0.0, params.weights_low_at == NONE);

@@ -4,6 +4,9 @@
 //
 // Means, shifts and the centre are two floats; slopes are single ones, for a step that is off by a digit is mended by the next.
 
+@group(0) @binding(12) var<storage, read_write> left_out: array<u32>;
+@group(0) @binding(13) var<storage, read_write> left_count: array<atomic<u32>, 4>;
+
 // Passes after which the general method takes over.
 const MAX_PASSES = 24u;
 // A union with this part of its mass free needs no floor.
@@ -185,7 +188,7 @@ fn tolerance_of(s: u32) -> f32 {
         }
     }
     let part = select(1.0, 0.25, params.unit_roundoff > 1e-6);
-    return max(params.tolerance.x, part * 8.0 * params.unit_roundoff * size);
+    return max(params.tolerance, part * 8.0 * params.unit_roundoff * size);
 }
 
 // The worst of violation and complementarity.
@@ -410,6 +413,15 @@ fn cells_disjoint(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     if !take_up(group) {
         return;
     }
+    let record = problem * params.results_stride;
+    if params.passes == 0u {
+        // Too large for this kernel.
+        if lane == 0u {
+            results[record] = STATUS_HANDED_OVER;
+            leave();
+        }
+        return;
+    }
     load_problem(lane);
     begin(lane);
     var passes = 0u;
@@ -429,24 +441,16 @@ fn cells_disjoint(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
         settle(lane);
     }
     let ending = workgroupUniformLoad(&stage);
-    let has_answer = ending == ENDED;
-    let is_bad = ending == BAD_LEVEL;
-    if !has_answer && !is_bad {
-        // By how much the rows are exceeded at clip(z).
-        for (var cell = lane; cell < params.cells; cell += LANES) {
-            cell_shift[cell] = tf(0.0);
+    if ending == TOO_HARD {
+        if lane == 0u {
+            results[record] = STATUS_HANDED_OVER;
+            leave();
         }
-        workgroupBarrier();
-        pass_over(lane);
-        gather(lane);
-        for (var s = lane; s < params.spreads; s += LANES) {
-            spreads[s].excess = excess_of(s);
-        }
-        workgroupBarrier();
+        return;
     }
+    let has_answer = ending == ENDED;
     write_answer(lane, has_answer);
 
-    let record = problem * params.results_stride;
     for (var row = lane; row < params.rows; row += LANES) {
         let at = record + RESULTS_HEAD + 2u * row;
         var nu = tf(0.0);
@@ -468,15 +472,15 @@ fn cells_disjoint(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
                 excess = spreads[s].excess;
             }
         }
-        if is_bad {
+        if !has_answer {
             excess = tf(bitcast<f32>(0x7f800000u ^ opaque_zero()));
             steps = 0u;
             residual = 0.0;
         }
-        results[record] = select(select(STATUS_HANDED_OVER, STATUS_BAD_NUMBER, is_bad), STATUS_SOLVED, has_answer);
+        results[record] = select(STATUS_BAD_NUMBER, STATUS_SOLVED, has_answer);
         results[record + 1u] = steps;
         results[record + 2u] = passes;
-        results[record + 3u] = select(inactive_rows(), 0u, is_bad);
+        results[record + 3u] = select(0u, inactive_rows(), has_answer);
         results[record + 4u] = bitcast<u32>(residual);
         results[record + 5u] = bitcast<u32>(excess.x);
         results[record + 6u] = bitcast<u32>(excess.y);

@@ -4,9 +4,9 @@
 // All sums are integers, so that neither their order nor the number of lanes is seen in any bit.
 
 override LANES: u32 = 64u;
-// Elements that there is room for in the workgroup; where that is not enough they lie in `order`.
+// Elements that there is room for in the workgroup; and whether a problem may have more, which then lie in `order`.
 override CAPACITY: u32 = 1024u;
-override IN_GROUP: bool = true;
+override SPILLS: bool = true;
 // Which arrays there are.
 override WEIGHTED: bool = true;
 override BOUNDED: bool = true;
@@ -73,6 +73,11 @@ fn clip_any(bits: u32, lo: u32, hi: u32) -> u32 {
 fn moved(bits: u32, shift: vec2<f32>) -> u32 {
     let t = guard(guard(bitcast<f32>(bits) - shift.x) - shift.y);
     return select(bitcast<u32>(t), bits, ((bitcast<u32>(shift.x) | bitcast<u32>(shift.y)) & 0x7fffffffu) == 0u);
+}
+
+// Whether the sorted elements lie in the workgroup.
+fn is_in_group() -> bool {
+    return !SPILLS || n <= CAPACITY;
 }
 
 // Elements for each lane.
@@ -156,7 +161,7 @@ fn load_problem(lane: u32) {
             let slot = atomicAdd(&cell_end[cell_of(i)], 1u);
             let at = (slot % per) * LANES + slot / per;
             let word = select(bits, i, WEIGHTED || BOUNDED);
-            if IN_GROUP {
+            if is_in_group() {
                 order_here[at] = word;
             } else {
                 order[order_at + at] = word;
@@ -259,7 +264,7 @@ fn pass_over(lane: u32) {
             shift = cell_shift[cell];
         }
         var word: u32;
-        if IN_GROUP {
+        if is_in_group() {
             word = order_here[k * LANES + lane];
         } else {
             word = order[order_at + k * LANES + lane];

@@ -228,11 +228,11 @@ fn cells_prepare(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
             }
         }
         workgroupBarrier();
-        // Tiles of four elements a lane: after each the limbs are carried.
-        for (var tile = 0u; tile < n; tile += 4u * LANES) {
+        // After each tile the limbs are carried.
+        for (var tile = 0u; tile < n; tile += TILE) {
             for (var quantity = 0u; quantity < QUANTITIES; quantity++) {
                 if is_summed(quantity) {
-                    for (var i = tile + lane; i < min(tile + 4u * LANES, n); i += LANES) {
+                    for (var i = tile + lane; i < min(tile + TILE, n); i += LANES) {
                         let value = quantity_of(i, quantity);
                         if !(bound_is_infinite(i, quantity) || is_special(bitcast<u32>(value.x))) {
                             add_to_sum(quantity, cell_of(i), value);

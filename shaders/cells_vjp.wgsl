@@ -127,10 +127,10 @@ fn sum_elements(lane: u32) {
     if workgroupUniformLoad(&spoilt) != 0u {
         return;
     }
-    for (var tile = 0u; tile < n; tile += 4u * LANES) {
+    for (var tile = 0u; tile < n; tile += TILE) {
         for (var quantity = 0u; quantity < OF_NOTHING_ELSE; quantity++) {
             if quantity != OF_VALUE || VALUED {
-                for (var i = tile + lane; i < min(tile + 4u * LANES, n); i += LANES) {
+                for (var i = tile + lane; i < min(tile + TILE, n); i += LANES) {
                     if is_summed(i, quantity) {
                         add_to_sum(quantity, cell_of(i), quantity_of(i, quantity));
                     }

@@ -40,11 +40,15 @@ struct Params {
     lo_at: u32,
     hi_at: u32,
     max_iterations: u32,
-    tolerance: vec2<f32>,
+    tolerance: f32,
+    tolerance_rest: f32,
     unit_roundoff: f32,
     totals_stride: u32,
     results_stride: u32,
     wanted: u32,
+    link: u32,
+    last_link: u32,
+    passes: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -62,6 +66,7 @@ const ELEMENT_LO = 128u;
 const ELEMENT_HI = 256u;
 const HAS_RATIO = 512u;
 const RELAX = 1024u;
+const HAS_WEIGHTS = 2048u;
 
 // Bits of `Params::wanted`.
 const WANT_BOUNDS = 1u;
@@ -72,13 +77,15 @@ const MAX_CELLS = 32u;
 const MAX_ROWS = 32u;
 const NONE = 0xffffffffu;
 
-// Values of `Status`, and one more: for the kernel after this one.
+// Values of `Status`, and two more: left for the next kernel.
 const STATUS_SOLVED = 0u;
 const STATUS_ITERATION_LIMIT = 1u;
 const STATUS_INFEASIBLE = 2u;
 const STATUS_BAD_NUMBER = 3u;
 const STATUS_RELAXED = 4u;
 const STATUS_HANDED_OVER = 5u;
+// Begun by `cells_newton`, which goes on in its next dispatch.
+const STATUS_GOING_ON = 6u;
 
 // Words of a problem's totals, before those of its cells; and of a cell.
 const TOTALS_HEAD = 4u;
@@ -95,25 +102,33 @@ var<private> first: u32;
 var<private> n: u32;
 var<private> order_at: u32;
 
+var<private> loaded_zero: u32;
+
 // A zero that no compiler can see through: what passes by it is not reassociated.
 fn opaque_zero() -> u32 {
-    return params.opaque_zero;
+    return loaded_zero;
 }
 
 fn has(flag: u32) -> bool {
     return (params.flags & flag) != 0u;
 }
 
-// Whether there is a problem for this workgroup, which is then taken up.
+// Takes up a problem.
+fn take(index: u32) {
+    loaded_zero = params.opaque_zero;
+    problem = index;
+    first = tables[params.problems_at + 3u * problem];
+    n = tables[params.problems_at + 3u * problem + 1u];
+    order_at = tables[params.problems_at + 3u * problem + 2u];
+}
+
+// Whether there is a problem for this workgroup in the dispatch's list, which is then taken up.
 fn take_up(group: vec3<u32>) -> bool {
     let index = group.y * params.columns + group.x;
     if index >= params.count {
         return false;
     }
-    problem = tables[params.list_at + 2u * index];
-    order_at = tables[params.list_at + 2u * index + 1u];
-    first = tables[params.problems_at + 2u * problem];
-    n = tables[params.problems_at + 2u * problem + 1u];
+    take(tables[params.list_at + index]);
     return true;
 }
 
@@ -214,7 +229,7 @@ fn row_upper(contrast: u32) -> vec2<f32> {
     return pair_at(params.upper_at + problem * params.bounds_stride + 2u * contrast);
 }
 
-// The multiplier of a row to start from, over weights that sum to `total`.
+// The multiplier of a row to start from, as the caller gave it.
 fn has_warm_start() -> bool {
     return params.warm_at != NONE;
 }

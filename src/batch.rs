@@ -109,7 +109,9 @@ impl<'a, T> Buffer<'a, T> {
                 let bound = buffer.usage().contains(wgpu::BufferUsages::STORAGE) && buffer.size().is_multiple_of(4);
                 match (inside, bound) {
                     (false, _) => Err(Error::value(what, "the range goes beyond the end of the wgpu buffer")),
-                    (_, false) => Err(Error::value(what, "the wgpu buffer needs usage STORAGE and a size of whole words")),
+                    (_, false) => {
+                        Err(Error::value(what, "the wgpu buffer needs usage STORAGE and a size of whole words"))
+                    }
                     _ => Ok(()),
                 }
             }

@@ -13,9 +13,9 @@ pub(crate) struct Params {
     pub(crate) count: u32,
     /// Workgroups in a row.
     pub(crate) columns: u32,
-    /// Pairs (problem, its place in the sorted elements).
+    /// Numbers of problems.
     pub(crate) list_at: u32,
-    /// Pairs (first element, number of elements).
+    /// Of every problem its first element, how many it has, and its place among the sorted elements.
     pub(crate) problems_at: u32,
     pub(crate) cells: u32,
     pub(crate) rows: u32,
@@ -54,13 +54,19 @@ pub(crate) struct Params {
     pub(crate) lo_at: u32,
     pub(crate) hi_at: u32,
     pub(crate) max_iterations: u32,
-    /// Two floats.
-    pub(crate) tolerance: [f32; 2],
+    /// As two floats.
+    pub(crate) tolerance: f32,
+    pub(crate) tolerance_rest: f32,
     pub(crate) unit_roundoff: f32,
     pub(crate) totals_stride: u32,
     pub(crate) results_stride: u32,
     /// Which gradients to elements are wanted.
     pub(crate) wanted: u32,
+    /// The place of a dispatch in the chain of `cells_newton`: 0 takes the list of the tables, others what was left before.
+    pub(crate) link: u32,
+    pub(crate) last_link: u32,
+    /// Passes of this dispatch; 0 leaves every problem to the next kernel.
+    pub(crate) passes: u32,
 }
 
 /// Marks what is not there.
@@ -82,6 +88,7 @@ pub(crate) mod flags {
     pub(crate) const ELEMENT_HI: u32 = 256;
     pub(crate) const HAS_RATIO: u32 = 512;
     pub(crate) const RELAX: u32 = 1024;
+    pub(crate) const HAS_WEIGHTS: u32 = 2048;
 }
 
 /// Bits of `Params::wanted`.
@@ -99,8 +106,9 @@ pub(crate) const RESULTS_HEAD: usize = 8;
 /// What kernels for GPUs take at the most.
 pub(crate) const MAX_GPU_CELLS: usize = 32;
 pub(crate) const MAX_GPU_ROWS: usize = 32;
-/// In the place of a status: left for the next kernel.
-pub(crate) const HANDED_OVER: u32 = 5;
+/// Words of a problem's state between two dispatches, before those of its rows, and of a row.
+pub(crate) const STATE_HEAD: usize = 32;
+pub(crate) const STATE_ROW: usize = 12;
 
 #[cfg(test)]
 mod tests {
@@ -122,11 +130,53 @@ mod tests {
             }};
         }
         fields!(
-            opaque_zero, count, columns, list_at, problems_at, cells, rows, spreads, contrasts, components, features,
-            strata, features_at, rows_at, spreads_at, contrasts_at, components_at, levels_at, levels_stride, lower_at,
-            upper_at, bounds_stride, warm_at, warm_stride, flags, lo, hi, z_at, g_at, cells_at, control_at, weights_at,
-            weights_low_at, labels_at, labels_low_at, lo_at, hi_at, max_iterations, tolerance, unit_roundoff,
-            totals_stride, results_stride, wanted,
+            opaque_zero,
+            count,
+            columns,
+            list_at,
+            problems_at,
+            cells,
+            rows,
+            spreads,
+            contrasts,
+            components,
+            features,
+            strata,
+            features_at,
+            rows_at,
+            spreads_at,
+            contrasts_at,
+            components_at,
+            levels_at,
+            levels_stride,
+            lower_at,
+            upper_at,
+            bounds_stride,
+            warm_at,
+            warm_stride,
+            flags,
+            lo,
+            hi,
+            z_at,
+            g_at,
+            cells_at,
+            control_at,
+            weights_at,
+            weights_low_at,
+            labels_at,
+            labels_low_at,
+            lo_at,
+            hi_at,
+            max_iterations,
+            tolerance,
+            tolerance_rest,
+            unit_roundoff,
+            totals_stride,
+            results_stride,
+            wanted,
+            link,
+            last_link,
+            passes,
         )
     }
 
@@ -164,6 +214,7 @@ mod tests {
             ("ELEMENT_HI", flags::ELEMENT_HI),
             ("HAS_RATIO", flags::HAS_RATIO),
             ("RELAX", flags::RELAX),
+            ("HAS_WEIGHTS", flags::HAS_WEIGHTS),
             ("WANT_BOUNDS", wanted::BOUNDS),
             ("WANT_WEIGHTS", wanted::WEIGHTS),
             ("WANT_LABELS", wanted::LABELS),
@@ -174,7 +225,6 @@ mod tests {
             ("RESULTS_HEAD", RESULTS_HEAD as u32),
             ("MAX_CELLS", MAX_GPU_CELLS as u32),
             ("MAX_ROWS", MAX_GPU_ROWS as u32),
-            ("STATUS_HANDED_OVER", HANDED_OVER),
             ("CLAMP_LANES", crate::solution::CLAMP_LANES as u32),
             ("STATUS_SOLVED", crate::Status::Solved as u32),
             ("STATUS_ITERATION_LIMIT", crate::Status::IterationLimit as u32),

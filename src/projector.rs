@@ -45,7 +45,12 @@ impl<T: Storage> Projector<T> {
     ///
     /// # Errors
     /// Settings out of range, more cells than the device takes, more memory than can be had, or what the device does not do.
-    pub fn plan(device: impl Borrow<Device>, set: &ConstraintSet, capacities: Capacities, settings: Settings) -> Result<Self> {
+    pub fn plan(
+        device: impl Borrow<Device>,
+        set: &ConstraintSet,
+        capacities: Capacities,
+        settings: Settings,
+    ) -> Result<Self> {
         settings.check()?;
         check_memory(set, capacities, &settings)?;
         let plan = match device.borrow() {
@@ -147,7 +152,12 @@ impl<T: Storage> Projector<T> {
                 plan.vjp(&self.set, batch, answers, &g, slopes)?;
             }
             #[cfg(feature = "wgpu")]
-            _ => return Err(Error::Foreign { what: "the solution or the gradients", make: "solution() and gradients()" }),
+            _ => {
+                return Err(Error::Foreign {
+                    what: "the solution or the gradients",
+                    make: "solution() and gradients()",
+                });
+            }
         }
         gradients.begin(&batch.offsets());
         Ok(())

@@ -21,7 +21,12 @@ fn once_and_repeated<T: Clone>(draw: impl FnMut(usize) -> T) -> (Vec<T>, Vec<T>)
 }
 
 /// Answers and gradients of a batch, as bits.
-fn run<T: Storage>(device: &Device, set: &ConstraintSet, batch: &Batch<'_, T>, g: &[T]) -> (Vec<Answer>, Vec<Vec<u64>>) {
+fn run<T: Storage>(
+    device: &Device,
+    set: &ConstraintSet,
+    batch: &Batch<'_, T>,
+    g: &[T],
+) -> (Vec<Answer>, Vec<Vec<u64>>) {
     let offsets = batch.offsets();
     let starts: Vec<usize> = (0..=offsets.problems()).map(|problem| offsets.start(problem)).collect();
     let mut rig = Rig::new(device, set, &offsets);

@@ -303,8 +303,13 @@ fn random_agrees_with_double<T: Storage>(device: &Device) {
     let cpu = Device::cpu();
     let mut compared = (0, 0);
     for_each_case(600, 200, |what, case| {
-        let components = matches!(what.split(',').next(), Some("TwoGroups" | "ManyGroups" | "Intersectional" | "EqualizedOdds" | "Conditional" | "TinyGroups"));
-        if !components { return; }
+        let components = matches!(
+            what.split(',').next(),
+            Some("TwoGroups" | "ManyGroups" | "Intersectional" | "EqualizedOdds" | "Conditional" | "TinyGroups")
+        );
+        if !components {
+            return;
+        }
         let single = Inputs::<T>::new(&[&case.stated]);
         let double = Inputs::<f64>::new(&[&single.stated(0)]);
         let mut rigs = (Rig::new(device, &case.set, &single.offsets()), Rig::new(&cpu, &case.set, &double.offsets()));
@@ -314,9 +319,15 @@ fn random_agrees_with_double<T: Storage>(device: &Device) {
             return;
         }
         let scale = largest(&case.stated.z).max(1.0);
-        crate::common::run::assert_close(what, &crate::common::run::by_weight(&widened(a.y), &case.stated.weights), &crate::common::run::by_weight(b.y, &case.stated.weights), 5e-6 * scale);
+        crate::common::run::assert_close(
+            what,
+            &crate::common::run::by_weight(&widened(a.y), &case.stated.weights),
+            &crate::common::run::by_weight(b.y, &case.stated.weights),
+            5e-6 * scale,
+        );
         compared.0 += 1;
-        let states = |view: &SolutionView<'_, T>| (0..single.z.len()).map(|i| view.clamp_state(0, i)).collect::<Vec<_>>();
+        let states =
+            |view: &SolutionView<'_, T>| (0..single.z.len()).map(|i| view.clamp_state(0, i)).collect::<Vec<_>>();
         let of_single = states(&a);
         let of_double: Vec<_> = (0..single.z.len()).map(|i| b.clamp_state(0, i)).collect();
         let held = |nu: &[f64]| nu.iter().map(|nu| *nu != 0.0).collect::<Vec<_>>();
@@ -325,7 +336,12 @@ fn random_agrees_with_double<T: Storage>(device: &Device) {
         }
         let g: Vec<T> = (0..single.z.len()).map(|i| T::from_f64((i as f64 * 0.7).sin())).collect();
         let (a, b) = (rigs.0.vjp(&single.batch(), &g), rigs.1.vjp(&double.batch(), &widened(&g)));
-        crate::common::run::assert_close(what, &widened(a.predictions), b.predictions, 2e-5 * largest(b.predictions).max(1e-3));
+        crate::common::run::assert_close(
+            what,
+            &widened(a.predictions),
+            b.predictions,
+            2e-5 * largest(b.predictions).max(1e-3),
+        );
         crate::common::run::assert_close(what, a.levels, b.levels, 2e-5 * largest(b.levels).max(1e-3));
         crate::common::run::assert_close(what, &widened(a.lo), b.lo, 2e-5 * largest(b.lo).max(1e-3));
         crate::common::run::assert_close(what, &widened(a.hi), b.hi, 2e-5 * largest(b.hi).max(1e-3));

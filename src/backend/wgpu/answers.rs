@@ -8,10 +8,8 @@ use super::plan::Slab;
 use super::tables::one_float;
 use crate::batch::Capacities;
 use crate::error::Result;
-use crate::params::{HANDED_OVER, RESULTS_HEAD};
-use crate::solution::{
-    CLAMP_LANES, HostAnswers, HostSlopes, Outcome, Status, Wanted, clamp_start, inactive_words,
-};
+use crate::params::RESULTS_HEAD;
+use crate::solution::{CLAMP_LANES, HostAnswers, HostSlopes, Outcome, Status, Wanted, clamp_start, inactive_words};
 use crate::storage::Storage;
 
 /// The answers of the problems of a slab.
@@ -81,8 +79,11 @@ impl<T: Storage> Answers<T> {
             let Slab { problems, elements } = &answers.slab;
             let clamp_words = clamp_start(problems.len(), elements.len());
             let stride = results_stride(rows);
-            let parts =
-                [(y, size_of::<T>() * elements.len()), (clamp, 4 * clamp_words), (results, 4 * stride * problems.len())];
+            let parts = [
+                (y, size_of::<T>() * elements.len()),
+                (clamp, 4 * clamp_words),
+                (results, 4 * stride * problems.len()),
+            ];
             let take = |part: usize, bytes: &[u8]| match part {
                 0 => bytemuck::cast_slice_mut(&mut host.y[elements.clone()]).copy_from_slice(bytes),
                 1 => take_clamp(&mut host.clamp, &words(bytes), &answers.slab, offsets),
@@ -112,7 +113,7 @@ fn take_clamp(clamp: &mut [u32], of_slab: &[u32], slab: &Slab, offsets: &[usize]
 fn take_result<T: Storage>(host: &mut HostAnswers<T>, problem: usize, rows: usize, record: &[u32]) {
     let status = match record[0] {
         0 => Status::Solved,
-        1 | HANDED_OVER => Status::IterationLimit,
+        1 => Status::IterationLimit,
         2 => Status::Infeasible,
         4 => Status::Relaxed,
         _ => Status::BadNumber,

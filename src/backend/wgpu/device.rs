@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 /// A part of the name of the adapter to take instead of the first real GPU.
 const ADAPTER_VARIABLE: &str = "FAIRLAYER_WGPU_ADAPTER";
 /// Storage buffers that the widest kernel binds.
-const STORAGE_BUFFERS: u32 = 15;
+const STORAGE_BUFFERS: u32 = 16;
 /// Bytes of workgroup memory that the widest kernel uses.
-const WORKGROUP_BYTES: u32 = 16384;
+const WORKGROUP_BYTES: u32 = 32768;
 /// Lanes of the largest workgroup.
 const WORKGROUP_LANES: u32 = 256;
 
@@ -178,7 +178,8 @@ impl WgpuDevice {
             Some(found) => found.open(),
             None if all.is_empty() => Err(Error::Device {
                 device: "wgpu".into(),
-                problem: "no adapter was found; install a Vulkan driver (Debian: mesa-vulkan-drivers libvulkan1)".into(),
+                problem: "no adapter was found; install a Vulkan driver (Debian: mesa-vulkan-drivers libvulkan1)"
+                    .into(),
             }),
             None => Err(Error::Device {
                 device: "wgpu".into(),
@@ -205,6 +206,11 @@ impl WgpuDevice {
         let layouts = Kernel::ALL.into_iter().map(|kernel| (kernel, kernel.layouts(&device))).collect();
         let (modules, pipelines) = (Mutex::default(), Mutex::default());
         Self { inner: Arc::new(Inner { device, queue, limits, name, failure, modules, pipelines, layouts }) }
+    }
+
+    /// Whether the CPU emulates it.
+    pub(crate) fn is_emulated(&self) -> bool {
+        self.inner.device.adapter_info().device_type == wgpu::DeviceType::Cpu
     }
 
     /// The wgpu device.

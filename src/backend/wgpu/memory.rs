@@ -13,6 +13,9 @@ pub(crate) struct Memory {
 const USAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_DST).union(wgpu::BufferUsages::COPY_SRC);
 
+/// How the counts of problems that are left are used.
+const COUNT_USAGE: wgpu::BufferUsages = USAGE.union(wgpu::BufferUsages::INDIRECT);
+
 /// Sizes are whole words, and nothing is empty.
 fn rounded(bytes: usize) -> u64 {
     (bytes.max(16) as u64).next_multiple_of(16)
@@ -22,6 +25,11 @@ impl Memory {
     /// Storage of at least so many bytes; what was in it may be lost.
     pub(crate) fn hold(&mut self, device: &WgpuDevice, bytes: usize) -> Result<&wgpu::Buffer> {
         self.hold_for(device, bytes, USAGE)
+    }
+
+    /// Storage that says how many workgroups a dispatch has.
+    pub(crate) fn hold_count(&mut self, device: &WgpuDevice) -> Result<&wgpu::Buffer> {
+        self.hold_for(device, 16, COUNT_USAGE)
     }
 
     fn hold_for(&mut self, device: &WgpuDevice, bytes: usize, usage: wgpu::BufferUsages) -> Result<&wgpu::Buffer> {
@@ -101,7 +109,11 @@ pub(crate) fn write(device: &WgpuDevice, buffer: &wgpu::Buffer, offset: u64, byt
 }
 
 /// Copies the beginnings of device buffers to the host, one after the other, each from a multiple of 16 bytes on. Waits.
-pub(crate) fn read(device: &WgpuDevice, parts: &[(&wgpu::Buffer, usize)], mut take: impl FnMut(usize, &[u8])) -> Result<()> {
+pub(crate) fn read(
+    device: &WgpuDevice,
+    parts: &[(&wgpu::Buffer, usize)],
+    mut take: impl FnMut(usize, &[u8]),
+) -> Result<()> {
     device.check()?;
     let starts: Vec<u64> = parts
         .iter()
@@ -130,7 +142,10 @@ pub(crate) fn read(device: &WgpuDevice, parts: &[(&wgpu::Buffer, usize)], mut ta
     if !matches!(mapped, Some(Ok(()))) {
         return Err(device.failed("its answers cannot be read; if it was lost, open it anew and plan again".into()));
     }
-    let view = staging.slice(..).get_mapped_range().map_err(|error| device.failed(format!("its answers cannot be read: {error}")))?;
+    let view = staging
+        .slice(..)
+        .get_mapped_range()
+        .map_err(|error| device.failed(format!("its answers cannot be read: {error}")))?;
     for (index, ((_, bytes), start)) in parts.iter().zip(&starts).enumerate() {
         take(index, &view[*start as usize..*start as usize + bytes]);
     }

@@ -3,17 +3,17 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::WgpuDevice;
 use super::answers::{Answers, SlabAnswers, SlabSlopes, Slopes, results_stride};
 use super::memory::Memory;
-use super::shaders::{CLASSES, Class, Kernel, Variant, class_of};
+use super::shaders::{ANY_SIZE, CLASSES, Class, Kernel, STREAMING, Variant, class_of};
 use super::tables::{push_limits, push_set, two_floats};
-use super::WgpuDevice;
 use crate::batch::{Batch, Bound, Buffer, Capacities, CellInput, Offsets, Place, Reals, Sharing};
 use crate::cells::Strata;
 use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::error::{Error, Result};
-use crate::params::{ABSENT, Params, STRATA_BY_LABEL, TOTALS_CELL, TOTALS_HEAD, flags, wanted};
-use crate::params::{MAX_GPU_CELLS, MAX_GPU_ROWS};
+use crate::params::{ABSENT, MAX_GPU_CELLS, MAX_GPU_ROWS, Params, STATE_HEAD, STATE_ROW, STRATA_BY_LABEL, TOTALS_CELL};
+use crate::params::{TOTALS_HEAD, flags, wanted};
 use crate::reference::components::{Component, components};
 use crate::reference::disjoint::is_disjoint;
 use crate::settings::{Infeasible, Method, Settings};
@@ -60,6 +60,10 @@ struct SlabMemory {
     totals: Memory,
     order: Memory,
     g: Memory,
+    /// Problems that a dispatch leaves for the next, by turns; how many, for every link of the chain; and their states.
+    left: [Memory; 2],
+    counts: Vec<Memory>,
+    state: Memory,
 }
 
 /// The buffers that a call's element inputs are read from: the plan's own, or the caller's.
@@ -74,11 +78,41 @@ struct Inputs {
     upper: wgpu::Buffer,
 }
 
-/// A dispatch: which kernel, for which class, and where its parameters are.
+/// A dispatch: which kernel, in which variant, for which part of the lists, and where its parameters are.
 struct Dispatch {
     variant: Variant,
+    range: Range<usize>,
+    /// Passes of its own.
+    passes: u32,
+    /// Its place in the chain of `cells_newton`, and whether that ends with it.
+    link: Option<u32>,
+    is_last: bool,
     params: u32,
-    count: u32,
+}
+
+impl Dispatch {
+    fn new(variant: Variant, range: Range<usize>) -> Self {
+        Self { variant, range, passes: 0, link: None, is_last: false, params: 0 }
+    }
+
+    /// Encodes it for its part of the lists, or, if there is a count, for as many workgroups as that says.
+    fn encode(
+        &self,
+        device: &WgpuDevice,
+        pass: &mut wgpu::ComputePass<'_>,
+        group: &wgpu::BindGroup,
+        count: Option<&wgpu::Buffer>,
+    ) {
+        pass.set_pipeline(&device.pipeline(self.variant));
+        pass.set_bind_group(0, group, &[self.params]);
+        match count {
+            Some(count) => pass.dispatch_workgroups_indirect(count, 0),
+            None => {
+                let (count, columns) = (self.range.len() as u32, columns(device, self.range.len()));
+                pass.dispatch_workgroups(columns, count.div_ceil(columns), 1);
+            }
+        }
+    }
 }
 
 /// A plan: nothing of the data, but memory for it.
@@ -89,6 +123,9 @@ pub(crate) struct WgpuPlan<T: Storage> {
     /// The constraint set as words, and the parameters that it fixes.
     set_words: Vec<u32>,
     set_params: Params,
+    /// Whether the short cut's closed form holds for all rows.
+    is_disjoint: bool,
+    chain: Chain,
     memory: Vec<SlabMemory>,
     /// Scratch for uploads.
     words: Vec<u32>,
@@ -96,6 +133,30 @@ pub(crate) struct WgpuPlan<T: Storage> {
     bytes: Vec<u8>,
     storage: PhantomData<T>,
 }
+
+/// How `cells_newton` is cut into dispatches: it ends with the last one, whatever is left.
+#[derive(Clone, Copy, Debug)]
+struct Chain {
+    links: u32,
+    /// Passes of a link.
+    passes: u32,
+}
+
+impl Chain {
+    /// A GPU can do all in a few dispatches. A device that the CPU emulates may stop any invocation after 65,535 rounds of
+    /// its loops (Mesa's llvmpipe does), and gets many short ones.
+    fn new(device: &WgpuDevice, rows: usize, largest: usize) -> Self {
+        if !device.is_emulated() {
+            return Self { links: 8, passes: 128 };
+        }
+        const ROUNDS: usize = 30_000;
+        let rounds_of_a_pass = 2 * largest.div_ceil(ANY_SIZE.lanes as usize) + 200 + 8 * rows * rows;
+        Self { links: 24, passes: (ROUNDS / rounds_of_a_pass).clamp(1, 64) as u32 }
+    }
+}
+
+/// The largest problem that an emulated device takes.
+const MOST_EMULATED: usize = 1 << 19;
 
 /// What this device does not do, and what does.
 fn check(set: &ConstraintSet, settings: &Settings, dtype: Dtype) -> Result<()> {
@@ -126,17 +187,16 @@ impl<T: Storage> WgpuPlan<T> {
         settings: Settings,
     ) -> Result<Self> {
         check(set, &settings, T::DTYPE)?;
-        let components = components(set);
-        if !components.iter().all(|component: &Component| is_disjoint(set, component)) {
-            return Err(Error::Unsupported {
-                device: "wgpu",
-                what: "rows that share cells, ratios or contrasts".into(),
-                instead: "use the CPU",
-            });
+        if device.is_emulated() && capacities.largest > MOST_EMULATED {
+            return Err(device.failed(format!(
+                "it emulates a GPU, and takes problems of up to {MOST_EMULATED} predictions; use the CPU device"
+            )));
         }
+        let components = components(set);
+        let is_disjoint = components.iter().all(|component: &Component| is_disjoint(set, component));
         let (mut set_words, mut set_params) = (Vec::new(), Params::default());
         push_set(set, &components, &mut set_words, &mut set_params);
-        let tolerance = two_floats(settings.tolerance);
+        let [tolerance, tolerance_rest] = two_floats(settings.tolerance);
         let unit_roundoff = T::UNIT_ROUNDOFF as f32;
         let has_ratio = set.spreads().iter().any(|spread| matches!(spread.limit, SpreadLimit::Ratio(_)));
         let mut bits = 0;
@@ -144,6 +204,7 @@ impl<T: Storage> WgpuPlan<T> {
         bits |= if settings.infeasible == Infeasible::NearestFeasible { flags::RELAX } else { 0 };
         set_params = Params {
             tolerance,
+            tolerance_rest,
             unit_roundoff,
             flags: bits,
             max_iterations: settings.max_iterations,
@@ -156,6 +217,8 @@ impl<T: Storage> WgpuPlan<T> {
             capacities,
             set_words,
             set_params,
+            is_disjoint,
+            chain: Chain::new(device, set.rows(), capacities.largest),
             memory: Vec::new(),
             words: Vec::new(),
             floats: Vec::new(),
@@ -187,7 +250,8 @@ impl<T: Storage> WgpuPlan<T> {
 
     /// The problems whose records can be bound.
     fn most_problems(&self) -> usize {
-        let widest = self.set_params.totals_stride.max(self.set_params.results_stride) as usize;
+        let state = (STATE_HEAD + STATE_ROW * self.set_params.rows as usize) as u32;
+        let widest = self.set_params.totals_stride.max(self.set_params.results_stride).max(state) as usize;
         self.most_elements() * 2 / widest
     }
 
@@ -240,12 +304,35 @@ impl<T: Storage> WgpuPlan<T> {
         answers.results.hold(&device, 4 * params.results_stride as usize * problems)?;
         let classes = self.push_problems(batch, slab, index, &mut params)?;
         let variant = variants(batch, &params);
-        let mut dispatches = vec![(variant(Kernel::CellsPrepare, PREPARE), 0..problems)];
-        dispatches.extend(classes.into_iter().map(|(class, range)| (variant(Kernel::CellsDisjoint, class), range)));
-        let dispatches = self.upload_params(&params, &dispatches, index)?;
+        let mut dispatches = vec![Dispatch::new(variant(Kernel::CellsPrepare, STREAMING), 0..problems)];
+        if self.is_disjoint {
+            for (class, range) in classes {
+                // (Without a pass, the short cut leaves what is too large for it.)
+                let passes = u32::from(class < CLASSES.len());
+                let variant = variant(Kernel::CellsDisjoint, *CLASSES.get(class).unwrap_or(&CLASSES[0]));
+                dispatches.push(Dispatch { passes, ..Dispatch::new(variant, range) });
+            }
+        }
+        // Where the short cut goes first, all of the chain takes what is left.
+        let Chain { links, passes } = self.chain;
+        let first = u32::from(self.is_disjoint);
+        let newton = Variant { weighted: true, bounded: true, ..variant(Kernel::CellsNewton, ANY_SIZE) };
+        let newton = Variant { labelled: false, valued: false, ..newton };
+        for link in first..first + links {
+            let is_last = link + 1 == first + links;
+            dispatches.push(Dispatch { link: Some(link), is_last, passes, ..Dispatch::new(newton, 0..problems) });
+        }
+        self.upload_params(&params, &mut dispatches, index)?;
         let prepare = self.bind_prepare(&inputs, index)?;
         let memory = &mut self.memory[index];
-        let solve = [
+        memory.counts.resize_with(links as usize + 2, Memory::default);
+        let counts = memory.counts.iter_mut().map(|count| count.hold_count(&device).cloned());
+        let counts = counts.collect::<Result<Vec<_>>>()?;
+        counts.iter().for_each(|count| encoder.clear_buffer(count, 0, None));
+        let [even, odd] = &mut memory.left;
+        let left = [even.hold(&device, 4 * problems)?.clone(), odd.hold(&device, 4 * problems)?.clone()];
+        let state = memory.state.hold(&device, 4 * problems * (STATE_HEAD + STATE_ROW * set.rows()))?.clone();
+        let elements = [
             memory.tables.handle(&device)?,
             z,
             inputs.cells,
@@ -258,8 +345,27 @@ impl<T: Storage> WgpuPlan<T> {
             answers.clamp.handle(&device)?,
             answers.results.handle(&device)?,
         ];
-        let solve = Kernel::CellsDisjoint.bind(&device, &memory.params.handle(&device)?, &solve);
-        encode(&device, encoder, &dispatches, |kernel| if kernel == Kernel::CellsPrepare { &prepare } else { &solve });
+        let uniform = memory.params.handle(&device)?;
+        let bind = |kernel: Kernel, more: &[&wgpu::Buffer]| {
+            let all: Vec<wgpu::Buffer> = elements.iter().chain(more.iter().copied()).cloned().collect();
+            kernel.bind(&device, &uniform, &all)
+        };
+        let short_cut = bind(Kernel::CellsDisjoint, &[&left[1], &counts[1]]);
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for dispatch in &dispatches {
+            match dispatch.link {
+                None if dispatch.variant.kernel == Kernel::CellsPrepare => {
+                    dispatch.encode(&device, &mut pass, &prepare, None);
+                }
+                None => dispatch.encode(&device, &mut pass, &short_cut, None),
+                Some(link) => {
+                    let (this, next) = (link as usize, link as usize + 1);
+                    let more = [&left[next % 2], &counts[next], &left[this % 2], &counts[this], &state];
+                    let group = bind(Kernel::CellsNewton, &more);
+                    dispatch.encode(&device, &mut pass, &group, (link > 0).then_some(&counts[this]));
+                }
+            }
+        }
         Ok(())
     }
 
@@ -311,11 +417,10 @@ impl<T: Storage> WgpuPlan<T> {
         slopes.rows.hold(&device, 8 * (set.spreads().len() + 2 * set.contrasts().len()) * problems)?;
         self.push_problems(batch, slab, index, &mut params)?;
         let variant = variants(batch, &params);
-        let dispatches = [
-            (variant(Kernel::CellsPrepare, PREPARE), 0..problems),
-            (variant(Kernel::VjpDisjoint, PREPARE), 0..problems),
-        ];
-        let dispatches = self.upload_params(&params, &dispatches, index)?;
+        let kernel = if self.is_disjoint { Kernel::VjpDisjoint } else { Kernel::VjpRows };
+        let dispatch = |kernel| Dispatch::new(variant(kernel, STREAMING), 0..problems);
+        let mut dispatches = [Kernel::CellsPrepare, kernel].map(dispatch);
+        self.upload_params(&params, &mut dispatches, index)?;
         let prepare = self.bind_prepare(&inputs, index)?;
         let memory = &mut self.memory[index];
         let read = |memory: &Memory| memory.clone().handle(&device);
@@ -333,9 +438,11 @@ impl<T: Storage> WgpuPlan<T> {
         for memory in slopes.elements.iter_mut().chain([&mut slopes.rows]) {
             backward.push(memory.handle(&device)?);
         }
-        let backward = Kernel::VjpDisjoint.bind(&device, &memory.params.handle(&device)?, &backward);
-        let group = |kernel| if kernel == Kernel::CellsPrepare { &prepare } else { &backward };
-        encode(&device, encoder, &dispatches, group);
+        let backward = kernel.bind(&device, &memory.params.handle(&device)?, &backward);
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for (dispatch, group) in dispatches.iter().zip([&prepare, &backward]) {
+            dispatch.encode(&device, &mut pass, group, None);
+        }
         Ok(())
     }
 
@@ -410,7 +517,7 @@ impl<T: Storage> WgpuPlan<T> {
         (params.weights_low_at, params.labels_low_at) = (ABSENT, ABSENT);
         let weights = match &batch.weights {
             Some(weights) => {
-                params.flags |= if_shared(weights.sharing(), flags::SHARED_WEIGHTS);
+                params.flags |= flags::HAS_WEIGHTS | if_shared(weights.sharing(), flags::SHARED_WEIGHTS);
                 let places = (&mut params.weights_at, &mut params.weights_low_at);
                 place_reals(device, &mut memory.weights, weights, slab, floats, places)?
             }
@@ -424,8 +531,8 @@ impl<T: Storage> WgpuPlan<T> {
             }
             None => memory.labels.handle(device)?,
         };
-        let mut place_bound = |bound: &Bound<'_, T>, memory: &mut Memory, (scalar, at): (&mut u32, &mut u32), bits| {
-            match bound {
+        let mut place_bound =
+            |bound: &Bound<'_, T>, memory: &mut Memory, (scalar, at): (&mut u32, &mut u32), bits| match bound {
                 Bound::Scalar(value) => {
                     *scalar = (value.to_f64() as f32).to_bits();
                     memory.handle(device)
@@ -435,8 +542,7 @@ impl<T: Storage> WgpuPlan<T> {
                     params.flags |= by_element | if_shared(buffer.sharing(), shared);
                     place_elements(device, memory, buffer, slab, at)
                 }
-            }
-        };
+            };
         let places = (&mut params.lo, &mut params.lo_at);
         let lower = place_bound(&batch.lo, &mut memory.lower, places, (flags::ELEMENT_LO, flags::SHARED_LO))?;
         let places = (&mut params.hi, &mut params.hi_at);
@@ -446,33 +552,33 @@ impl<T: Storage> WgpuPlan<T> {
         Ok(Inputs { params, cells, groups, control, labels, weights, lower, upper })
     }
 
-    /// Ends the tables with the problems, and lists of them by class, and uploads them. Each class with its part of the
-    /// lists.
+    /// Ends the tables with the problems, and lists of them by class, and uploads them. The index of each class that is not
+    /// empty, with its part of the lists.
     fn push_problems(
         &mut self,
         batch: &Batch<'_, T>,
         slab: &Slab,
         index: usize,
         params: &mut Params,
-    ) -> Result<Vec<(Class, Range<usize>)>> {
+    ) -> Result<Vec<(usize, Range<usize>)>> {
         let Self { device, memory, words, .. } = self;
         let offsets = batch.offsets();
         params.problems_at = words.len() as u32;
+        let mut ordered = 0;
         for problem in slab.problems.clone() {
             let range = offsets.range(problem);
-            words.extend([(range.start - slab.elements.start) as u32, range.len() as u32]);
+            words.extend([(range.start - slab.elements.start) as u32, range.len() as u32, ordered]);
+            if range.len() > ANY_SIZE.room as usize {
+                ordered += range.len().next_multiple_of(ANY_SIZE.lanes as usize) as u32;
+            }
         }
         params.list_at = words.len() as u32;
-        let (mut classes, mut listed, mut ordered) = (Vec::new(), 0, 0);
-        for (number, class) in CLASSES.into_iter().enumerate() {
+        let (mut classes, mut listed) = (Vec::new(), 0);
+        for class in 0..=CLASSES.len() {
             let first = listed;
-            for problem in slab.problems.clone() {
-                let n = offsets.range(problem).len();
-                if class_of(n) == number {
-                    words.extend([(problem - slab.problems.start) as u32, ordered]);
-                    ordered += if class.room.is_none() { n.next_multiple_of(class.lanes as usize) as u32 } else { 0 };
-                    listed += 1;
-                }
+            for problem in slab.problems.clone().filter(|&problem| class_of(offsets.range(problem).len()) == class) {
+                words.push((problem - slab.problems.start) as u32);
+                listed += 1;
             }
             if listed > first {
                 classes.push((class, first..listed));
@@ -484,32 +590,29 @@ impl<T: Storage> WgpuPlan<T> {
         Ok(classes)
     }
 
-    /// Uploads the parameters of every dispatch of a part of the lists.
-    fn upload_params(
-        &mut self,
-        params: &Params,
-        dispatches: &[(Variant, Range<usize>)],
-        index: usize,
-    ) -> Result<Vec<Dispatch>> {
+    /// Uploads the parameters of every dispatch.
+    fn upload_params(&mut self, params: &Params, dispatches: &mut [Dispatch], index: usize) -> Result<()> {
         let Self { device, memory, bytes, .. } = self;
         let alignment = device.limits().min_uniform_buffer_offset_alignment as usize;
         bytes.clear();
-        let mut placed = Vec::with_capacity(dispatches.len());
-        for (variant, range) in dispatches {
-            let count = range.len() as u32;
-            let list_at = params.list_at + 2 * range.start as u32;
-            let own = Params { count, columns: columns(device, count), list_at, ..*params };
-            placed.push(Dispatch { variant: *variant, params: bytes.len() as u32, count });
+        for dispatch in dispatches {
+            let own = Params {
+                count: dispatch.range.len() as u32,
+                columns: columns(device, dispatch.range.len()),
+                list_at: params.list_at + dispatch.range.start as u32,
+                link: dispatch.link.unwrap_or(0),
+                last_link: u32::from(dispatch.is_last),
+                passes: dispatch.passes,
+                ..*params
+            };
+            dispatch.params = bytes.len() as u32;
             bytes.extend_from_slice(bytemuck::bytes_of(&own));
             bytes.resize(bytes.len().next_multiple_of(alignment), 0);
         }
         memory[index].params.upload_uniform(device, bytes)?;
-        Ok(placed)
+        Ok(())
     }
 }
-
-/// The lanes of `cells_prepare` and `cells_vjp`, whatever the size: they carry their sums after 256 elements.
-const PREPARE: Class = Class { lanes: 64, room: None };
 
 /// The variants of a batch's kernels.
 fn variants<T: Storage>(batch: &Batch<'_, T>, params: &Params) -> impl Fn(Kernel, Class) -> Variant {
@@ -548,7 +651,10 @@ fn place_elements<E: bytemuck::Pod>(
         Place::Wgpu { buffer: own, first, .. } => {
             let limit = device.limits().max_storage_buffer_binding_size;
             if own.size() > limit {
-                return Err(Error::value("a wgpu buffer", format!("it has {} bytes, and {limit} can be bound", own.size())));
+                return Err(Error::value(
+                    "a wgpu buffer",
+                    format!("it has {} bytes, and {limit} can be bound", own.size()),
+                ));
             }
             let skipped = if buffer.sharing() == Sharing::Shared { 0 } else { slab.elements.start };
             *at = (first + skipped) as u32;
@@ -584,21 +690,6 @@ fn place_reals(
 }
 
 /// Workgroups in a row: as many as there can be.
-fn columns(device: &WgpuDevice, count: u32) -> u32 {
-    count.clamp(1, device.limits().max_compute_workgroups_per_dimension)
-}
-
-fn encode<'a>(
-    device: &WgpuDevice,
-    encoder: &mut wgpu::CommandEncoder,
-    dispatches: &[Dispatch],
-    group: impl Fn(Kernel) -> &'a wgpu::BindGroup,
-) {
-    let mut pass = encoder.begin_compute_pass(&Default::default());
-    for Dispatch { variant, params, count } in dispatches {
-        pass.set_pipeline(&device.pipeline(*variant));
-        pass.set_bind_group(0, group(variant.kernel), &[*params]);
-        let columns = columns(device, *count);
-        pass.dispatch_workgroups(columns, count.div_ceil(columns), 1);
-    }
+fn columns(device: &WgpuDevice, count: usize) -> u32 {
+    (count as u32).clamp(1, device.limits().max_compute_workgroups_per_dimension)
 }

@@ -18,14 +18,32 @@ const LABELS: &str = text!("labels");
 const PASS: &str = text!("cells_pass");
 const PREPARE: &str = text!("cells_prepare");
 const DISJOINT: &str = text!("cells_disjoint");
+const LEFT: &str = text!("left");
+/// The Newton machine, in the order in which its parts build on each other.
+const MACHINE: [&str; 8] = [
+    text!("rows"),
+    text!("stop_test"),
+    text!("curvature"),
+    text!("active_set"),
+    text!("line_search"),
+    text!("certificate"),
+    text!("newton"),
+    text!("newton_state"),
+];
+const NEWTON: &str = text!("cells_newton");
 const VJP: &str = text!("cells_vjp");
 const VJP_DISJOINT: &str = text!("vjp_disjoint");
+const VJP_ROWS: &str = text!("vjp_rows");
 
 /// A kernel: a module and its entry point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kernel {
     CellsPrepare,
+    /// `cells_newton` where the short cut's closed form holds.
     CellsDisjoint,
+    CellsNewton,
+    /// `cells_vjp` of rows of any kind.
+    VjpRows,
     /// `cells_vjp` where the short cut's closed form holds.
     VjpDisjoint,
 }
@@ -34,31 +52,38 @@ pub(crate) enum Kernel {
 const FIRST_BINDING: u32 = 2;
 
 impl Kernel {
-    pub(crate) const ALL: [Self; 3] = [Self::CellsPrepare, Self::CellsDisjoint, Self::VjpDisjoint];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::CellsPrepare, Self::CellsDisjoint, Self::CellsNewton, Self::VjpRows, Self::VjpDisjoint];
 
     pub(crate) fn entry(self) -> &'static str {
         match self {
             Self::CellsPrepare => "cells_prepare",
             Self::CellsDisjoint => "cells_disjoint",
-            Self::VjpDisjoint => "cells_vjp",
+            Self::CellsNewton => "cells_newton",
+            Self::VjpRows | Self::VjpDisjoint => "cells_vjp",
         }
     }
 
     /// The parts that make its module, in order.
-    fn parts(self) -> &'static [&'static str] {
-        match self {
-            Self::CellsPrepare => &[COMMON, TWO_FLOATS, LIMBS, CELL_SUMS, CELLS, BOUNDS, LABELS, PREPARE],
-            Self::CellsDisjoint => &[COMMON, TWO_FLOATS, LIMBS, CELLS, BOUNDS, PASS, DISJOINT],
-            Self::VjpDisjoint => &[COMMON, TWO_FLOATS, LIMBS, CELL_SUMS, CELLS, LABELS, VJP, VJP_DISJOINT],
-        }
+    fn parts(self) -> Vec<&'static str> {
+        let shared = [COMMON, TWO_FLOATS, LIMBS, CELLS];
+        let own: &[&str] = match self {
+            Self::CellsPrepare => &[CELL_SUMS, BOUNDS, LABELS, PREPARE],
+            Self::CellsDisjoint => &[BOUNDS, PASS, LEFT, DISJOINT],
+            Self::CellsNewton => return [&shared[..], &[BOUNDS, PASS, LEFT], &MACHINE[..], &[NEWTON]].concat(),
+            Self::VjpRows => &[CELL_SUMS, LABELS, VJP, VJP_ROWS],
+            Self::VjpDisjoint => &[CELL_SUMS, LABELS, VJP, VJP_DISJOINT],
+        };
+        [&shared, own].concat()
     }
 
-    /// Of the bindings from [`FIRST_BINDING`] on: how many there are, and which the first that is written.
-    fn bindings(self) -> (u32, u32) {
+    /// Of the bindings from [`FIRST_BINDING`] on: how many there are, and which of them are written.
+    fn bindings(self) -> (u32, &'static [u32]) {
         match self {
-            Self::CellsPrepare => (8, 6),
-            Self::CellsDisjoint => (10, 6),
-            Self::VjpDisjoint => (14, 8),
+            Self::CellsPrepare => (8, &[6, 7]),
+            Self::CellsDisjoint => (12, &[6, 7, 8, 9, 10, 11]),
+            Self::CellsNewton => (15, &[6, 7, 8, 9, 10, 11, 14]),
+            Self::VjpRows | Self::VjpDisjoint => (14, &[8, 9, 10, 11, 12, 13]),
         }
     }
 
@@ -81,9 +106,9 @@ impl Kernel {
             count: None,
         };
         let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
-        let (count, first_written) = self.bindings();
+        let (count, written) = self.bindings();
         let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true), entry(1, storage(true), false)];
-        entries.extend((0..count).map(|k| entry(FIRST_BINDING + k, storage(k < first_written), false)));
+        entries.extend((0..count).map(|k| entry(FIRST_BINDING + k, storage(!written.contains(&k)), false)));
         let descriptor = wgpu::BindGroupLayoutDescriptor { label: Some(self.entry()), entries: &entries };
         let layout = device.create_bind_group_layout(&descriptor);
         let pipeline = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
@@ -105,10 +130,9 @@ impl Kernel {
         let window = wgpu::BufferBinding { buffer: params, offset: 0, size };
         let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(window) }];
         entries.extend(
-            (1..).zip(buffers).map(|(binding, buffer)| wgpu::BindGroupEntry {
-                binding,
-                resource: buffer.as_entire_binding(),
-            }),
+            (1..)
+                .zip(buffers)
+                .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() }),
         );
         device.device().create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(self.entry()),
@@ -123,20 +147,23 @@ impl Kernel {
 pub(crate) struct Class {
     pub(crate) lanes: u32,
     /// Elements that the workgroup has room for; a larger problem's lie in global memory.
-    pub(crate) room: Option<u32>,
+    pub(crate) room: u32,
 }
 
-/// From small problems to large ones. The number of elements, and nothing else, chooses.
-pub(crate) const CLASSES: [Class; 4] = [
-    Class { lanes: 32, room: Some(256) },
-    Class { lanes: 64, room: Some(1024) },
-    Class { lanes: 256, room: Some(2048) },
-    Class { lanes: 256, room: None },
-];
+/// Of `cells_disjoint`, from small problems to large ones; larger ones are left to `cells_newton`. The number of elements,
+/// and nothing else, chooses.
+pub(crate) const CLASSES: [Class; 3] =
+    [Class { lanes: 32, room: 256 }, Class { lanes: 64, room: 1024 }, Class { lanes: 256, room: 2048 }];
 
-/// The index of the class of problems of `n` elements.
+/// Of `cells_newton`, for problems of any size.
+pub(crate) const ANY_SIZE: Class = Class { lanes: 64, room: 1024 };
+
+/// Of `cells_prepare` and `cells_vjp`, likewise, which hold no elements. A tile of their sums is this large.
+pub(crate) const STREAMING: Class = Class { lanes: 64, room: 0 };
+
+/// The index of the class of problems of `n` elements; one past the last for those that are too large.
 pub(crate) fn class_of(n: usize) -> usize {
-    CLASSES.iter().position(|class| class.room.is_none_or(|room| n <= room as usize)).unwrap_or(CLASSES.len() - 1)
+    CLASSES.iter().position(|class| n <= class.room as usize).unwrap_or(CLASSES.len())
 }
 
 /// What a kernel is compiled for.
@@ -164,16 +191,12 @@ impl Variant {
         let [weighted, labelled, bounded] =
             [("WEIGHTED", weighted), ("LABELLED", labelled), ("BOUNDED", bounded)].map(|(name, on)| (name, flag(on)));
         let lanes = ("LANES", f64::from(class.lanes));
+        let capacity = ("CAPACITY", f64::from(class.room));
         let constants = match kernel {
             Kernel::CellsPrepare => vec![lanes, weighted, bounded, labelled],
-            Kernel::CellsDisjoint => vec![
-                lanes,
-                weighted,
-                bounded,
-                ("CAPACITY", f64::from(class.room.unwrap_or(1))),
-                ("IN_GROUP", flag(class.room.is_some())),
-            ],
-            Kernel::VjpDisjoint => vec![lanes, weighted, labelled, ("VALUED", flag(valued))],
+            Kernel::CellsDisjoint => vec![lanes, weighted, bounded, capacity, ("SPILLS", flag(false))],
+            Kernel::CellsNewton => vec![lanes, capacity],
+            Kernel::VjpRows | Kernel::VjpDisjoint => vec![lanes, weighted, labelled, ("VALUED", flag(valued))],
         };
         device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(kernel.entry()),
