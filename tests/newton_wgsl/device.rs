@@ -1,0 +1,98 @@
+//! A device, and the machine's kernel on it.
+
+use wgpu::util::DeviceExt;
+
+pub struct Gpu {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    pipeline: wgpu::ComputePipeline,
+}
+
+/// Numbers of a problem in the kernel's outcome.
+pub const OUTCOME: usize = 72;
+
+pub struct Run {
+    pub outcome: Vec<u32>,
+    pub y: Vec<f32>,
+}
+
+impl Gpu {
+    /// `Err` says why there is none.
+    pub fn new(shader: &str) -> Result<Self, String> {
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+        let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))
+            .map_err(|error| error.to_string())?;
+        let limits = wgpu::Limits {
+            max_compute_workgroup_storage_size: adapter.limits().max_compute_workgroup_storage_size,
+            ..wgpu::Limits::default()
+        };
+        let descriptor = wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() };
+        let (device, queue) =
+            pollster::block_on(adapter.request_device(&descriptor)).map_err(|error| error.to_string())?;
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some("newton"),
+            source: wgpu::ShaderSource::Wgsl(shader.into()),
+        });
+        let start = std::time::Instant::now();
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some("newton"),
+            layout: None,
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: Default::default(),
+            cache: None,
+        });
+        println!("{}: pipeline in {:.2?}", adapter.get_info().name, start.elapsed());
+        Ok(Self { device, queue, pipeline })
+    }
+
+    /// Runs a workgroup for every problem. `elements` are six words each.
+    pub fn run(&self, problems: usize, tables: &[u32], elements: &[u32]) -> Run {
+        let words = |label, contents: &[u32], usage| {
+            let contents = bytemuck::cast_slice(contents);
+            self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: Some(label), contents, usage })
+        };
+        let storage = wgpu::BufferUsages::STORAGE;
+        let outputs = [OUTCOME * problems, elements.len() / 6].map(|length| {
+            let nan = vec![f32::NAN.to_bits(); length];
+            words("output", &nan, storage | wgpu::BufferUsages::COPY_SRC)
+        });
+        let buffers = [
+            words("zero", &[0; 4], wgpu::BufferUsages::UNIFORM),
+            words("tables", tables, storage),
+            words("elements", elements, storage),
+        ];
+        let entries: Vec<_> = buffers
+            .iter()
+            .chain(&outputs)
+            .zip(0..)
+            .map(|(buffer, binding)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+            .collect();
+        let layout = &self.pipeline.get_bind_group_layout(0);
+        let bind_group = wgpu::BindGroupDescriptor { label: None, layout, entries: &entries };
+        let bind_group = self.device.create_bind_group(&bind_group);
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            pass.set_pipeline(&self.pipeline);
+            pass.set_bind_group(0, &bind_group, &[]);
+            pass.dispatch_workgroups(problems as u32, 1, 1);
+        }
+        let reads = outputs.each_ref().map(|buffer| {
+            let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+            let size = buffer.size();
+            let read =
+                self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
+            encoder.copy_buffer_to_buffer(buffer, 0, &read, 0, size);
+            read
+        });
+        self.queue.submit([encoder.finish()]);
+        reads.iter().for_each(|read| read.slice(..).map_async(wgpu::MapMode::Read, |mapped| mapped.unwrap()));
+        self.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+        let contents = |read: &wgpu::Buffer| -> Vec<u32> {
+            bytemuck::cast_slice(&read.slice(..).get_mapped_range().unwrap()).to_vec()
+        };
+        let y = contents(&reads[1]).into_iter().map(f32::from_bits).collect();
+        Run { outcome: contents(&reads[0]), y }
+    }
+}
