@@ -77,8 +77,7 @@ fn machine_begin(lane: u32) {
 /// Takes the sums at the point asked for and works until it needs the next or has ended.
 fn machine_step(lane: u32) {
     newton.passes += 1u;
-    take_means(lane);
-    let rounding = largest_rounding();
+    let rounding = take_means(lane);
     let out_of_passes = newton.passes - newton.spent_passes >= ATTEMPT_PASSES;
     var goes_on = true;
     if newton.stage == STAGE_SEARCH {
@@ -200,7 +199,7 @@ fn ends_at_ray(lane: u32) -> bool {
         needed = least_relaxation(lack);
     }
     if needed > 0.0 {
-        relax_rows(lane, needed * 1.000001 + ROOM);
+        relax_rows(lane, tf(needed * 1.000001 + ROOM));
         begin_attempt(lane, 0u);
     } else {
         if lane < row_count {
@@ -281,6 +280,6 @@ fn machine_multiplier(source: u32) -> vec2<f32> {
 
 /// By how much the rows are exceeded at the sums of the last pass.
 fn machine_excess_here(lane: u32) -> f32 {
-    take_means(lane);
+    _ = take_means(lane);
     return measured_excess();
 }

@@ -241,8 +241,9 @@ fn shift_of(which: u32, c: u32) -> vec2<f32> {
     return shift;
 }
 
-/// The means at the sums of a pass, and the sizes that their rounding errors are relative to, which go to `exchange`.
-fn take_means(lane: u32) {
+/// Takes the means at the sums of a pass. Returns four times what rounding the stored values may move a row by at the
+/// worst: a mean of values of this size, two means of a spread.
+fn take_means(lane: u32) -> f32 {
     if lane < row_count {
         var mean = vec2<f32>();
         var size = 0.0;
@@ -257,14 +258,11 @@ fn take_means(lane: u32) {
         exchange[lane].x = size * select(8.0, 4.0, row_block[lane] == NO_BLOCK);
     }
     workgroupBarrier();
-}
-
-/// Four times what rounding the stored values may move a row by at the worst. `take_means` has just been called.
-fn largest_rounding() -> f32 {
     var worst = 0.0;
     for (var r = 0u; r < row_count; r += 1u) {
         worst = max(worst, exchange[r].x);
     }
+    workgroupBarrier();
     return worst * unit_roundoff();
 }
 
@@ -325,11 +323,11 @@ fn relaxed_bound(r: u32, sign: f32) -> f32 {
 }
 
 /// Moves all bounds outward by so much more.
-fn relax_rows(lane: u32, by: f32) {
-    relaxed = tf_add(relaxed, tf(by));
+fn relax_rows(lane: u32, by: vec2<f32>) {
+    relaxed = tf_add(relaxed, by);
     if lane < row_count {
-        rows_lower[lane] = tf_add(rows_lower[lane], tf(by * relaxed_bound(lane, -1.0)));
-        rows_upper[lane] = tf_add(rows_upper[lane], tf(by * relaxed_bound(lane, 1.0)));
+        rows_lower[lane] = tf_add(rows_lower[lane], by * relaxed_bound(lane, -1.0));
+        rows_upper[lane] = tf_add(rows_upper[lane], by * relaxed_bound(lane, 1.0));
     }
     workgroupBarrier();
 }

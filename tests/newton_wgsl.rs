@@ -9,26 +9,69 @@ mod device;
 
 use common::kkt::judge;
 use common::problems::{Case, Kind, draw_case};
-use device::{Gpu, OUTCOME};
+use device::Gpu;
 use fairlayer::*;
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rayon::prelude::*;
 
 const FILES: [&str; 8] =
     ["two_floats", "rows", "stop_test", "curvature", "active_set", "line_search", "certificate", "newton"];
 
+/// Words of a problem in the driver's outcome.
+const OUTCOME: usize = 72;
+
 /// The machine's text; read at run time, so that a change of it needs no build.
-fn shader() -> String {
-    let root = std::env::var("FAIRLAYER_SHADERS").unwrap_or(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders").into());
+fn shader(driver: &str, files: &[&str]) -> String {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let shaders = std::env::var("FAIRLAYER_SHADERS").unwrap_or(format!("{root}/shaders"));
     let read = |path: String| std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let driver = read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/newton_wgsl/driver.wgsl").into());
-    FILES.iter().fold(driver, |text, file| text + "\n" + &read(format!("{root}/{file}.wgsl")))
+    let driver = read(format!("{root}/tests/newton_wgsl/{driver}.wgsl"));
+    files.iter().fold(driver, |text, file| text + "\n" + &read(format!("{shaders}/{file}.wgsl")))
+}
+
+#[test]
+fn two_floats_have_48_bits() {
+    let gpu = Gpu::new(&shader("two_floats_driver", &FILES[..1])).unwrap();
+    let mut rng = Pcg64Mcg::seed_from_u64(1);
+    let mut number = || {
+        let size = 2_f64.powi(rng.random_range(-20..20));
+        let value = size * rng.random_range(-1.0..1.0);
+        let high = value as f32;
+        (high, ((value - f64::from(high)) as f32))
+    };
+    let mut pairs: Vec<[(f32, f32); 2]> = (0..20_000).map(|_| [number(), number()]).collect();
+    // Such as nearly cancel.
+    let near: Vec<_> = pairs.iter().take(5_000).map(|[a, b]| [*a, (-a.0, b.1 * (a.0 / b.0))]).collect();
+    pairs.extend(near);
+    let operands: Vec<u32> = pairs.as_flattened().iter().flat_map(|(x, y)| [x.to_bits(), y.to_bits()]).collect();
+    let [results] = gpu.run(pairs.len().div_ceil(32), &[&operands], [16 * pairs.len()]);
+    let wide = |(x, y): (f32, f32)| f64::from(x) + f64::from(y);
+    for ([a, b], results) in pairs.iter().zip(results.chunks(16)) {
+        let result: Vec<(f32, f32)> =
+            results.chunks(2).map(|pair| (f32::from_bits(pair[0]), f32::from_bits(pair[1]))).collect();
+        let (wide_a, wide_b) = (wide(*a), wide(*b));
+        let allowed = 2_f64.powi(-45);
+        let of_sum = allowed * (wide_a.abs() + wide_b.abs());
+        for (value, expected, error) in [
+            (result[0], wide_a + wide_b, of_sum),
+            (result[1], wide_a - wide_b, of_sum),
+            (result[2], wide_a * wide_b, allowed * (wide_a * wide_b).abs()),
+            (result[3], wide_a / wide_b, allowed * (wide_a / wide_b).abs()),
+            (result[4], f64::from(a.0) + f64::from(b.0), 0.0),
+            (result[5], f64::from(a.0) * f64::from(b.0), 0.0),
+            (result[6], wide_a * f64::from(b.0), allowed * (wide_a * f64::from(b.0)).abs()),
+        ] {
+            assert!((wide(value) - expected).abs() <= error, "{a:?} {b:?}: {value:?} is not {expected:e}");
+            assert!(value.0 == (value.0 + value.1), "{value:?} overlaps");
+        }
+        assert_eq!(result[7], (f32::from(u8::from(wide_a < wide_b)), f32::from(u8::from(wide_b < wide_a))));
+    }
 }
 
 #[test]
 fn shaders_are_valid() {
-    let text = shader();
+    let text = machine();
     let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&text)));
     let mut validator =
         naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty());
@@ -43,6 +86,10 @@ fn shaders_are_valid() {
         .sum();
     println!("{bytes} bytes of workgroup memory");
     assert!(bytes <= 16384);
+}
+
+fn machine() -> String {
+    shader("driver", &FILES)
 }
 
 fn number(name: &str, default: u64) -> u64 {
@@ -146,11 +193,12 @@ fn solve_wgsl(gpu: &Gpu, cases: &[Case], settings: &Settings) -> Vec<Answer> {
         encode(case, settings, &mut tables, &mut elements);
     }
     let header: Vec<u32> = starts.iter().map(|start| start + cases.len() as u32).collect();
-    let run = gpu.run(cases.len(), &[header, tables].concat(), &elements);
+    let outputs = [OUTCOME * cases.len(), elements.len() / 6];
+    let [outcomes, all_y] = gpu.run(cases.len(), &[&[header, tables].concat(), &elements], outputs);
     let mut first = 0;
     let answer = |(case, outcome): (&Case, &[u32])| {
         let pair = |at: usize| f64::from(f32::from_bits(outcome[at])) + f64::from(f32::from_bits(outcome[at + 1]));
-        let y = run.y[first..first + case.stated.z.len()].iter().map(|y| f64::from(*y)).collect();
+        let y = all_y[first..first + case.stated.z.len()].iter().map(|y| f64::from(f32::from_bits(*y))).collect();
         first += case.stated.z.len();
         Answer {
             y,
@@ -162,7 +210,7 @@ fn solve_wgsl(gpu: &Gpu, cases: &[Case], settings: &Settings) -> Vec<Answer> {
             attempt: outcome[7],
         }
     };
-    cases.iter().zip(run.outcome.chunks(OUTCOME)).map(answer).collect()
+    cases.iter().zip(outcomes.chunks(OUTCOME)).map(answer).collect()
 }
 
 fn solve_reference<T: Storage>(case: &Case, settings: &Settings) -> (Status, Vec<f64>, Outcome) {
@@ -239,6 +287,8 @@ fn examine(gpu: &Gpu, kind: Kind, count: usize, most: usize, first_seed: u64) ->
             if !case.weighted {
                 stated.weights.fill(1.0);
             }
+            let bad: Vec<usize> = (0..n).filter(|&i| answer.y[i].is_nan()).collect();
+            if !bad.is_empty() { println!("NaN {n} {bad:?}"); }
             let residual = judge(&case.set, &stated, &answer.y, &answer.multipliers, 1e-6).worst();
             let scale = largest(&stated.z).max(1.0);
             let distance = answer.y.iter().zip(&wide.1).fold(0.0_f64, |most, (a, b)| most.max((a - b).abs())) / scale;
@@ -258,7 +308,7 @@ fn examine(gpu: &Gpu, kind: Kind, count: usize, most: usize, first_seed: u64) ->
 
 #[test]
 fn random_problems() {
-    let gpu = Gpu::new(&shader()).unwrap();
+    let gpu = Gpu::new(&machine()).unwrap();
     let count = (number("FAIRLAYER_STRESS", 3400) as usize).div_ceil(Kind::ALL.len());
     let most = number("FAIRLAYER_LARGEST", 300) as usize;
     let only = std::env::var("FAIRLAYER_KIND").ok();

@@ -1,4 +1,4 @@
-//! A device, and the machine's kernel on it.
+//! A device, and a kernel on it.
 
 use wgpu::util::DeviceExt;
 
@@ -8,16 +8,8 @@ pub struct Gpu {
     pipeline: wgpu::ComputePipeline,
 }
 
-/// Numbers of a problem in the kernel's outcome.
-pub const OUTCOME: usize = 72;
-
-pub struct Run {
-    pub outcome: Vec<u32>,
-    pub y: Vec<f32>,
-}
-
 impl Gpu {
-    /// `Err` says why there is none.
+    /// With the entry `main` of a shader. `Err` says why there is no device.
     pub fn new(shader: &str) -> Result<Self, String> {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
         let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))
@@ -46,26 +38,20 @@ impl Gpu {
         Ok(Self { device, queue, pipeline })
     }
 
-    /// Runs a workgroup for every problem. `elements` are six words each.
-    pub fn run(&self, problems: usize, tables: &[u32], elements: &[u32]) -> Run {
-        let words = |label, contents: &[u32], usage| {
+    /// Runs so many workgroups on inputs and outputs, arrays of words at the bindings from 1 on, and returns the outputs,
+    /// which begin as NaN.
+    pub fn run<const N: usize>(&self, groups: usize, inputs: &[&[u32]], outputs: [usize; N]) -> [Vec<u32>; N] {
+        let words = |contents: &[u32], usage| {
             let contents = bytemuck::cast_slice(contents);
-            self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: Some(label), contents, usage })
+            self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage })
         };
         let storage = wgpu::BufferUsages::STORAGE;
-        let outputs = [OUTCOME * problems, elements.len() / 6].map(|length| {
-            let nan = vec![f32::NAN.to_bits(); length];
-            words("output", &nan, storage | wgpu::BufferUsages::COPY_SRC)
+        let zero = words(&[0; 4], wgpu::BufferUsages::UNIFORM);
+        let inputs: Vec<_> = inputs.iter().map(|input| words(input, storage)).collect();
+        let outputs = outputs.map(|length| {
+            words(&vec![f32::NAN.to_bits(); length], storage | wgpu::BufferUsages::COPY_SRC)
         });
-        let buffers = [
-            words("zero", &[0; 4], wgpu::BufferUsages::UNIFORM),
-            words("tables", tables, storage),
-            words("elements", elements, storage),
-        ];
-        let entries: Vec<_> = buffers
-            .iter()
-            .chain(&outputs)
-            .zip(0..)
+        let entries: Vec<_> = (std::iter::once(&zero).chain(&inputs).chain(&outputs).zip(0..))
             .map(|(buffer, binding)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
             .collect();
         let layout = &self.pipeline.get_bind_group_layout(0);
@@ -76,23 +62,18 @@ impl Gpu {
             let mut pass = encoder.begin_compute_pass(&Default::default());
             pass.set_pipeline(&self.pipeline);
             pass.set_bind_group(0, &bind_group, &[]);
-            pass.dispatch_workgroups(problems as u32, 1, 1);
+            pass.dispatch_workgroups(groups as u32, 1, 1);
         }
         let reads = outputs.each_ref().map(|buffer| {
-            let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-            let size = buffer.size();
-            let read =
-                self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
+            let (size, usage) = (buffer.size(), wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
+            let read = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
+            let read = self.device.create_buffer(&read);
             encoder.copy_buffer_to_buffer(buffer, 0, &read, 0, size);
             read
         });
         self.queue.submit([encoder.finish()]);
         reads.iter().for_each(|read| read.slice(..).map_async(wgpu::MapMode::Read, |mapped| mapped.unwrap()));
         self.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
-        let contents = |read: &wgpu::Buffer| -> Vec<u32> {
-            bytemuck::cast_slice(&read.slice(..).get_mapped_range().unwrap()).to_vec()
-        };
-        let y = contents(&reads[1]).into_iter().map(f32::from_bits).collect();
-        Run { outcome: contents(&reads[0]), y }
+        reads.map(|read| bytemuck::cast_slice(&read.slice(..).get_mapped_range().unwrap()).to_vec())
     }
 }
