@@ -29,7 +29,7 @@ var<workgroup> machine_excess: f32;
 
 struct Newton {
     stage: u32,
-    ended: bool,
+    status: u32,
     steps: u32,
     passes: u32,
     /// Whether the start is other than the first look at zero multipliers.
@@ -39,6 +39,8 @@ struct Newton {
     /// Steps and passes before this attempt.
     spent_steps: u32,
     spent_passes: u32,
+    /// Of the present point, as it is reported.
+    excess: f32,
 }
 
 var<private> newton: Newton;
@@ -52,26 +54,32 @@ fn floor_factor(attempt: u32) -> f32 {
 
 /// Begins with the problem whose cells' weights and labels are summed.
 fn machine_begin(lane: u32) {
-    newton = Newton(STAGE_START, false, 0u, 0u, false, BIG, 0u, 0u, 0u);
+    newton = Newton(STAGE_START, STATUS_SOLVED, 0u, 0u, false, BIG, 0u, 0u, 0u, 0.0);
     reset_test();
+    prox = PROX;
     let usable = rows_build(lane);
-    begin_attempt(lane, 0u);
+    begin_at_zero(lane);
     newton.warm = has_warm_start();
-    if newton.warm && lane < row_count {
-        let start = warm_start(nth_bit(live_rows, lane));
-        let open = select(rows_lower[lane].x == -BIG, rows_upper[lane].x == BIG, start.x > 0.0);
-        row[TRIAL][lane] = select(start, vec2<f32>(), open || !is_finite(start.x));
-    }
-    workgroupBarrier();
     if newton.warm {
+        if lane < row_count {
+            let start = warm_start(nth_bit(live_rows, lane));
+            let open = select(rows_lower[lane].x == -BIG, rows_upper[lane].x == BIG, start.x > 0.0);
+            row[TRIAL][lane] = select(start, vec2<f32>(), open || !is_finite(start.x));
+        }
+        workgroupBarrier();
         balance_rows(lane, TRIAL);
     }
-    if !usable {
-        end(lane, STATUS_BAD_NUMBER);
-    } else if row_count == 0u {
-        end(lane, STATUS_SOLVED);
+    if lane < set_cells() {
+        cell_shift[lane] = shift_of(TRIAL, lane);
     }
-    publish(lane);
+    if lane == 0u {
+        machine_stage = u32(!usable || row_count == 0u);
+        machine_status = select(STATUS_BAD_NUMBER, STATUS_SOLVED, usable);
+        machine_steps = 0u;
+        machine_residual = 0.0;
+        machine_excess = 0.0;
+    }
+    workgroupBarrier();
 }
 
 /// Takes the sums at the point asked for and works until it needs the next or has ended.
@@ -79,82 +87,78 @@ fn machine_step(lane: u32) {
     newton.passes += 1u;
     let rounding = take_means(lane);
     let out_of_passes = newton.passes - newton.spent_passes >= ATTEMPT_PASSES;
-    var goes_on = true;
-    if newton.stage == STAGE_SEARCH {
-        var verdict = SEARCH_ENDS;
-        if !out_of_passes {
-            verdict = judge_trial(lane);
-        }
-        goes_on = verdict == SEARCH_ENDS;
-        if verdict == SEARCH_RETURNS {
-            newton.stage = STAGE_ANEW;
-        }
+    var verdict = SEARCH_ENDS;
+    if newton.stage == STAGE_SEARCH && !out_of_passes {
+        verdict = judge_trial(lane);
     }
-    if goes_on {
+    var next = ASK;
+    if verdict == SEARCH_RETURNS {
+        newton.stage = STAGE_ANEW;
+    } else if verdict == SEARCH_ENDS {
         if lane < row_count {
             row[NU][lane] = row[TRIAL][lane];
         }
         workgroupBarrier();
-        if newton.stage == STAGE_START && !newton.warm && excess() <= 0.0 {
+        let over = excess();
+        newton.excess = reported(over);
+        if newton.stage == STAGE_START && !newton.warm && over <= 0.0 {
             // Fair already: the true bounds are kept, with no margin asked for.
-            end(lane, STATUS_SOLVED);
+            next = END;
         } else {
-            work(lane, rounding, out_of_passes);
+            next = work(lane, rounding, over, out_of_passes);
         }
     }
-    publish(lane);
+    conclude(lane, next);
 }
 
+/// What comes after the work at a point.
+const ASK: u32 = 0u;
+const END: u32 = 1u;
+const GIVE_UP: u32 = 2u;
+const BEGIN_AT_ZERO: u32 = 3u;
+const BEGIN_ANEW: u32 = 4u;
+
 /// Works from the present point until it needs sums or has ended.
-fn work(lane: u32, rounding: f32, out_of_passes: bool) {
+fn work(lane: u32, rounding: f32, over: f32, out_of_passes: bool) -> u32 {
+    let room = !may_lack_room();
     var is_start = newton.stage == STAGE_START && newton.warm;
     loop {
-        let verdict = judge(lane, rounding, is_start);
+        let verdict = judge(lane, rounding, over <= 0.0, room, is_start);
         is_start = false;
         if verdict == SOLVED {
             // Solved without a margin where there is room for one: another attempt may find it.
-            let needless = !test.tightened && !may_lack_room() && measured_excess() > 0.0;
-            if needless && newton.attempt + 1u < ATTEMPTS {
-                give_up(lane);
-            } else {
-                end(lane, select(STATUS_SOLVED, STATUS_RELAXED, relaxed.x > 0.0));
-            }
-            return;
+            let needless = !test.tightened && room && newton.excess > 0.0 && newton.attempt + 1u < ATTEMPTS;
+            newton.status = select(STATUS_SOLVED, STATUS_RELAXED, relaxed.x > 0.0);
+            return select(END, GIVE_UP, needless);
         }
-        if verdict == STUCK {
-            give_up(lane);
-            return;
-        }
-        if lacks_room() {
+        if verdict == OPEN && !room && lacks_room() {
             drop_margin();
-            begin_at_zero(lane);
-            return;
+            return BEGIN_AT_ZERO;
         }
         let steps = newton.steps - newton.spent_steps;
-        if steps >= ATTEMPT_STEPS || newton.steps >= max_iterations() || out_of_passes {
-            give_up(lane);
-            return;
+        if verdict == STUCK || steps >= ATTEMPT_STEPS || newton.steps >= max_iterations() || out_of_passes {
+            return GIVE_UP;
         }
         newton.steps += 1u;
         if !find_direction(lane) {
-            if !stiffen() {
-                give_up(lane);
-                return;
+            if stiffen() {
+                continue;
             }
-            continue;
+            return GIVE_UP;
         }
-        if ends_at_ray(lane) {
-            return;
+        let ray = is_ray(lane);
+        if ray != ASK {
+            return ray;
         }
         if begin_search(lane, test.residual) {
             newton.stage = STAGE_SEARCH;
-            return;
+            return ASK;
         }
         if !bears_no_descent() {
-            give_up(lane);
-            return;
+            return GIVE_UP;
         }
     }
+    return ASK;
 }
 
 /// Fills the active set's step from the present point, and its shifts. False if rounding left it no numbers.
@@ -170,14 +174,14 @@ fn find_direction(lane: u32) -> bool {
     return true;
 }
 
-/// Whether the step, or where it leads to, is a ray that proves that there is no answer. Ends with it, or relaxes the rows
-/// by what it shows to be needed at the least and begins anew.
-fn ends_at_ray(lane: u32) -> bool {
+/// Whether the step, or where it leads to, is a ray that proves that there is no answer. Then the problem ends with it, or
+/// the rows are relaxed by what it shows to be needed at the least, to begin anew.
+fn is_ray(lane: u32) -> u32 {
     // It does not pay to ask of a problem that is on its way to an answer.
     let last = newton.last_residual;
     newton.last_residual = test.residual;
     if newton.steps <= 1u || test.residual < 0.25 * last {
-        return false;
+        return ASK;
     }
     var lack = 0.0;
     for (var ray = 0u; ray < 2u && lack == 0.0; ray += 1u) {
@@ -192,7 +196,7 @@ fn ends_at_ray(lane: u32) -> bool {
         workgroupBarrier();
     }
     if lack == 0.0 {
-        return false;
+        return ASK;
     }
     var needed = 0.0;
     if relax_infeasible() && newton.steps < max_iterations() {
@@ -200,28 +204,16 @@ fn ends_at_ray(lane: u32) -> bool {
     }
     if needed > 0.0 {
         relax_rows(lane, tf(needed * 1.000001 + ROOM));
-        begin_attempt(lane, 0u);
-    } else {
-        if lane < row_count {
-            row[NU][lane] = row[X][lane];
-        }
-        workgroupBarrier();
-        end(lane, STATUS_INFEASIBLE);
+        return BEGIN_ANEW;
     }
-    return true;
+    if lane < row_count {
+        row[NU][lane] = row[X][lane];
+    }
+    newton.status = STATUS_INFEASIBLE;
+    return END;
 }
 
-/// Begins at zero, with the margin.
-fn begin_attempt(lane: u32, attempt: u32) {
-    newton.attempt = attempt;
-    newton.spent_steps = newton.steps;
-    newton.spent_passes = newton.passes;
-    newton.last_residual = BIG;
-    reset_test();
-    prox = PROX;
-    begin_at_zero(lane);
-}
-
+/// Begins at zero multipliers.
 fn begin_at_zero(lane: u32) {
     if lane < row_count {
         row[TRIAL][lane] = vec2<f32>();
@@ -233,39 +225,40 @@ fn begin_at_zero(lane: u32) {
     newton.stage = STAGE_START;
 }
 
-/// Ends without an answer, unless another attempt is left.
-fn give_up(lane: u32) {
-    if newton.attempt + 1u < ATTEMPTS && newton.steps < max_iterations() {
-        begin_attempt(lane, newton.attempt + 1u);
-    } else {
-        end(lane, STATUS_ITERATION_LIMIT);
+/// Does what comes after the work at a point, and says what is wanted and where: in a search at its next step. When it has
+/// ended, the shifts are those of the last pass, which are the answer's.
+fn conclude(lane: u32, next: u32) {
+    var after = next;
+    if after == GIVE_UP {
+        // Ends without an answer, unless another attempt is left.
+        let is_last = newton.attempt + 1u >= ATTEMPTS || newton.steps >= max_iterations();
+        newton.status = STATUS_ITERATION_LIMIT;
+        newton.attempt += select(1u, 0u, is_last);
+        after = select(BEGIN_ANEW, END, is_last);
+    } else if after == BEGIN_ANEW {
+        newton.attempt = 0u;
     }
-}
-
-fn end(lane: u32, status: u32) {
-    newton.ended = true;
-    let over = measured_excess();
-    if lane == 0u {
-        machine_status = status;
-        machine_steps = newton.steps;
-        machine_residual = test.residual;
-        machine_excess = over;
+    if after == BEGIN_ANEW {
+        newton.spent_steps = newton.steps;
+        newton.spent_passes = newton.passes;
+        newton.last_residual = BIG;
+        reset_test();
+        prox = PROX;
     }
-}
-
-/// Says what is wanted, and where: in a search at the next step of it, else at `TRIAL`. When it has ended, the shifts are
-/// those of the last pass, which are the answer's.
-fn publish(lane: u32) {
-    if !newton.ended && newton.stage != STAGE_START {
+    if after >= BEGIN_AT_ZERO {
+        begin_at_zero(lane);
+    } else if after == ASK {
         place_trial(lane);
     }
-    if !newton.ended || newton.passes == 0u {
-        if lane < set_cells() {
-            cell_shift[lane] = shift_of(TRIAL, lane);
-        }
+    if after != END && lane < set_cells() {
+        cell_shift[lane] = shift_of(TRIAL, lane);
     }
     if lane == 0u {
-        machine_stage = u32(newton.ended);
+        machine_stage = u32(after == END);
+        machine_status = newton.status;
+        machine_steps = newton.steps;
+        machine_residual = test.residual;
+        machine_excess = newton.excess;
     }
     workgroupBarrier();
 }
@@ -281,5 +274,5 @@ fn machine_multiplier(source: u32) -> vec2<f32> {
 /// By how much the rows are exceeded at the sums of the last pass.
 fn machine_excess_here(lane: u32) -> f32 {
     _ = take_means(lane);
-    return measured_excess();
+    return reported(excess());
 }

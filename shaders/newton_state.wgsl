@@ -27,10 +27,10 @@ fn machine_save(lane: u32) {
         }
     }
     if lane == 0u {
-        let flags = vec4<u32>(u32(newton.ended), u32(newton.warm), u32(test.tightened), u32(test.repaired));
-        let more = vec2<u32>(u32(search.has_high), u32(search.has_kept));
-        let bits = flags.x | (flags.y << 1u) | (flags.z << 2u) | (flags.w << 3u) | (more.x << 4u) | (more.y << 5u);
-        var words = array<u32, 27>(
+        let of_test = u32(test.tightened) | (u32(test.repaired) << 1u);
+        let of_search = u32(search.has_high) | (u32(search.has_kept) << 1u);
+        let bits = u32(newton.warm) | (of_test << 1u) | (of_search << 3u);
+        var words = array<u32, 29>(
             bits, newton.stage, newton.steps, newton.passes, newton.attempt, newton.spent_steps, newton.spent_passes,
             bitcast<u32>(newton.last_residual), bitcast<u32>(prox), bitcast<u32>(relaxed.x), bitcast<u32>(relaxed.y),
             bitcast<u32>(test.residual), bitcast<u32>(test.tolerance), bitcast<u32>(test.growth), bitcast<u32>(test.best),
@@ -38,8 +38,9 @@ fn machine_save(lane: u32) {
             bitcast<u32>(search.start_slope), bitcast<u32>(search.low.x), bitcast<u32>(search.low.y),
             bitcast<u32>(search.low_slope), bitcast<u32>(search.high.x), bitcast<u32>(search.high.y),
             bitcast<u32>(search.high_slope), search.trials,
+            newton.status, bitcast<u32>(newton.excess),
         );
-        for (var at = 0u; at < 27u; at += 1u) {
+        for (var at = 0u; at < 29u; at += 1u) {
             state_write(at, words[at]);
         }
     }
@@ -55,15 +56,15 @@ fn state_pair(at: u32) -> vec2<f32> {
 
 /// Takes up a problem where `machine_save` left it. The cells' weights and labels are those of then.
 fn machine_restore(lane: u32) {
-    let usable = rows_build(lane);
+    _ = rows_build(lane);
     let bits = state_read(0u);
-    newton = Newton(state_read(1u), (bits & 1u) != 0u, state_read(2u), state_read(3u), (bits & 2u) != 0u, state_float(7u),
-        state_read(4u), state_read(5u), state_read(6u));
+    newton = Newton(state_read(1u), state_read(27u), state_read(2u), state_read(3u), (bits & 1u) != 0u, state_float(7u),
+        state_read(4u), state_read(5u), state_read(6u), state_float(28u));
     prox = state_float(8u);
-    test = StopTest(state_float(11u), state_float(12u), state_float(13u), (bits & 4u) != 0u, (bits & 8u) != 0u,
+    test = StopTest(state_float(11u), state_float(12u), state_float(13u), (bits & 2u) != 0u, (bits & 4u) != 0u,
         state_float(14u), state_read(15u));
     search = LineSearch(state_pair(16u), state_float(18u), state_float(19u), state_pair(20u), state_float(22u),
-        state_pair(23u), state_float(25u), (bits & 16u) != 0u, (bits & 32u) != 0u, state_read(26u));
+        state_pair(23u), state_float(25u), (bits & 8u) != 0u, (bits & 16u) != 0u, state_read(26u));
     relax_rows(lane, state_pair(9u));
     if lane < row_count {
         let at = SCALAR_WORDS + 12u * lane;

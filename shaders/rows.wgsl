@@ -291,12 +291,12 @@ fn excess() -> f32 {
 }
 
 /// The excess as it is reported: 0 below what the measurement itself rounds.
-fn measured_excess() -> f32 {
+fn reported(worst: f32) -> f32 {
     var largest = 0.0;
     for (var r = 0u; r < row_count; r += 1u) {
         largest = max(largest, abs(row[MEANS][r].x));
     }
-    let over = excess() + relaxed.x;
+    let over = worst + relaxed.x;
     return select(0.0, over, over > 1e-12 * largest);
 }
 

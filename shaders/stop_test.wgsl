@@ -111,15 +111,13 @@ fn residual_at(tolerance: f32) -> f32 {
     return residual;
 }
 
-/// Judges the point. With `is_start`, the point is one to begin at, which may be an answer already: the true bounds are
+/// Judges the point, which keeps the true bounds or not, of rows that surely have room or not. With `is_start`, the point is one to begin at, which may be an answer already: the true bounds are
 /// kept, as near to the multipliers' sides as a solution with the largest margin is.
-fn judge(lane: u32, rounding: f32, is_start: bool) -> u32 {
+fn judge(lane: u32, rounding: f32, kept: bool, room: bool, is_start: bool) -> u32 {
     let is_coarse = unit_roundoff() > 1e-6;
     let needed = max(tolerance().x, select(1.0, 0.25, is_coarse) * rounding);
     let max_growth = select(MAX_GROWTH, 1.0, is_coarse);
     let accepted = select(8.0, 2.0, is_coarse);
-    let kept = excess() <= 0.0;
-    let room = !may_lack_room();
     let patience = select(4u, 10u, room);
     var first_look = is_start;
     loop {
@@ -173,9 +171,9 @@ fn judge(lane: u32, rounding: f32, is_start: bool) -> u32 {
     return OPEN;
 }
 
-/// Whether the point has no room for the margin, so that the multipliers of the tightened rows run away.
+/// Whether the point, of rows that may lack it, has no room for the margin, so that the multipliers of the tightened rows run away.
 fn lacks_room() -> bool {
-    return test.tightened && test.stall >= MOST_STALLS && test.residual <= STALLED_RESIDUAL && may_lack_room();
+    return test.tightened && test.stall >= MOST_STALLS && test.residual <= STALLED_RESIDUAL;
 }
 
 /// Takes note that no step leads down from the point: the rounding floor, or the end. False if it is the end.

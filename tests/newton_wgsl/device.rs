@@ -38,9 +38,9 @@ impl Gpu {
         Ok(Self { device, queue, pipeline })
     }
 
-    /// Runs so many workgroups on inputs and outputs, arrays of words at the bindings from 1 on, and returns the outputs,
-    /// which begin as NaN.
-    pub fn run<const N: usize>(&self, groups: usize, inputs: &[&[u32]], outputs: [usize; N]) -> [Vec<u32>; N] {
+    /// Runs so many workgroups, `repeats` times over, on arrays of words at the bindings from 1 on: inputs, then those that
+    /// are returned as the last repeat leaves them.
+    pub fn run<const N: usize>(&self, groups: usize, repeats: usize, inputs: &[&[u32]], outputs: [&[u32]; N]) -> [Vec<u32>; N] {
         let words = |contents: &[u32], usage| {
             let contents = bytemuck::cast_slice(contents);
             self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage })
@@ -48,9 +48,7 @@ impl Gpu {
         let storage = wgpu::BufferUsages::STORAGE;
         let zero = words(&[0; 4], wgpu::BufferUsages::UNIFORM);
         let inputs: Vec<_> = inputs.iter().map(|input| words(input, storage)).collect();
-        let outputs = outputs.map(|length| {
-            words(&vec![f32::NAN.to_bits(); length], storage | wgpu::BufferUsages::COPY_SRC)
-        });
+        let outputs = outputs.map(|output| words(output, storage | wgpu::BufferUsages::COPY_SRC));
         let entries: Vec<_> = (std::iter::once(&zero).chain(&inputs).chain(&outputs).zip(0..))
             .map(|(buffer, binding)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
             .collect();
@@ -62,7 +60,7 @@ impl Gpu {
             let mut pass = encoder.begin_compute_pass(&Default::default());
             pass.set_pipeline(&self.pipeline);
             pass.set_bind_group(0, &bind_group, &[]);
-            pass.dispatch_workgroups(groups as u32, 1, 1);
+            (0..repeats).for_each(|_| pass.dispatch_workgroups(groups as u32, 1, 1));
         }
         let reads = outputs.each_ref().map(|buffer| {
             let (size, usage) = (buffer.size(), wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);

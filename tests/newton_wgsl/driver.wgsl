@@ -1,5 +1,6 @@
 // What the Newton machine is driven by in its own tests: one problem a workgroup of 32 lanes, lane c sums cell c in
-// two-floats, and every problem has a constraint set of its own.
+// two-floats, and every problem has a constraint set of its own. A dispatch does one pass; between two of them the machine
+// is in `state`, whose first word of a problem is 0 before the first pass, 1 in between and 2 at the end.
 
 const NO_SPREAD: u32 = 0xffffffffu;
 
@@ -18,6 +19,7 @@ struct Element {
 @group(0) @binding(2) var<storage, read> elements: array<Element>;
 @group(0) @binding(3) var<storage, read_write> outcome: array<u32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(0) @binding(5) var<storage, read_write> state: array<u32>;
 
 var<workgroup> cell_weight: array<vec2<f32>, 32>;
 var<workgroup> cell_label: array<vec2<f32>, 32>;
@@ -30,7 +32,11 @@ var<workgroup> low_sum: array<vec2<f32>, 32>;
 var<workgroup> high_sum: array<vec2<f32>, 32>;
 var<private> table: u32;
 
-fn opaque_zero() -> u32 { return zero.x; }
+var<private> loaded_zero: u32;
+var<private> first_state: u32;
+fn opaque_zero() -> u32 { return loaded_zero; }
+fn state_read(at: u32) -> u32 { return state[first_state + at]; }
+fn state_write(at: u32, word: u32) { state[first_state + at] = word; }
 fn word(at: u32) -> u32 { return tables[table + at]; }
 fn pair(at: u32) -> vec2<f32> { return vec2<f32>(bitcast<f32>(word(at)), bitcast<f32>(word(at + 1u))); }
 fn set_cells() -> u32 { return word(0u); }
@@ -118,7 +124,12 @@ fn sum_pass(c: u32, total: vec2<f32>) {
 
 @compute @workgroup_size(32)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
+    loaded_zero = zero.x;
     let problem = group.x;
+    first_state = problem * (MACHINE_WORDS + 1u) + 1u;
+    if state[first_state - 1u] == 2u {
+        return;
+    }
     table = tables[problem];
     sum_cell(lane);
     workgroupBarrier();
@@ -132,14 +143,28 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     if is_finite(low_sum[lane].x) { low_sum[lane] = tf_div(low_sum[lane], total); }
     if is_finite(high_sum[lane].x) { high_sum[lane] = tf_div(high_sum[lane], total); }
     workgroupBarrier();
-    machine_begin(lane);
-    var passes = 0u;
-    loop {
-        if workgroupUniformLoad(&machine_stage) != 0u { break; }
+    let progress = &state[problem * (MACHINE_WORDS + 1u)];
+    let stage = *progress;
+    workgroupBarrier();
+    if stage == 0u {
+        machine_begin(lane);
+    } else {
+        machine_restore(lane);
+        cell_shift[lane] = shift_of(TRIAL, lane);
+        workgroupBarrier();
+    }
+    if stage == 1u || machine_stage == 0u {
         sum_pass(lane, total);
-        passes += 1u;
         workgroupBarrier();
         machine_step(lane);
+    }
+    let ended = machine_stage == 1u;
+    machine_save(lane);
+    if lane == 0u {
+        *progress = select(1u, 2u, ended);
+    }
+    if !ended {
+        return;
     }
     let solved = machine_status == 0u || machine_status == 4u;
     workgroupBarrier();
@@ -154,7 +179,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     if lane == 0u {
         outcome[at] = machine_status;
         outcome[at + 1u] = machine_steps;
-        outcome[at + 2u] = passes;
+        outcome[at + 2u] = newton.passes;
         outcome[at + 3u] = bitcast<u32>(machine_residual);
         outcome[at + 4u] = bitcast<u32>(machine_excess);
         outcome[at + 5u] = bitcast<u32>(total.x);
