@@ -25,6 +25,16 @@ pub fn has(device: &Device, dtype: Dtype) -> bool {
     device.kind() == "cpu" || dtype == Dtype::F32
 }
 
+/// How many of so many random problems are enough on this device: where a call is a submission, a tenth.
+pub fn enough(device: &Device, count: u32) -> u32 {
+    if device.kind() == "cpu" { count } else { count.div_ceil(10) }
+}
+
+/// What a device reports of sums over elements may be off by, relative to the largest: f64 sums, or integers of 44 bits.
+pub fn measuring_error(device: &Device) -> f64 {
+    if device.kind() == "cpu" { 1e-14 } else { 2e-13 }
+}
+
 /// Runs a test body on a backend. Where there is none it says SKIP, past the capture of test output; if
 /// `FAIRLAYER_REQUIRE` (a list with commas) names the backend, it fails instead.
 pub fn run_on(backend: &str, body: fn(&Device)) {

@@ -1,6 +1,7 @@
 //! Whatever bits the arrays hold, a call returns: with an `Err` for misuse, else with a status for every problem.
 
 use super::properties::property;
+use crate::common::devices::enough;
 use crate::common::planted::{contrast, mask};
 use crate::common::run::EVERYTHING;
 use crate::for_each_storage;
@@ -131,7 +132,7 @@ pub fn no_input_panics(device: &Device) {
 
 fn nothing_panics<T: Storage>(device: &Device) {
     let sets = sets();
-    property(20_000, anything(), |input| {
+    property(enough(device, 20_000), anything(), |input| {
         let set = &sets[input.set];
         let narrow = |values: &[f64]| values.iter().map(|value| T::from_f64(*value)).collect::<Vec<T>>();
         let (z, g, lo, hi) = (narrow(&input.z), narrow(&input.g), narrow(&input.lo), narrow(&input.hi));

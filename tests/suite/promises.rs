@@ -1,19 +1,22 @@
 //! The promises of the crate about every answer, on random problems of every kind.
 
+use crate::common::devices::{enough, measuring_error};
 use crate::common::kkt::Stated;
 use crate::common::planted::planted_problems;
 use crate::common::problems::{Case, Kind, draw_case};
 use crate::common::rows::{Limits, Origin, excess, extent, live_rows, shifts};
-use crate::common::run::{Answer, EVERYTHING, Inputs, Rig, bits, gradient_bits, largest, widened};
+use crate::common::run::{
+    Answer, EVERYTHING, Inputs, Rig, assert_close, bits, by_weight, gradient_bits, largest, widened,
+};
 use crate::for_each_storage;
 use fairlayer::*;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 /// Calls `check` with random problems of every kind.
-fn for_each_case(per_kind: u64, largest: usize, mut check: impl FnMut(&str, &Case)) {
+fn for_each_case(device: &Device, per_kind: u32, largest: usize, mut check: impl FnMut(&str, &Case)) {
     for kind in Kind::ALL {
-        for seed in 0..per_kind {
+        for seed in 0..u64::from(enough(device, per_kind)) {
             let case = draw_case(&mut Pcg64Mcg::seed_from_u64(seed << 8 | kind as u64), kind, largest);
             check(&format!("{kind:?}, seed {seed}"), &case);
         }
@@ -25,7 +28,7 @@ pub fn bounds_hold_bit_for_bit(device: &Device) {
 }
 
 fn bounds_hold<T: Storage>(device: &Device) {
-    for_each_case(200, 300, |what, case| {
+    for_each_case(device, 200, 300, |what, case| {
         let inputs = Inputs::<T>::new(&[&case.stated]);
         let mut rig = Rig::new(device, &case.set, &inputs.offsets());
         let view = rig.project(&inputs.batch());
@@ -52,7 +55,7 @@ pub fn gap_never_exceeds_epsilon(device: &Device) {
 /// two ulp of an f64.
 fn gap_within_epsilon<T: Storage>(device: &Device) {
     let mut measured = 0;
-    for_each_case(1000, 400, |what, case| {
+    for_each_case(device, 1000, 400, |what, case| {
         let inputs = Inputs::<T>::new(&[&case.stated]);
         let mut rig = Rig::new(device, &case.set, &inputs.offsets());
         let view = rig.project(&inputs.batch());
@@ -69,7 +72,7 @@ fn gap_within_epsilon<T: Storage>(device: &Device) {
             measured += 1;
         }
     });
-    assert!(measured > 8000, "only {measured} problems fell under the promise");
+    assert!(measured > enough(device, 8000), "only {measured} problems fell under the promise");
 }
 
 fn has_ratio(set: &ConstraintSet) -> bool {
@@ -84,7 +87,7 @@ pub fn excess_is_reported_as_measured(device: &Device) {
 /// three times as much for a user's contrasts that depend on each other.
 fn excess_is_reported<T: Storage>(device: &Device) {
     let mut measured = 0;
-    for_each_case(400, 300, |what, case| {
+    for_each_case(device, 400, 300, |what, case| {
         let inputs = Inputs::<T>::new(&[&case.stated]);
         let mut rig = Rig::new(device, &case.set, &inputs.offsets());
         let view = rig.project(&inputs.batch());
@@ -93,8 +96,14 @@ fn excess_is_reported<T: Storage>(device: &Device) {
         let over = excess(&case.set, &rows, &Limits::of(&case.set), &y).max(0.0);
         let reported = view.outcomes[0].excess;
         let error = (reported - over).abs();
+        // (Where a device reports single precision.)
+        let digits = if device.kind() == "cpu" { 0.0 } else { 1e-6 * over };
         if view.all_solved() {
-            assert!(error <= 1e-14 * largest(&y).max(1e-3), "{what} in {:?}: {reported:e}, is {over:e}", T::DTYPE);
+            assert!(
+                error <= measuring_error(device) * largest(&y).max(1e-3) + digits,
+                "{what} in {:?}: {reported:e}, is {over:e}",
+                T::DTYPE
+            );
             let size = largest(&y).max(largest(&shifts(&rows, &stated.weights, view.multipliers)));
             let few_ulp = if what.starts_with("RandomContrasts") { 3.0 } else { 1.0 }
                 * (12.0 * T::UNIT_ROUNDOFF * size + 1e-11 * size.max(1.0));
@@ -102,7 +111,7 @@ fn excess_is_reported<T: Storage>(device: &Device) {
             measured += 1;
         }
     });
-    assert!(measured > 5000, "only {measured} problems were solved");
+    assert!(measured > enough(device, 5000), "only {measured} problems were solved");
 }
 
 pub fn feasible_input_is_bit_identical(device: &Device) {
@@ -111,7 +120,7 @@ pub fn feasible_input_is_bit_identical(device: &Device) {
 
 /// Limits are set to what the input has, and the rounding margin more.
 fn feasible_input<T: Storage>(device: &Device) {
-    for_each_case(200, 300, |what, case| {
+    for_each_case(device, 200, 300, |what, case| {
         let clip = |i: usize| case.stated.z[i].max(case.stated.lo[i]).min(case.stated.hi[i]);
         let stated = Stated { z: (0..case.stated.z.len()).map(clip).collect(), ..case.stated.clone() };
         let mut inputs = Inputs::<T>::new(&[&stated]);
@@ -273,7 +282,7 @@ fn agrees_with_double<T: Storage>(device: &Device) {
                 (Rig::new(device, &p.set, &single.offsets()), Rig::new(&Device::cpu(), &p.set, &double.offsets()));
             let y = (widened(rigs.0.project(&single.batch()).y), rigs.1.project(&double.batch()).y.to_vec());
             let scale = largest(&p.stated.z).max(1.0);
-            crate::common::run::assert_close(&format!("y of {}", p.name), &y.0, &y.1, 5e-6 * scale);
+            assert_close(&format!("y of {}", p.name), &y.0, &y.1, 5e-6 * scale);
             let (a, b) = (rigs.0.vjp(&single.batch(), &g), rigs.1.vjp(&double.batch(), &widened(&g)));
             let pairs = [
                 ("predictions", widened(a.predictions), b.predictions),
@@ -287,7 +296,7 @@ fn agrees_with_double<T: Storage>(device: &Device) {
             ];
             for (what, a, b) in pairs {
                 let what = format!("gradient to the {what} of {} (seed {seed})", p.name);
-                crate::common::run::assert_close(&what, &a, b, 2e-5 * largest(b).max(1e-3));
+                assert_close(&what, &a, b, 2e-5 * largest(b).max(1e-3));
             }
         }
     }
@@ -297,58 +306,43 @@ pub fn random_problems_agree_with_double(device: &Device) {
     for_each_storage!(device, random_agrees_with_double, [f32]);
 }
 
-/// Status, answer and gradient to the predictions of random ordinary problems against f64 on the same stored numbers.
-/// Where an element of the f64 answer is within a whisker of changing its clamp state, the gradient may be another one.
+/// Answers and gradients of random problems against f64 on the same stored numbers. Gradients are compared where both
+/// have the same active set.
 fn random_agrees_with_double<T: Storage>(device: &Device) {
-    let cpu = Device::cpu();
-    let mut compared = (0, 0);
-    for_each_case(600, 200, |what, case| {
-        let components = matches!(
-            what.split(',').next(),
-            Some("TwoGroups" | "ManyGroups" | "Intersectional" | "EqualizedOdds" | "Conditional" | "TinyGroups")
-        );
-        if !components {
+    let (cpu, mut compared) = (Device::cpu(), (0, 0));
+    for_each_case(device, 600, 200, |what, case| {
+        // A random contrast can have hardly any room, and then the answer hangs on the last digits.
+        if !case.scores.ordinary() || what.starts_with("RandomContrasts") {
             return;
         }
         let single = Inputs::<T>::new(&[&case.stated]);
         let double = Inputs::<f64>::new(&[&single.stated(0)]);
         let mut rigs = (Rig::new(device, &case.set, &single.offsets()), Rig::new(&cpu, &case.set, &double.offsets()));
         let (a, b) = (rigs.0.project(&single.batch()), rigs.1.project(&double.batch()));
-        println!("{what} {:?} {:?}", a.outcomes[0], b.outcomes[0]);
-        if b.outcomes[0].status != Status::Solved || a.outcomes[0].status != Status::Solved {
+        if b.outcomes[0].status != Status::Solved {
             return;
         }
-        let scale = largest(&case.stated.z).max(1.0);
-        crate::common::run::assert_close(
-            what,
-            &crate::common::run::by_weight(&widened(a.y), &case.stated.weights),
-            &crate::common::run::by_weight(b.y, &case.stated.weights),
-            5e-6 * scale,
-        );
+        assert_eq!(a.outcomes[0].status, Status::Solved, "{what}");
+        let (scale, known) = (largest(&case.stated.z).max(1.0), |y: &[f64]| by_weight(y, &case.stated.weights));
+        assert_close(&format!("y of {what}"), &known(&widened(a.y)), &known(b.y), 5e-6 * scale);
         compared.0 += 1;
-        let states =
-            |view: &SolutionView<'_, T>| (0..single.z.len()).map(|i| view.clamp_state(0, i)).collect::<Vec<_>>();
-        let of_single = states(&a);
-        let of_double: Vec<_> = (0..single.z.len()).map(|i| b.clamp_state(0, i)).collect();
-        let held = |nu: &[f64]| nu.iter().map(|nu| *nu != 0.0).collect::<Vec<_>>();
-        if of_single != of_double || held(a.multipliers) != held(b.multipliers) {
+        let n = single.z.len();
+        let of_single: Vec<ClampState> = (0..n).map(|i| a.clamp_state(0, i)).collect();
+        let same_states = (0..n).all(|i| of_single[i] == b.clamp_state(0, i));
+        let held = |nu: &[f64]| nu.iter().map(|nu| nu.total_cmp(&0.0)).collect::<Vec<_>>();
+        if !same_states || held(a.multipliers) != held(b.multipliers) {
             return;
         }
-        let g: Vec<T> = (0..single.z.len()).map(|i| T::from_f64((i as f64 * 0.7).sin())).collect();
+        let g: Vec<T> = (0..n).map(|i| T::from_f64((0.7 * i as f64).sin())).collect();
         let (a, b) = (rigs.0.vjp(&single.batch(), &g), rigs.1.vjp(&double.batch(), &widened(&g)));
-        crate::common::run::assert_close(
-            what,
-            &widened(a.predictions),
-            b.predictions,
-            2e-5 * largest(b.predictions).max(1e-3),
-        );
-        crate::common::run::assert_close(what, a.levels, b.levels, 2e-5 * largest(b.levels).max(1e-3));
-        crate::common::run::assert_close(what, &widened(a.lo), b.lo, 2e-5 * largest(b.lo).max(1e-3));
-        crate::common::run::assert_close(what, &widened(a.hi), b.hi, 2e-5 * largest(b.hi).max(1e-3));
-        crate::common::run::assert_close(what, &widened(a.weights), b.weights, 2e-5 * largest(b.weights).max(1e-3));
+        for (of, a, b) in [("predictions", a.predictions, b.predictions), ("lo", a.lo, b.lo), ("hi", a.hi, b.hi)] {
+            let allowed = 2e-5 * largest(b).max(1e-3);
+            assert_close(&format!("gradient to the {of} of {what}"), &widened(a), b, allowed);
+        }
         compared.1 += 1;
     });
-    println!("{compared:?}");
+    println!("{compared:?} answers and gradients compared");
+    assert!(compared.0 > enough(device, 4000) && compared.1 > enough(device, 3000), "{compared:?}");
 }
 
 pub fn public_types_can_cross_threads(_: &Device) {

@@ -1,5 +1,6 @@
 //! What a projection is, whatever the problem: properties, on random problems.
 
+use crate::common::devices::enough;
 use crate::common::kkt::Stated;
 use crate::common::planted::planted_problems;
 use crate::common::problems::{Case, Kind, draw_case};
@@ -58,7 +59,7 @@ pub fn projecting_twice_changes_nothing(device: &Device) {
 
 /// An answer that keeps its limits is a fair input: it comes back bit by bit.
 fn idempotent<T: Storage>(device: &Device) {
-    property(3000, any_case(), |seed| {
+    property(enough(device, 3000), any_case(), |seed| {
         let (case, _) = draw(seed);
         let inputs = Inputs::<T>::new(&[&case.stated]);
         let mut rig = Rig::new(device, &case.set, &inputs.offsets());

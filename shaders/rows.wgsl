@@ -1,0 +1,364 @@
+// The live rows of one problem, in the form that the solver works on. Twin of src/reference/rows.rs.
+//
+// Lane r works on row r, and lane c on cell c; numbers without an index are the same in all lanes, which all compute them
+// in the same order. A row has one coefficient for all cells of its first mean only, one for those of its second mean
+// only, and one for the cells of both.
+
+/// Stands for an infinite bound: larger than whatever else there is.
+const BIG: f32 = 1e20;
+const NO_BLOCK: u32 = 0xffffffffu;
+
+/// A spread's rows: those of its unions that hold samples, if there are at least two.
+struct Block {
+    first: u32,
+    end: u32,
+    spread: u32,
+    /// Whether the limit is a ratio below 1: the balance of the multipliers then depends on their signs.
+    ratio: u32,
+    /// Epsilon, or the ratio.
+    level: vec2<f32>,
+    /// The centre of its means that the last step aims at.
+    centre: vec2<f32>,
+    /// The row that pays for what the multipliers lack of balance.
+    payer: u32,
+}
+
+/// Which numbers of the rows a function is to work on.
+const NU: u32 = 0u;
+const TRIAL: u32 = 1u;
+/// How far the multipliers that minimise the model are from `NU`.
+const STEP: u32 = 2u;
+/// The multipliers of the answer, or a ray.
+const X: u32 = 3u;
+const MEANS: u32 = 4u;
+/// What the means are in the model, at `X`.
+const MODEL: u32 = 5u;
+/// What the means of the rows held come to at the end of the step.
+const AIM: u32 = 6u;
+/// What a row exceeds its upper bound by, and its lower one (of a ratio: divided by the ratio).
+const ABOVE: u32 = 7u;
+const BELOW: u32 = 8u;
+
+var<workgroup> row: array<array<vec2<f32>, 32>, 9>;
+var<workgroup> row_cells: array<vec3<u32>, 32>;
+var<workgroup> row_factor: array<array<vec2<f32>, 3>, 32>;
+var<workgroup> rows_lower: array<vec2<f32>, 32>;
+var<workgroup> rows_upper: array<vec2<f32>, 32>;
+/// The largest coefficient, the same before the sides of a contrast cancel, and `sum_c coefficient^2 weight` (1 if 0).
+var<workgroup> row_reach: array<f32, 32>;
+var<workgroup> row_rough: array<f32, 32>;
+var<workgroup> row_scale: array<f32, 32>;
+var<workgroup> row_block: array<u32, 32>;
+var<workgroup> blocks: array<Block, 16>;
+/// One number of each lane, on its way to all.
+var<workgroup> exchange: array<vec3<f32>, 32>;
+
+var<private> row_count: u32;
+var<private> block_count: u32;
+/// The rows of the set that are live, as bits.
+var<private> live_rows: u32;
+/// By how much the bounds are relaxed.
+var<private> relaxed: vec2<f32>;
+
+fn below_bit(bit: u32) -> u32 {
+    return select((1u << bit) - 1u, 0xffffffffu, bit >= 32u);
+}
+
+/// The rows of a block, as bits.
+fn block_rows(b: u32) -> u32 {
+    return below_bit(blocks[b].end) & ~below_bit(blocks[b].first);
+}
+
+/// The place of the bit that has so many others below it.
+fn nth_bit(bits: u32, n: u32) -> u32 {
+    var rest = bits;
+    for (var i = 0u; i < n; i += 1u) {
+        rest &= rest - 1u;
+    }
+    return firstTrailingBit(rest);
+}
+
+/// Whether a row is held from below alone (-1), from above alone (1), or not at all (0).
+fn side_of(value: f32, tolerance: f32) -> f32 {
+    return select(select(0.0, -1.0, value < -tolerance), 1.0, value > tolerance);
+}
+
+/// The sum over cells of the weights, the labels' or the values'.
+const WEIGHTS: u32 = 0u;
+const LABELS: u32 = 1u;
+const VALUES: u32 = 2u;
+
+fn sum_over(cells: u32, what: u32) -> vec2<f32> {
+    var sum = vec2<f32>();
+    for (var rest = cells; rest != 0u; rest &= rest - 1u) {
+        let c = firstTrailingBit(rest);
+        var value = cell_y[c];
+        if what == WEIGHTS {
+            value = cell_weight[c];
+        } else if what == LABELS {
+            value = cell_label[c];
+        }
+        sum = tf_add(sum, value);
+    }
+    return sum;
+}
+
+fn bounded(value: vec2<f32>) -> vec2<f32> {
+    let infinite = !is_finite(value.x);
+    return select(value, vec2<f32>(select(BIG, -BIG, (bitcast<u32>(value.x) >> 31u) == 1u), 0.0), infinite);
+}
+
+/// Builds the rows that the cells' weights leave alive. False if a level or a row bound of the problem cannot be used.
+fn rows_build(lane: u32) -> bool {
+    var present = 0u;
+    for (var c = 0u; c < set_cells(); c += 1u) {
+        present |= select(0u, 1u << c, cell_weight[c].x > 0.0);
+    }
+    var usable = true;
+    live_rows = 0u;
+    row_count = 0u;
+    block_count = 0u;
+    relaxed = vec2<f32>();
+    for (var s = 0u; s < set_spreads(); s += 1u) {
+        let limit = level(s);
+        let is_ratio = spread_is_ratio(s);
+        usable = usable && is_finite(limit.x) && select(limit.x >= 0.0, limit.x > 0.0 && !tf_less(tf(1.0), limit), is_ratio);
+        var held = 0u;
+        for (var r = spread_first(s); r < spread_end(s); r += 1u) {
+            held |= select(0u, 1u << r, (row_plus(r) & present) != 0u);
+        }
+        let count = countOneBits(held);
+        if count > 1u {
+            live_rows |= held;
+            if lane == 0u {
+                let ratio = u32(is_ratio && tf_less(limit, tf(1.0)));
+                let level = select(limit, vec2<f32>(), is_ratio && ratio == 0u);
+                blocks[block_count] = Block(row_count, row_count + count, s, ratio, level, vec2<f32>(), 0u);
+            }
+            block_count += 1u;
+            row_count += count;
+        }
+    }
+    let contrasts = set_rows() - set_contrasts();
+    for (var k = 0u; k < set_contrasts(); k += 1u) {
+        let lower = row_lower(k);
+        let upper = row_upper(k);
+        let high = (bitcast<u32>(lower.x) != 0x7f800000u) && (bitcast<u32>(upper.x) != 0xff800000u);
+        usable = usable && high && number(lower.x) && number(upper.x) && !tf_less(bounded(upper), bounded(lower));
+        let minus = row_minus(contrasts + k);
+        if (row_plus(contrasts + k) & present) != 0u && (minus == 0u || (minus & present) != 0u) {
+            live_rows |= 1u << (contrasts + k);
+            row_count += 1u;
+        }
+    }
+    workgroupBarrier();
+    if lane < row_count {
+        build_row(lane, present);
+    }
+    workgroupBarrier();
+    return usable;
+}
+
+fn build_row(r: u32, present: u32) {
+    let source = nth_bit(live_rows, r);
+    let first = row_plus(source) & present;
+    let second = row_minus(source) & present;
+    let mass = sum_over(first, WEIGHTS);
+    var factors = array<vec2<f32>, 3>(tf_div(tf(1.0), mass), vec2<f32>(), vec2<f32>());
+    row_cells[r] = vec3<u32>(first & ~second, second & ~first, first & second);
+    row_block[r] = NO_BLOCK;
+    for (var b = 0u; b < block_count; b += 1u) {
+        if r >= blocks[b].first && r < blocks[b].end {
+            row_block[r] = b;
+        }
+    }
+    if row_block[r] != NO_BLOCK {
+        let half = 0.5 * blocks[row_block[r]].level * f32(1u - blocks[row_block[r]].ratio);
+        rows_lower[r] = -half;
+        rows_upper[r] = half;
+    } else {
+        let k = source - (set_rows() - set_contrasts());
+        var target_mean = vec2<f32>();
+        if contrast_residual(k) {
+            target_mean = tf_mul(factors[0], sum_over(first, LABELS));
+        }
+        if second != 0u {
+            let scale = contrast_scale(k);
+            let other = tf_div(tf(1.0), sum_over(second, WEIGHTS));
+            factors[1] = -tf_mul(scale, other);
+            if contrast_residual(k) {
+                target_mean = tf_add(target_mean, tf_mul(factors[1], sum_over(second, LABELS)));
+            }
+            // The masses are subtracted part by part: what is in both cancels before it can round.
+            let only_first = tf_mul(scale, sum_over(row_cells[r].x, WEIGHTS));
+            let in_both = tf_mul(tf_sub(tf(1.0), scale), sum_over(row_cells[r].z, WEIGHTS));
+            let difference = tf_add(tf_sub(sum_over(row_cells[r].y, WEIGHTS), only_first), in_both);
+            factors[2] = tf_mul(tf_mul(difference, factors[0]), other);
+        }
+        let lower = bounded(row_lower(k));
+        let upper = bounded(row_upper(k));
+        rows_lower[r] = select(tf_add(lower, target_mean), lower, lower.x == -BIG);
+        rows_upper[r] = select(tf_add(upper, target_mean), upper, upper.x == BIG);
+    }
+    row_factor[r] = factors;
+    var reach = 0.0;
+    var scale = 0.0;
+    for (var part = 0u; part < 3u; part += 1u) {
+        if row_cells[r][part] != 0u {
+            let factor = factors[part].x;
+            reach = max(reach, abs(factor));
+            scale += factor * factor * sum_over(row_cells[r][part], WEIGHTS).x;
+        }
+    }
+    row_reach[r] = reach;
+    row_rough[r] = max(abs(factors[0].x), abs(factors[1].x));
+    row_scale[r] = select(1.0, scale, scale > 0.0);
+}
+
+/// The coefficient of the block's centre in a row held from above (`sign > 0`) or from below.
+fn centre_coefficient(b: u32, sign: f32) -> vec2<f32> {
+    return select(tf(1.0), blocks[b].level, blocks[b].ratio == 1u && sign < 0.0);
+}
+
+/// The first row that belongs to no spread.
+fn first_contrast() -> u32 {
+    return select(blocks[max(block_count, 1u) - 1u].end, 0u, block_count == 0u);
+}
+
+/// The coefficient of a row in a cell.
+fn coefficient(r: u32, c: u32) -> vec2<f32> {
+    let cells = (row_cells[r] >> vec3<u32>(c)) & vec3<u32>(1u);
+    let part = select(select(0u, 1u, cells.y == 1u), 2u, cells.z == 1u);
+    return select(vec2<f32>(), row_factor[r][part], (cells.x | cells.y | cells.z) == 1u);
+}
+
+/// How far these multipliers move a cell.
+fn shift_of(which: u32, c: u32) -> vec2<f32> {
+    var shift = vec2<f32>();
+    for (var r = 0u; r < row_count; r += 1u) {
+        shift = tf_add(shift, tf_mul(coefficient(r, c), row[which][r]));
+    }
+    return shift;
+}
+
+/// Takes the means at the sums of a pass. Returns four times what rounding the stored values may move a row by at the
+/// worst: a mean of values of this size, two means of a spread.
+fn take_means(lane: u32) -> f32 {
+    if lane < row_count {
+        var mean = vec2<f32>();
+        var size = 0.0;
+        for (var part = 0u; part < 3u; part += 1u) {
+            let cells = row_cells[lane][part];
+            mean = tf_add(mean, tf_mul(row_factor[lane][part], sum_over(cells, VALUES)));
+            for (var rest = cells; rest != 0u; rest &= rest - 1u) {
+                size += abs(row_factor[lane][part].x) * cell_size[firstTrailingBit(rest)];
+            }
+        }
+        row[MEANS][lane] = mean;
+        exchange[lane].x = size * select(8.0, 4.0, row_block[lane] == NO_BLOCK);
+    }
+    workgroupBarrier();
+    var worst = 0.0;
+    for (var r = 0u; r < row_count; r += 1u) {
+        worst = max(worst, exchange[r].x);
+    }
+    workgroupBarrier();
+    return worst * unit_roundoff();
+}
+
+/// By how much the worst row exceeds its own bound, as it is relaxed; of a ratio spread `ratio * max - min`.
+fn excess() -> f32 {
+    var worst = -BIG;
+    for (var b = 0u; b < block_count; b += 1u) {
+        var top = row[MEANS][blocks[b].first];
+        var bottom = top;
+        for (var r = blocks[b].first + 1u; r < blocks[b].end; r += 1u) {
+            let mean = row[MEANS][r];
+            top = select(top, mean, tf_less(top, mean));
+            bottom = select(bottom, mean, tf_less(mean, bottom));
+        }
+        let allowed = tf_add(relaxed, select(blocks[b].level, vec2<f32>(), blocks[b].ratio == 1u));
+        if blocks[b].ratio == 1u {
+            top = tf_mul(top, blocks[b].level);
+        }
+        worst = max(worst, tf_sub(tf_sub(top, bottom), allowed).x);
+    }
+    for (var r = first_contrast(); r < row_count; r += 1u) {
+        let over = tf_sub(row[MEANS][r], rows_upper[r]).x;
+        worst = max(worst, max(over, tf_sub(rows_lower[r], row[MEANS][r]).x));
+    }
+    return worst;
+}
+
+/// The excess as it is reported: 0 below what the measurement itself rounds.
+fn reported(worst: f32) -> f32 {
+    var largest = 0.0;
+    for (var r = 0u; r < row_count; r += 1u) {
+        largest = max(largest, abs(row[MEANS][r].x));
+    }
+    let over = worst + relaxed.x;
+    return select(0.0, over, over > 1e-12 * largest);
+}
+
+/// Whether the rows together may allow a single point only: equalities do, and one-sided contrasts can.
+fn may_lack_room() -> bool {
+    var narrow = relaxed.x > 0.0;
+    for (var b = 0u; b < block_count; b += 1u) {
+        narrow = narrow || blocks[b].level.x == 0.0;
+    }
+    for (var r = first_contrast(); r < row_count; r += 1u) {
+        let room = tf_sub(rows_upper[r], rows_lower[r]).x;
+        narrow = narrow || !(room > 0.0 && room < 0.5 * BIG);
+    }
+    return narrow;
+}
+
+/// How the bound of a row moves as the rows are relaxed: the upper one if `sign > 0`, else the lower one.
+fn relaxed_bound(r: u32, sign: f32) -> f32 {
+    let outward = select(-1.0, 1.0, sign > 0.0);
+    if row_block[r] == NO_BLOCK {
+        return outward;
+    }
+    return select(0.5 * outward, min(outward, 0.0), blocks[row_block[r]].ratio == 1u);
+}
+
+/// Moves all bounds outward by so much more.
+fn relax_rows(lane: u32, by: vec2<f32>) {
+    relaxed = tf_add(relaxed, by);
+    if lane < row_count {
+        rows_lower[lane] = tf_add(rows_lower[lane], by * relaxed_bound(lane, -1.0));
+        rows_upper[lane] = tf_add(rows_upper[lane], by * relaxed_bound(lane, 1.0));
+    }
+    workgroupBarrier();
+}
+
+/// The balance of a block's multipliers, which is zero where its centre is free, and the sum of their sizes.
+fn block_balance(b: u32, which: u32) -> vec2<f32> {
+    var balance = vec2<f32>();
+    var size = 0.0;
+    for (var r = blocks[b].first; r < blocks[b].end; r += 1u) {
+        let nu = row[which][r];
+        balance = tf_add(balance, tf_mul(centre_coefficient(b, nu.x), nu));
+        size += abs(nu.x);
+    }
+    return vec2<f32>(balance.x, size);
+}
+
+/// Makes the multipliers of every difference spread sum to zero: the row that moves its cells the least pays.
+fn balance_rows(lane: u32, which: u32) {
+    if lane < block_count && blocks[lane].ratio == 0u {
+        var sum = vec2<f32>();
+        var payer = NO_BLOCK;
+        for (var r = blocks[lane].first; r < blocks[lane].end; r += 1u) {
+            let nu = row[which][r];
+            sum = tf_add(sum, nu);
+            if nu.x != 0.0 && (payer == NO_BLOCK || row_reach[r] < row_reach[payer]) {
+                payer = r;
+            }
+        }
+        if payer != NO_BLOCK {
+            row[which][payer] = tf_sub(row[which][payer], sum);
+        }
+    }
+    workgroupBarrier();
+}
