@@ -122,7 +122,6 @@ fn load_problem(lane: u32) {
         cell_size[k] = 0.0;
         cell_beyond[k] = 0.0;
         cell_weight[k] = tf(0.0);
-        atomicStore(&cell_end[k], 0u);
     }
     if lane == 0u {
         var start = 0u;

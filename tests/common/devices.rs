@@ -25,6 +25,11 @@ pub fn has(device: &Device, dtype: Dtype) -> bool {
     device.kind() == "cpu" || dtype == Dtype::F32
 }
 
+/// Whether a device takes as many cells and rows.
+pub fn takes(device: &Device, set: &fairlayer::ConstraintSet) -> bool {
+    device.kind() == "cpu" || (set.layout().cells() <= 32 && set.rows() <= 32)
+}
+
 /// How many of so many random problems are enough on this device: where a call is a submission, a tenth.
 pub fn enough(device: &Device, count: u32) -> u32 {
     if device.kind() == "cpu" { count } else { count.div_ceil(10) }

@@ -1,6 +1,7 @@
 //! The same problem said in several ways: shared or repeated arrays, groups or cells, f32 or f64 beside the predictions,
 //! a warm start or none.
 
+use crate::common::devices::takes;
 use crate::common::kkt::judge;
 use crate::common::planted::{contrast, mask};
 use crate::common::problems::{Kind, draw_case};
@@ -151,6 +152,9 @@ pub fn single_and_double_arrays_are_the_same(device: &Device) {
 fn single_or_double<T: Storage>(device: &Device) {
     for kind in Kind::ALL {
         let mut case = draw_case(&mut Pcg64Mcg::seed_from_u64(24), kind, 200);
+        if !takes(device, &case.set) {
+            continue;
+        }
         let round = |values: &[f64]| widened(&stored::<f32>(values));
         (case.stated.weights, case.stated.labels) = (round(&case.stated.weights), round(&case.stated.labels));
         let inputs = Inputs::<T>::new(&[&case.stated]);
