@@ -82,13 +82,17 @@ fn choose_payers(lane: u32) {
     unknowns = support & ~payers;
 }
 
-/// How much of the payer's multiplier a row's takes with it.
+/// How much of the payer's multiplier a row's takes with it: of a contrast nothing.
 fn share(r: u32) -> vec2<f32> {
     let b = row_block[r];
     if b == NO_BLOCK {
         return vec2<f32>();
     }
-    return tf_div(centre_coefficient(b, sign_of(r)), centre_coefficient(b, sign_of(blocks[b].payer)));
+    let above = sign_of(r) > 0.0;
+    if blocks[b].ratio == 0u || above == (sign_of(blocks[b].payer) > 0.0) {
+        return tf(1.0);
+    }
+    return select(blocks[b].level, blocks[b].inverse_level, above);
 }
 
 /// The row's payer; of a contrast itself, with a share of 0.
@@ -111,10 +115,14 @@ fn solve_on_support(lane: u32) -> bool {
         var j = 0u;
         for (var rest = unknowns; j <= lane; rest &= rest - 1u) {
             let other = firstTrailingBit(rest);
-            let by_row = tf_sub(curvature[packed(own, other)], tf_mul(own_share, curvature[packed(own_payer, other)]));
-            let paid = payer_of(other);
-            let by_payer = tf_sub(curvature[packed(own, paid)], tf_mul(own_share, curvature[packed(own_payer, paid)]));
-            factor[packed(lane, j)] = tf_sub(by_row, tf_mul(share(other), by_payer));
+            var entry = vec2<f32>();
+            for (var side = 0u; side < 2u; side += 1u) {
+                let column = select(payer_of(other), other, side == 1u);
+                let by_payer = tf_mul(own_share, curvature[packed(own_payer, column)]);
+                // The payer's column first, which the other's share of is taken off.
+                entry = tf_sub(tf_sub(curvature[packed(own, column)], by_payer), tf_mul(share(other), entry));
+            }
+            factor[packed(lane, j)] = entry;
             j += 1u;
         }
     }

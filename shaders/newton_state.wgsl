@@ -54,9 +54,9 @@ fn state_pair(at: u32) -> vec2<f32> {
     return vec2<f32>(state_float(at), state_float(at + 1u));
 }
 
-/// Takes up a problem where `machine_save` left it. The cells' weights and labels are those of then.
+/// Takes up a problem where `machine_save` left it, and asks again for what it was waiting for. `machine_begin` has just
+/// been called, with the cells' weights and labels of then.
 fn machine_restore(lane: u32) {
-    _ = rows_build(lane);
     let bits = state_read(0u);
     newton = Newton(state_read(1u), state_read(27u), state_read(2u), state_read(3u), (bits & 1u) != 0u, state_float(7u),
         state_read(4u), state_read(5u), state_read(6u), state_float(28u));
@@ -74,6 +74,10 @@ fn machine_restore(lane: u32) {
         row[AIM][lane] = state_pair(at + 6u);
         asked_lower[lane] = state_pair(at + 8u);
         asked_upper[lane] = state_pair(at + 10u);
+    }
+    workgroupBarrier();
+    if lane < set_cells() {
+        cell_shift[lane] = shift_of(TRIAL, lane);
     }
     workgroupBarrier();
 }

@@ -15,8 +15,9 @@ struct Block {
     spread: u32,
     /// Whether the limit is a ratio below 1: the balance of the multipliers then depends on their signs.
     ratio: u32,
-    /// Epsilon, or the ratio.
+    /// Epsilon, or the ratio, and one over that.
     level: vec2<f32>,
+    inverse_level: vec2<f32>,
     /// The centre of its means that the last step aims at.
     centre: vec2<f32>,
     /// The row that pays for what the multipliers lack of balance.
@@ -133,7 +134,8 @@ fn rows_build(lane: u32) -> bool {
             if lane == 0u {
                 let ratio = u32(is_ratio && tf_less(limit, tf(1.0)));
                 let level = select(limit, vec2<f32>(), is_ratio && ratio == 0u);
-                blocks[block_count] = Block(row_count, row_count + count, s, ratio, level, vec2<f32>(), 0u);
+                let inverse = tf_div(tf(1.0), select(tf(1.0), limit, ratio == 1u));
+                blocks[block_count] = Block(row_count, row_count + count, s, ratio, level, inverse, vec2<f32>(), 0u);
             }
             block_count += 1u;
             row_count += count;
@@ -163,56 +165,68 @@ fn build_row(r: u32, present: u32) {
     let source = nth_bit(live_rows, r);
     let first = row_plus(source) & present;
     let second = row_minus(source) & present;
-    let mass = sum_over(first, WEIGHTS);
-    var factors = array<vec2<f32>, 3>(tf_div(tf(1.0), mass), vec2<f32>(), vec2<f32>());
-    row_cells[r] = vec3<u32>(first & ~second, second & ~first, first & second);
-    row_block[r] = NO_BLOCK;
-    for (var b = 0u; b < block_count; b += 1u) {
-        if r >= blocks[b].first && r < blocks[b].end {
-            row_block[r] = b;
-        }
+    let cells = vec3<u32>(first & ~second, second & ~first, first & second);
+    // Weights of the three parts, then labels.
+    var sums: array<vec2<f32>, 6>;
+    for (var part = 0u; part < 6u; part += 1u) {
+        sums[part] = sum_over(cells[part % 3u], select(WEIGHTS, LABELS, part >= 3u));
     }
-    if row_block[r] != NO_BLOCK {
-        let half = 0.5 * blocks[row_block[r]].level * f32(1u - blocks[row_block[r]].ratio);
-        rows_lower[r] = -half;
-        rows_upper[r] = half;
+    var b = 0u;
+    while b < block_count && r >= blocks[b].end {
+        b += 1u;
+    }
+    let is_spread = b < block_count;
+    var scale = vec2<f32>();
+    var is_residual = false;
+    var bounds: array<vec2<f32>, 2>;
+    if is_spread {
+        let half = 0.5 * blocks[b].level * f32(1u - blocks[b].ratio);
+        bounds = array<vec2<f32>, 2>(-half, half);
     } else {
         let k = source - (set_rows() - set_contrasts());
-        var target_mean = vec2<f32>();
-        if contrast_residual(k) {
-            target_mean = tf_mul(factors[0], sum_over(first, LABELS));
-        }
-        if second != 0u {
-            let scale = contrast_scale(k);
-            let other = tf_div(tf(1.0), sum_over(second, WEIGHTS));
-            factors[1] = -tf_mul(scale, other);
-            if contrast_residual(k) {
-                target_mean = tf_add(target_mean, tf_mul(factors[1], sum_over(second, LABELS)));
-            }
-            // The masses are subtracted part by part: what is in both cancels before it can round.
-            let only_first = tf_mul(scale, sum_over(row_cells[r].x, WEIGHTS));
-            let in_both = tf_mul(tf_sub(tf(1.0), scale), sum_over(row_cells[r].z, WEIGHTS));
-            let difference = tf_add(tf_sub(sum_over(row_cells[r].y, WEIGHTS), only_first), in_both);
-            factors[2] = tf_mul(tf_mul(difference, factors[0]), other);
-        }
-        let lower = bounded(row_lower(k));
-        let upper = bounded(row_upper(k));
-        rows_lower[r] = select(tf_add(lower, target_mean), lower, lower.x == -BIG);
-        rows_upper[r] = select(tf_add(upper, target_mean), upper, upper.x == BIG);
+        scale = select(vec2<f32>(), contrast_scale(k), second != 0u);
+        is_residual = contrast_residual(k);
+        bounds = array<vec2<f32>, 2>(bounded(row_lower(k)), bounded(row_upper(k)));
     }
-    row_factor[r] = factors;
+    // The sides' coefficients, and where the masses are in both, their difference: what is in both cancels before it can
+    // round.
+    var factors: array<vec2<f32>, 3>;
+    var target_mean = vec2<f32>();
+    var mass = vec2<f32>();
+    for (var side = 0u; side < 2u; side += 1u) {
+        mass = tf_add(sums[side], sums[2]);
+        factors[side] = tf_div(select(tf(1.0), -scale, side == 1u), select(mass, tf(1.0), mass.x == 0.0));
+        target_mean = tf_add(target_mean, tf_mul(factors[side], tf_add(sums[3u + side], sums[5])));
+    }
+    if cells.z != 0u {
+        // (w_second - scale w_first) / (mass_first mass_second)
+        var difference = sums[1];
+        for (var part = 0u; part < 2u; part += 1u) {
+            let times = select(tf_sub(tf(1.0), scale), -scale, part == 0u);
+            difference = tf_add(difference, tf_mul(times, sums[2u * part]));
+        }
+        factors[2] = tf_mul(tf_div(difference, mass), factors[0]);
+    }
+    for (var side = 0u; side < 2u && is_residual; side += 1u) {
+        let moved = tf_add(bounds[side], target_mean);
+        bounds[side] = select(moved, bounds[side], abs(bounds[side].x) == BIG);
+    }
     var reach = 0.0;
-    var scale = 0.0;
+    var square = 0.0;
     for (var part = 0u; part < 3u; part += 1u) {
-        if row_cells[r][part] != 0u {
-            let factor = factors[part].x;
-            reach = max(reach, abs(factor));
-            scale += factor * factor * sum_over(row_cells[r][part], WEIGHTS).x;
+        if cells[part] != 0u {
+            reach = max(reach, abs(factors[part].x));
+            square += factors[part].x * factors[part].x * sums[part].x;
         }
     }
+    row_cells[r] = cells;
+    row_factor[r] = factors;
+    row_block[r] = select(NO_BLOCK, b, is_spread);
+    rows_lower[r] = bounds[0];
+    rows_upper[r] = bounds[1];
     row_reach[r] = reach;
     row_rough[r] = max(abs(factors[0].x), abs(factors[1].x));
-    row_scale[r] = select(1.0, scale, scale > 0.0);
+    row_scale[r] = select(1.0, square, square > 0.0);
 }
 
 /// The coefficient of the block's centre in a row held from above (`sign > 0`) or from below.

@@ -146,12 +146,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let progress = &state[problem * (MACHINE_WORDS + 1u)];
     let stage = *progress;
     workgroupBarrier();
-    if stage == 0u {
-        machine_begin(lane);
-    } else {
+    machine_begin(lane);
+    if stage == 1u {
         machine_restore(lane);
-        cell_shift[lane] = shift_of(TRIAL, lane);
-        workgroupBarrier();
     }
     if stage == 1u || machine_stage == 0u {
         sum_pass(lane, total);
