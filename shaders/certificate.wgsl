@@ -1,11 +1,8 @@
 // The proof that a problem has no solution. Twin of src/reference/certificate.rs.
 
-/// The shifts of a ray of the multipliers.
-var<workgroup> ray_shift: array<vec2<f32>, 32>;
-
 /// By how much the least that `ray . A y` can be within the bounds exceeds the most that the rows allow, if that is beyond
-/// doubt; else 0. (Farkas.) The ray is in `X`, its shifts in `ray_shift`.
-fn lack_of_room(lane: u32) -> f32 {
+/// doubt; else 0. (Farkas.) The ray is in `X`; it moves the lane's own cell by `shift`.
+fn lack_of_room(lane: u32, shift: vec2<f32>) -> f32 {
     for (var b = 0u; b < block_count; b += 1u) {
         // A spread allows any centre, so only rays that are balanced over it are bounded.
         let balance = block_balance(b, X);
@@ -29,7 +26,7 @@ fn lack_of_room(lane: u32) -> f32 {
         }
     }
     if lane < set_cells() {
-        exchange[lane] = least_of_cell(lane);
+        exchange[lane] = least_of_cell(lane, shift);
     }
     workgroupBarrier();
     var least = vec2<f32>();
@@ -44,8 +41,7 @@ fn lack_of_room(lane: u32) -> f32 {
 }
 
 /// The least that the ray can make of a cell, and how far rounding may have it wrong.
-fn least_of_cell(c: u32) -> vec3<f32> {
-    let shift = ray_shift[c];
+fn least_of_cell(c: u32, shift: vec2<f32>) -> vec3<f32> {
     var magnitude = 0.0;
     for (var r = 0u; r < row_count; r += 1u) {
         let cells = row_cells[r].x | row_cells[r].y | row_cells[r].z;

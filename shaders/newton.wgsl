@@ -44,8 +44,6 @@ struct Newton {
 }
 
 var<private> newton: Newton;
-/// The shifts of the step of the model.
-var<workgroup> step_shift: array<vec2<f32>, 32>;
 
 /// Factors of the curvature floor, one an attempt.
 fn floor_factor(attempt: u32) -> f32 {
@@ -163,12 +161,12 @@ fn work(lane: u32, rounding: f32, over: f32, out_of_passes: bool) -> u32 {
 
 /// Fills the active set's step from the present point, and its shifts. False if rounding left it no numbers.
 fn find_direction(lane: u32) -> bool {
-    fill_curvature(lane, test.residual, floor_factor(newton.attempt), newton.attempt > 0u);
+    floor_cells(lane, test.residual, floor_factor(newton.attempt), newton.attempt > 0u);
     if !minimise(lane, 1e-3 * test.tolerance) {
         return false;
     }
     if lane < set_cells() {
-        step_shift[lane] = shift_of(STEP, lane);
+        cell_moved[lane] = shift_of(STEP, lane);
     }
     workgroupBarrier();
     return true;
@@ -188,11 +186,12 @@ fn is_ray(lane: u32) -> u32 {
         if lane < row_count {
             row[X][lane] = tf_add(row[STEP][lane], select(vec2<f32>(), row[NU][lane], ray == 1u));
         }
+        var shift = vec2<f32>();
         if lane < set_cells() {
-            ray_shift[lane] = tf_add(step_shift[lane], select(vec2<f32>(), cell_shift[lane], ray == 1u));
+            shift = tf_add(cell_moved[lane], select(vec2<f32>(), cell_shift[lane], ray == 1u));
         }
         workgroupBarrier();
-        lack = lack_of_room(lane);
+        lack = lack_of_room(lane, shift);
         workgroupBarrier();
     }
     if lack == 0.0 {

@@ -4,13 +4,13 @@
 const MACHINE_WORDS: u32 = 416u;
 const SCALAR_WORDS: u32 = 32u;
 
-/// The numbers of a row that outlast a pass.
+/// The numbers of the lane's own row that outlast a pass.
 fn row_state(r: u32, index: u32) -> vec2<f32> {
     switch index {
         case 0u: { return row[NU][r]; }
         case 1u: { return row[TRIAL][r]; }
         case 2u: { return row[STEP][r]; }
-        case 3u: { return row[AIM][r]; }
+        case 3u: { return row_aim; }
         case 4u: { return asked_lower[r]; }
         default: { return asked_upper[r]; }
     }
@@ -71,7 +71,7 @@ fn machine_restore(lane: u32) {
         row[NU][lane] = state_pair(at);
         row[TRIAL][lane] = state_pair(at + 2u);
         row[STEP][lane] = state_pair(at + 4u);
-        row[AIM][lane] = state_pair(at + 6u);
+        row_aim = state_pair(at + 6u);
         asked_lower[lane] = state_pair(at + 8u);
         asked_upper[lane] = state_pair(at + 10u);
     }

@@ -34,21 +34,22 @@ const X: u32 = 3u;
 const MEANS: u32 = 4u;
 /// What the means are in the model, at `X`.
 const MODEL: u32 = 5u;
-/// What the means of the rows held come to at the end of the step.
-const AIM: u32 = 6u;
 /// What a row exceeds its upper bound by, and its lower one (of a ratio: divided by the ratio).
-const ABOVE: u32 = 7u;
-const BELOW: u32 = 8u;
+const ABOVE: u32 = 6u;
+const BELOW: u32 = 7u;
 
-var<workgroup> row: array<array<vec2<f32>, 32>, 9>;
+var<workgroup> row: array<array<vec2<f32>, 32>, 8>;
 var<workgroup> row_cells: array<vec3<u32>, 32>;
 var<workgroup> row_factor: array<array<vec2<f32>, 3>, 32>;
 var<workgroup> rows_lower: array<vec2<f32>, 32>;
 var<workgroup> rows_upper: array<vec2<f32>, 32>;
-/// The largest coefficient, the same before the sides of a contrast cancel, and `sum_c coefficient^2 weight` (1 if 0).
+/// The largest coefficient, and the same before the sides of a contrast cancel.
 var<workgroup> row_reach: array<f32, 32>;
 var<workgroup> row_rough: array<f32, 32>;
-var<workgroup> row_scale: array<f32, 32>;
+/// Of the lane's own row `sum_c coefficient^2 weight`, 1 if that is 0.
+var<private> row_scale: f32;
+/// What a step moves the cells by.
+var<workgroup> cell_moved: array<vec2<f32>, 32>;
 var<workgroup> row_block: array<u32, 32>;
 var<workgroup> blocks: array<Block, 16>;
 /// One number of each lane, on its way to all.
@@ -84,20 +85,24 @@ fn side_of(value: f32, tolerance: f32) -> f32 {
     return select(select(0.0, -1.0, value < -tolerance), 1.0, value > tolerance);
 }
 
-/// The sum over cells of the weights, the labels' or the values'.
+/// What is summed over cells: weights, labels, values, the model's curvatures, and what they make of a move.
 const WEIGHTS: u32 = 0u;
 const LABELS: u32 = 1u;
 const VALUES: u32 = 2u;
+const CURVATURES: u32 = 3u;
+const MOVED: u32 = 4u;
 
 fn sum_over(cells: u32, what: u32) -> vec2<f32> {
     var sum = vec2<f32>();
     for (var rest = cells; rest != 0u; rest &= rest - 1u) {
         let c = firstTrailingBit(rest);
-        var value = cell_y[c];
-        if what == WEIGHTS {
-            value = cell_weight[c];
-        } else if what == LABELS {
-            value = cell_label[c];
+        var value = vec2<f32>();
+        switch what {
+            case WEIGHTS: { value = cell_weight[c]; }
+            case LABELS: { value = cell_label[c]; }
+            case VALUES: { value = cell_y[c]; }
+            case CURVATURES: { value = tf(floored[c]); }
+            default: { value = cell_moved[c]; }
         }
         sum = tf_add(sum, value);
     }
@@ -226,7 +231,7 @@ fn build_row(r: u32, present: u32) {
     rows_upper[r] = bounds[1];
     row_reach[r] = reach;
     row_rough[r] = max(abs(factors[0].x), abs(factors[1].x));
-    row_scale[r] = select(1.0, square, square > 0.0);
+    row_scale = select(1.0, square, square > 0.0);
 }
 
 /// The coefficient of the block's centre in a row held from above (`sign > 0`) or from below.
@@ -255,20 +260,26 @@ fn shift_of(which: u32, c: u32) -> vec2<f32> {
     return shift;
 }
 
+/// The mean of a row.
+fn row_mean(r: u32, what: u32) -> vec2<f32> {
+    var mean = vec2<f32>();
+    for (var part = 0u; part < 3u; part += 1u) {
+        mean = tf_add(mean, tf_mul(row_factor[r][part], sum_over(row_cells[r][part], what)));
+    }
+    return mean;
+}
+
 /// Takes the means at the sums of a pass. Returns four times what rounding the stored values may move a row by at the
 /// worst: a mean of values of this size, two means of a spread.
 fn take_means(lane: u32) -> f32 {
     if lane < row_count {
-        var mean = vec2<f32>();
         var size = 0.0;
         for (var part = 0u; part < 3u; part += 1u) {
-            let cells = row_cells[lane][part];
-            mean = tf_add(mean, tf_mul(row_factor[lane][part], sum_over(cells, VALUES)));
-            for (var rest = cells; rest != 0u; rest &= rest - 1u) {
+            for (var rest = row_cells[lane][part]; rest != 0u; rest &= rest - 1u) {
                 size += abs(row_factor[lane][part].x) * cell_size[firstTrailingBit(rest)];
             }
         }
-        row[MEANS][lane] = mean;
+        row[MEANS][lane] = row_mean(lane, VALUES);
         exchange[lane].x = size * select(8.0, 4.0, row_block[lane] == NO_BLOCK);
     }
     workgroupBarrier();
