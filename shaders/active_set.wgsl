@@ -5,9 +5,6 @@
 // by the balance of its multipliers instead: the system is smaller, and positive definite. With `x_payer = -sum a_r x_r`
 // over the other rows held, its entries are `H_rs - a_r H_ps - a_s H_rq + a_r a_s H_pq`.
 
-/// Rounds of refinement after the first solve.
-const REFINEMENTS: u32 = 1u;
-
 /// The rows with a multiplier above 0 and below 0, as bits.
 var<private> positive: u32;
 var<private> negative: u32;
@@ -123,10 +120,11 @@ fn solve_on_support(lane: u32) -> bool {
     if !factorise(lane, is_unknown) {
         return false;
     }
-    for (var round = 0u; ; round += 1u) {
+    // First the payers alone, then all. (Two-floats need no refinement: measured.)
+    for (var solved = false; ; solved = true) {
         pay_balance(lane);
         fill_model(lane);
-        if round > REFINEMENTS || unknowns == 0u {
+        if solved || unknowns == 0u {
             break;
         }
         if is_unknown {

@@ -1,7 +1,8 @@
 // Proximal Newton on the dual of a problem, as a machine that asks for sums, is told, and asks again. Twin of
 // src/reference/newton.rs, for all components of a problem at once: they are blocks of one system.
 //
-// All lanes of a workgroup call it in step, with `lane` from 0; it needs 32 of them.
+// All lanes of a workgroup call it in step, with `lane` from 0; it needs 32 of them. The statuses are `STATUS_` and
+// their names, as `Status` numbers them: constants of the module that this text is joined to.
 
 const ATTEMPTS: u32 = 5u;
 const ATTEMPT_STEPS: u32 = 150u;
@@ -14,18 +15,12 @@ const STAGE_START: u32 = 0u;
 const STAGE_ANEW: u32 = 1u;
 const STAGE_SEARCH: u32 = 2u;
 
-const STATUS_SOLVED: u32 = 0u;
-const STATUS_ITERATION_LIMIT: u32 = 1u;
-const STATUS_INFEASIBLE: u32 = 2u;
-const STATUS_BAD_NUMBER: u32 = 3u;
-const STATUS_RELAXED: u32 = 4u;
-
 /// 0: wants a pass at `cell_shift`; 1: ended.
 var<workgroup> machine_stage: u32;
 var<workgroup> machine_status: u32;
 var<workgroup> machine_steps: u32;
 var<workgroup> machine_residual: f32;
-var<workgroup> machine_excess: f32;
+var<workgroup> machine_excess: vec2<f32>;
 
 struct Newton {
     stage: u32,
@@ -40,7 +35,7 @@ struct Newton {
     spent_steps: u32,
     spent_passes: u32,
     /// Of the present point, as it is reported.
-    excess: f32,
+    excess: vec2<f32>,
 }
 
 var<private> newton: Newton;
@@ -52,7 +47,7 @@ fn floor_factor(attempt: u32) -> f32 {
 
 /// Begins with the problem whose cells' weights and labels are summed.
 fn machine_begin(lane: u32) {
-    newton = Newton(STAGE_START, STATUS_SOLVED, 0u, 0u, false, BIG, 0u, 0u, 0u, 0.0);
+    newton = Newton(STAGE_START, STATUS_SOLVED, 0u, 0u, false, BIG, 0u, 0u, 0u, vec2<f32>());
     reset_test();
     prox = PROX;
     let usable = rows_build(lane);
@@ -75,7 +70,7 @@ fn machine_begin(lane: u32) {
         machine_status = select(STATUS_BAD_NUMBER, STATUS_SOLVED, usable);
         machine_steps = 0u;
         machine_residual = 0.0;
-        machine_excess = 0.0;
+        machine_excess = vec2<f32>();
     }
     workgroupBarrier();
 }
@@ -97,13 +92,14 @@ fn machine_step(lane: u32) {
             row[NU][lane] = row[TRIAL][lane];
         }
         workgroupBarrier();
-        let over = excess();
-        newton.excess = reported(over);
-        if newton.stage == STAGE_START && !newton.warm && over <= 0.0 {
+        let worst = excess();
+        newton.excess = reported(worst);
+        let kept = worst.x <= 0.0;
+        if newton.stage == STAGE_START && !newton.warm && kept {
             // Fair already: the true bounds are kept, with no margin asked for.
             next = END;
         } else {
-            next = work(lane, rounding, over, out_of_passes);
+            next = work(lane, rounding, kept, out_of_passes);
         }
     }
     conclude(lane, next);
@@ -117,15 +113,15 @@ const BEGIN_AT_ZERO: u32 = 3u;
 const BEGIN_ANEW: u32 = 4u;
 
 /// Works from the present point until it needs sums or has ended.
-fn work(lane: u32, rounding: f32, over: f32, out_of_passes: bool) -> u32 {
+fn work(lane: u32, rounding: f32, kept: bool, out_of_passes: bool) -> u32 {
     let room = !may_lack_room();
     var is_start = newton.stage == STAGE_START && newton.warm;
     loop {
-        let verdict = judge(lane, rounding, over <= 0.0, room, is_start);
+        let verdict = judge(lane, rounding, kept, room, is_start);
         is_start = false;
         if verdict == SOLVED {
             // Solved without a margin where there is room for one: another attempt may find it.
-            let needless = !test.tightened && room && newton.excess > 0.0 && newton.attempt + 1u < ATTEMPTS;
+            let needless = !test.tightened && room && newton.excess.x > 0.0 && newton.attempt + 1u < ATTEMPTS;
             newton.status = select(STATUS_SOLVED, STATUS_RELAXED, relaxed.x > 0.0);
             return select(END, GIVE_UP, needless);
         }
@@ -271,7 +267,7 @@ fn machine_multiplier(source: u32) -> vec2<f32> {
 }
 
 /// By how much the rows are exceeded at the sums of the last pass.
-fn machine_excess_here(lane: u32) -> f32 {
+fn machine_excess_here(lane: u32) -> vec2<f32> {
     _ = take_means(lane);
     return reported(excess());
 }

@@ -291,38 +291,40 @@ fn take_means(lane: u32) -> f32 {
     return worst * unit_roundoff();
 }
 
+fn larger(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
+    return select(a, b, tf_less(a, b));
+}
+
 /// By how much the worst row exceeds its own bound, as it is relaxed; of a ratio spread `ratio * max - min`.
-fn excess() -> f32 {
-    var worst = -BIG;
+fn excess() -> vec2<f32> {
+    var worst = tf(-BIG);
     for (var b = 0u; b < block_count; b += 1u) {
-        var top = row[MEANS][blocks[b].first];
-        var bottom = top;
-        for (var r = blocks[b].first + 1u; r < blocks[b].end; r += 1u) {
-            let mean = row[MEANS][r];
-            top = select(top, mean, tf_less(top, mean));
-            bottom = select(bottom, mean, tf_less(mean, bottom));
+        var top = tf(-BIG);
+        var bottom = tf(-BIG);
+        for (var r = blocks[b].first; r < blocks[b].end; r += 1u) {
+            top = larger(top, row[MEANS][r]);
+            bottom = larger(bottom, -row[MEANS][r]);
         }
-        let allowed = tf_add(relaxed, select(blocks[b].level, vec2<f32>(), blocks[b].ratio == 1u));
-        if blocks[b].ratio == 1u {
-            top = tf_mul(top, blocks[b].level);
-        }
-        worst = max(worst, tf_sub(tf_sub(top, bottom), allowed).x);
+        let is_ratio = blocks[b].ratio == 1u;
+        let factor = select(tf(1.0), blocks[b].level, is_ratio);
+        let allowed = tf_add(relaxed, select(blocks[b].level, vec2<f32>(), is_ratio));
+        worst = larger(worst, tf_sub(tf_add(tf_mul(top, factor), bottom), allowed));
     }
     for (var r = first_contrast(); r < row_count; r += 1u) {
-        let over = tf_sub(row[MEANS][r], rows_upper[r]).x;
-        worst = max(worst, max(over, tf_sub(rows_lower[r], row[MEANS][r]).x));
+        let mean = row[MEANS][r];
+        worst = larger(worst, larger(tf_sub(mean, rows_upper[r]), tf_sub(rows_lower[r], mean)));
     }
     return worst;
 }
 
 /// The excess as it is reported: 0 below what the measurement itself rounds.
-fn reported(worst: f32) -> f32 {
+fn reported(worst: vec2<f32>) -> vec2<f32> {
     var largest = 0.0;
     for (var r = 0u; r < row_count; r += 1u) {
         largest = max(largest, abs(row[MEANS][r].x));
     }
-    let over = worst + relaxed.x;
-    return select(0.0, over, over > 1e-12 * largest);
+    let over = tf_add(worst, relaxed);
+    return select(vec2<f32>(), over, over.x > 1e-12 * largest);
 }
 
 /// Whether the rows together may allow a single point only: equalities do, and one-sided contrasts can.

@@ -40,7 +40,13 @@ impl Gpu {
 
     /// Runs so many workgroups, `repeats` times over, on arrays of words at the bindings from 1 on: inputs, then those that
     /// are returned as the last repeat leaves them.
-    pub fn run<const N: usize>(&self, groups: usize, repeats: usize, inputs: &[&[u32]], outputs: [&[u32]; N]) -> [Vec<u32>; N] {
+    pub fn run<const N: usize>(
+        &self,
+        groups: usize,
+        repeats: usize,
+        inputs: &[&[u32]],
+        outputs: [&[u32]; N],
+    ) -> [Vec<u32>; N] {
         let words = |contents: &[u32], usage| {
             let contents = bytemuck::cast_slice(contents);
             self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage })

@@ -2,7 +2,11 @@
 // two-floats, and every problem has a constraint set of its own. A dispatch does one pass; between two of them the machine
 // is in `state`, whose first word of a problem is 0 before the first pass, 1 in between and 2 at the end.
 
-const NO_SPREAD: u32 = 0xffffffffu;
+const STATUS_SOLVED: u32 = 0u;
+const STATUS_ITERATION_LIMIT: u32 = 1u;
+const STATUS_INFEASIBLE: u32 = 2u;
+const STATUS_BAD_NUMBER: u32 = 3u;
+const STATUS_RELAXED: u32 = 4u;
 
 struct Element {
     z: f32,
@@ -163,7 +167,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     if !ended {
         return;
     }
-    let solved = machine_status == 0u || machine_status == 4u;
+    let solved = machine_status == STATUS_SOLVED || machine_status == STATUS_RELAXED;
     workgroupBarrier();
     if !solved {
         cell_shift[lane] = vec2<f32>();
@@ -177,8 +181,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         outcome[at] = machine_status;
         outcome[at + 1u] = machine_steps;
         outcome[at + 2u] = newton.passes;
-        outcome[at + 3u] = bitcast<u32>(machine_residual);
-        outcome[at + 4u] = bitcast<u32>(machine_excess);
+        outcome[at + 3u] = bitcast<u32>(machine_excess.x);
+        outcome[at + 4u] = bitcast<u32>(machine_excess.y);
         outcome[at + 5u] = bitcast<u32>(total.x);
         outcome[at + 6u] = bitcast<u32>(total.y);
         outcome[at + 7u] = newton.attempt;
