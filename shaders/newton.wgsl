@@ -92,9 +92,9 @@ fn machine_step(lane: u32) {
             row[NU][lane] = row[TRIAL][lane];
         }
         workgroupBarrier();
-        let worst = excess();
-        newton.excess = reported(worst);
-        let kept = worst.x <= 0.0;
+        let over = excess();
+        newton.excess = over.reported;
+        let kept = over.worst.x <= 0.0;
         if newton.stage == STAGE_START && !newton.warm && kept {
             // Fair already: the true bounds are kept, with no margin asked for.
             next = END;
@@ -122,7 +122,7 @@ fn work(lane: u32, rounding: f32, kept: bool, out_of_passes: bool) -> u32 {
         if verdict == SOLVED {
             // Solved without a margin where there is room for one: another attempt may find it.
             let needless = !test.tightened && room && newton.excess.x > 0.0 && newton.attempt + 1u < ATTEMPTS;
-            newton.status = select(STATUS_SOLVED, STATUS_RELAXED, relaxed.x > 0.0);
+            newton.status = select(STATUS_SOLVED, STATUS_RELAXED, is_relaxed);
             return select(END, GIVE_UP, needless);
         }
         if verdict == OPEN && !room && lacks_room() {
@@ -168,8 +168,8 @@ fn find_direction(lane: u32) -> bool {
     return true;
 }
 
-/// Whether the step, or where it leads to, is a ray that proves that there is no answer. Then the problem ends with it, or
-/// the rows are relaxed by what it shows to be needed at the least, to begin anew.
+/// Whether the step, or where it leads to, is a ray that proves of a component that there is no answer. Then the problem
+/// ends with it, or the component's rows are relaxed by what it shows to be needed at the least, to begin anew.
 fn is_ray(lane: u32) -> u32 {
     // It does not pay to ask of a problem that is on its way to an answer.
     let last = newton.last_residual;
@@ -177,28 +177,35 @@ fn is_ray(lane: u32) -> u32 {
     if newton.steps <= 1u || test.residual < 0.25 * last {
         return ASK;
     }
-    var lack = 0.0;
-    for (var ray = 0u; ray < 2u && lack == 0.0; ray += 1u) {
-        if lane < row_count {
-            row[X][lane] = tf_add(row[STEP][lane], select(vec2<f32>(), row[NU][lane], ray == 1u));
+    var lack = vec2<f32>();
+    var in_part = false;
+    for (var ray = 0u; ray < 2u && lack.x == 0.0; ray += 1u) {
+        for (var parts = live_parts; parts != 0u && lack.x == 0.0; parts &= parts - 1u) {
+            let of_nu = f32(ray);
+            if lane < row_count {
+                in_part = row_part[lane] == firstTrailingBit(parts);
+                let whole = tf_add(row[STEP][lane], of_nu * row[NU][lane]);
+                row[X][lane] = select(vec2<f32>(), whole, in_part);
+            }
+            var shift = vec2<f32>();
+            if lane < set_cells() {
+                shift = tf_add(cell_moved[lane], of_nu * cell_shift[lane]);
+            }
+            workgroupBarrier();
+            lack = lack_of_room(lane, shift);
+            workgroupBarrier();
         }
-        var shift = vec2<f32>();
-        if lane < set_cells() {
-            shift = tf_add(cell_moved[lane], select(vec2<f32>(), cell_shift[lane], ray == 1u));
-        }
-        workgroupBarrier();
-        lack = lack_of_room(lane, shift);
-        workgroupBarrier();
     }
-    if lack == 0.0 {
+    if lack.x == 0.0 {
         return ASK;
     }
-    var needed = 0.0;
-    if relax_infeasible() && newton.steps < max_iterations() {
-        needed = least_relaxation(lack);
-    }
-    if needed > 0.0 {
-        relax_rows(lane, tf(needed * 1.000001 + ROOM));
+    let needed = least_relaxation(lack);
+    if relax_infeasible() && needed.x > 0.0 && newton.steps < max_iterations() {
+        if in_part {
+            relax_row(lane, tf_add(needed, tf(1e-9 * needed.x + ROOM)));
+        }
+        is_relaxed = true;
+        workgroupBarrier();
         return BEGIN_ANEW;
     }
     if lane < row_count {
@@ -269,5 +276,5 @@ fn machine_multiplier(source: u32) -> vec2<f32> {
 /// By how much the rows are exceeded at the sums of the last pass.
 fn machine_excess_here(lane: u32) -> vec2<f32> {
     _ = take_means(lane);
-    return reported(excess());
+    return excess().reported;
 }

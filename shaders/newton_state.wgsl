@@ -1,7 +1,7 @@
 // The state of the Newton machine between two passes, for kernels that end with each pass: see `machine_save`. The module
 // that this text is joined to has `state_read(at)` and `state_write(at, word)`, for `MACHINE_WORDS` words a problem.
 
-const MACHINE_WORDS: u32 = 416u;
+const MACHINE_WORDS: u32 = 480u;
 const SCALAR_WORDS: u32 = 32u;
 
 /// The numbers of the lane's own row that outlast a pass.
@@ -12,16 +12,17 @@ fn row_state(r: u32, index: u32) -> vec2<f32> {
         case 2u: { return row[STEP][r]; }
         case 3u: { return row_aim; }
         case 4u: { return asked_lower[r]; }
-        default: { return asked_upper[r]; }
+        case 5u: { return asked_upper[r]; }
+        default: { return row_relaxed[r]; }
     }
 }
 
 /// Writes what `machine_restore` needs. All lanes call it, after `machine_begin` or `machine_step`.
 fn machine_save(lane: u32) {
     if lane < row_count {
-        for (var index = 0u; index < 6u; index += 1u) {
+        for (var index = 0u; index < 7u; index += 1u) {
             let value = row_state(lane, index);
-            let at = SCALAR_WORDS + 12u * lane + 2u * index;
+            let at = SCALAR_WORDS + 14u * lane + 2u * index;
             state_write(at, bitcast<u32>(value.x));
             state_write(at + 1u, bitcast<u32>(value.y));
         }
@@ -32,7 +33,7 @@ fn machine_save(lane: u32) {
         let bits = u32(newton.warm) | (of_test << 1u) | (of_search << 3u);
         var words = array<u32, 30>(
             bits, newton.stage, newton.steps, newton.passes, newton.attempt, newton.spent_steps, newton.spent_passes,
-            bitcast<u32>(newton.last_residual), bitcast<u32>(prox), bitcast<u32>(relaxed.x), bitcast<u32>(relaxed.y),
+            bitcast<u32>(newton.last_residual), bitcast<u32>(prox), u32(is_relaxed), 0u,
             bitcast<u32>(test.residual), bitcast<u32>(test.tolerance), bitcast<u32>(test.growth), bitcast<u32>(test.best),
             test.stall, bitcast<u32>(search.step.x), bitcast<u32>(search.step.y), bitcast<u32>(search.max_step),
             bitcast<u32>(search.start_slope), bitcast<u32>(search.low.x), bitcast<u32>(search.low.y),
@@ -65,15 +66,16 @@ fn machine_restore(lane: u32) {
         state_float(14u), state_read(15u));
     search = LineSearch(state_pair(16u), state_float(18u), state_float(19u), state_pair(20u), state_float(22u),
         state_pair(23u), state_float(25u), (bits & 8u) != 0u, (bits & 16u) != 0u, state_read(26u));
-    relax_rows(lane, state_pair(9u));
+    is_relaxed = state_read(9u) == 1u;
     if lane < row_count {
-        let at = SCALAR_WORDS + 12u * lane;
+        let at = SCALAR_WORDS + 14u * lane;
         row[NU][lane] = state_pair(at);
         row[TRIAL][lane] = state_pair(at + 2u);
         row[STEP][lane] = state_pair(at + 4u);
         row_aim = state_pair(at + 6u);
         asked_lower[lane] = state_pair(at + 8u);
         asked_upper[lane] = state_pair(at + 10u);
+        relax_row(lane, state_pair(at + 12u));
     }
     workgroupBarrier();
     if lane < set_cells() {

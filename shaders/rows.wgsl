@@ -51,6 +51,10 @@ var<private> row_scale: f32;
 /// What a step moves the cells by.
 var<workgroup> cell_moved: array<vec2<f32>, 32>;
 var<workgroup> row_block: array<u32, 32>;
+/// The component that a row belongs to: rows that share cells, directly or through others.
+var<workgroup> row_part: array<u32, 32>;
+/// By how much a row's bounds are relaxed; a component's are alike.
+var<workgroup> row_relaxed: array<vec2<f32>, 32>;
 var<workgroup> blocks: array<Block, 16>;
 /// One number of each lane, on its way to all.
 var<workgroup> exchange: array<vec3<f32>, 32>;
@@ -59,8 +63,10 @@ var<private> row_count: u32;
 var<private> block_count: u32;
 /// The rows of the set that are live, as bits.
 var<private> live_rows: u32;
-/// By how much the bounds are relaxed.
-var<private> relaxed: vec2<f32>;
+/// The components that have live rows, as bits.
+var<private> live_parts: u32;
+/// Whether any row is relaxed.
+var<private> is_relaxed: bool;
 
 fn below_bit(bit: u32) -> u32 {
     return select((1u << bit) - 1u, 0xffffffffu, bit >= 32u);
@@ -124,7 +130,8 @@ fn rows_build(lane: u32) -> bool {
     live_rows = 0u;
     row_count = 0u;
     block_count = 0u;
-    relaxed = vec2<f32>();
+    live_parts = 0u;
+    is_relaxed = false;
     for (var s = 0u; s < set_spreads(); s += 1u) {
         let limit = level(s);
         let is_ratio = spread_is_ratio(s);
@@ -163,6 +170,9 @@ fn rows_build(lane: u32) -> bool {
         build_row(lane, present);
     }
     workgroupBarrier();
+    for (var r = 0u; r < row_count; r += 1u) {
+        live_parts |= 1u << row_part[r];
+    }
     return usable;
 }
 
@@ -224,6 +234,8 @@ fn build_row(r: u32, present: u32) {
             square += factors[part].x * factors[part].x * sums[part].x;
         }
     }
+    row_part[r] = row_component(source);
+    row_relaxed[r] = vec2<f32>();
     row_cells[r] = cells;
     row_factor[r] = factors;
     row_block[r] = select(NO_BLOCK, b, is_spread);
@@ -295,9 +307,17 @@ fn larger(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
     return select(a, b, tf_less(a, b));
 }
 
-/// By how much the worst row exceeds its own bound, as it is relaxed; of a ratio spread `ratio * max - min`.
-fn excess() -> vec2<f32> {
+/// By how much the worst row exceeds its own bound, as it is relaxed, and as it is reported: of its true bound, and 0
+/// below what the measurement itself rounds. Of a ratio spread `ratio * max - min`.
+struct Excess {
+    worst: vec2<f32>,
+    reported: vec2<f32>,
+}
+
+fn excess() -> Excess {
     var worst = tf(-BIG);
+    var of_true = tf(-BIG);
+    var largest = 0.0;
     for (var b = 0u; b < block_count; b += 1u) {
         var top = tf(-BIG);
         var bottom = tf(-BIG);
@@ -305,31 +325,27 @@ fn excess() -> vec2<f32> {
             top = larger(top, row[MEANS][r]);
             bottom = larger(bottom, -row[MEANS][r]);
         }
+        largest = max(largest, max(abs(top.x), abs(bottom.x)));
         let is_ratio = blocks[b].ratio == 1u;
         let factor = select(tf(1.0), blocks[b].level, is_ratio);
-        let allowed = tf_add(relaxed, select(blocks[b].level, vec2<f32>(), is_ratio));
-        worst = larger(worst, tf_sub(tf_add(tf_mul(top, factor), bottom), allowed));
+        let gap = tf_add(tf_mul(top, factor), bottom);
+        let over = tf_sub(gap, select(blocks[b].level, vec2<f32>(), is_ratio));
+        of_true = larger(of_true, over);
+        worst = larger(worst, tf_sub(over, row_relaxed[blocks[b].first]));
     }
     for (var r = first_contrast(); r < row_count; r += 1u) {
         let mean = row[MEANS][r];
-        worst = larger(worst, larger(tf_sub(mean, rows_upper[r]), tf_sub(rows_lower[r], mean)));
+        largest = max(largest, abs(mean.x));
+        let over = larger(tf_sub(mean, rows_upper[r]), tf_sub(rows_lower[r], mean));
+        worst = larger(worst, over);
+        of_true = larger(of_true, tf_add(over, row_relaxed[r]));
     }
-    return worst;
-}
-
-/// The excess as it is reported: 0 below what the measurement itself rounds.
-fn reported(worst: vec2<f32>) -> vec2<f32> {
-    var largest = 0.0;
-    for (var r = 0u; r < row_count; r += 1u) {
-        largest = max(largest, abs(row[MEANS][r].x));
-    }
-    let over = tf_add(worst, relaxed);
-    return select(vec2<f32>(), over, over.x > 1e-12 * largest);
+    return Excess(worst, select(vec2<f32>(), of_true, of_true.x > 1e-12 * largest));
 }
 
 /// Whether the rows together may allow a single point only: equalities do, and one-sided contrasts can.
 fn may_lack_room() -> bool {
-    var narrow = relaxed.x > 0.0;
+    var narrow = is_relaxed;
     for (var b = 0u; b < block_count; b += 1u) {
         narrow = narrow || blocks[b].level.x == 0.0;
     }
@@ -349,14 +365,11 @@ fn relaxed_bound(r: u32, sign: f32) -> f32 {
     return select(0.5 * outward, min(outward, 0.0), blocks[row_block[r]].ratio == 1u);
 }
 
-/// Moves all bounds outward by so much more.
-fn relax_rows(lane: u32, by: vec2<f32>) {
-    relaxed = tf_add(relaxed, by);
-    if lane < row_count {
-        rows_lower[lane] = tf_add(rows_lower[lane], by * relaxed_bound(lane, -1.0));
-        rows_upper[lane] = tf_add(rows_upper[lane], by * relaxed_bound(lane, 1.0));
-    }
-    workgroupBarrier();
+/// Moves the bounds of the lane's own row outward by so much more.
+fn relax_row(r: u32, by: vec2<f32>) {
+    row_relaxed[r] = tf_add(row_relaxed[r], by);
+    rows_lower[r] = tf_add(rows_lower[r], by * relaxed_bound(r, -1.0));
+    rows_upper[r] = tf_add(rows_upper[r], by * relaxed_bound(r, 1.0));
 }
 
 /// The balance of a block's multipliers, which is zero where its centre is free, and the sum of their sizes.

@@ -32,7 +32,7 @@ const FILES: [&str; 9] = [
 /// Words of a problem in the driver's outcome.
 const OUTCOME: usize = 72;
 /// Words of a problem between two passes: `MACHINE_WORDS` and one.
-const STATE: usize = 417;
+const STATE: usize = 481;
 /// Dispatches of a submission.
 const REPEATS: usize = 32;
 
@@ -192,10 +192,11 @@ fn encode(
     let unions = set.spreads().iter().flat_map(|spread| &spread.unions).map(|union| (union.cells, CellMask::EMPTY));
     let contrasts = set.contrasts().iter().map(|contrast| (contrast.plus.cells, contrast.minus));
     let total: f64 = weights(case).iter().sum();
+    let parts = components(set);
     for (row, (plus, minus)) in unions.chain(contrasts).enumerate() {
         // A second mean without samples is not the same as none: such a row is not live.
         let absent = if minus.is_empty() || mask(&minus) != 0 { mask(&minus) } else { 1 << 31 };
-        tables.extend([mask(&plus), absent]);
+        tables.extend([mask(&plus), absent, parts[row]]);
         tables.extend(two_floats(warm_start.map_or(0.0, |nu| nu[row] / total)));
     }
     let mut row = 0;
@@ -217,6 +218,23 @@ fn encode(
         elements.extend([p.z[i], p.lo[i], p.hi[i], weight, p.labels[i]].map(|value| (value as f32).to_bits()));
         elements.push(used.iter().position(|cell| *cell == p.cells[i]).unwrap() as u32);
     }
+}
+
+/// Which component every row belongs to: rows with a cell in common are of one.
+fn components(set: &ConstraintSet) -> Vec<u32> {
+    let unions = set.spreads().iter().map(|spread| {
+        let cells = spread.unions.iter().fold(CellMask::EMPTY, |all, union| all.or(&union.cells));
+        vec![cells; spread.unions.len()]
+    });
+    let contrasts = set.contrasts().iter().map(|contrast| vec![contrast.plus.cells.or(&contrast.minus)]);
+    let mut cells: Vec<CellMask> = unions.chain(contrasts).flatten().collect();
+    for _ in 0..cells.len() {
+        for r in 0..cells.len() {
+            let meet = |other: &&CellMask| !other.and(&cells[r]).is_empty();
+            cells[r] = cells.iter().filter(meet).fold(CellMask::EMPTY, |all, other| all.or(other));
+        }
+    }
+    cells.iter().map(|own| cells.iter().position(|other| other == own).unwrap() as u32).collect()
 }
 
 fn weights(case: &Case) -> Vec<f64> {
@@ -408,19 +426,17 @@ fn a_solution_is_a_warm_start_that_needs_no_step() {
             let cold = solve_wgsl(gpu, &cases, &settings, None);
             let warm = solve_wgsl(gpu, &cases, &settings, Some(&cold));
             let solved = cold.iter().zip(&warm).filter(|(cold, _)| cold.status == 0 && cold.steps > 0);
-            let (mut starts, mut accepted) = (0, 0);
+            let mut starts = 0;
             for (cold, warm) in solved {
                 assert_eq!(warm.status, 0);
-                (starts, accepted) = (starts + 1, accepted + usize::from(warm.steps == 0));
-                let scale = largest(&cold.y).max(1.0);
-                if warm.steps == 0 {
-                    let far = cold.y.iter().zip(&warm.y).fold(0.0_f64, |most, (a, b)| most.max((a - b).abs()));
-                    assert!(far <= 2e-7 * scale, "{kind:?}: {far:.1e}");
-                }
+                starts += 1;
+                let far = cold.y.iter().zip(&warm.y).fold(0.0_f64, |most, (a, b)| most.max((a - b).abs()));
+                assert!(
+                    warm.steps == 0 && far <= 2e-7 * largest(&cold.y).max(1.0),
+                    "{kind:?}: {warm:?}, {far:.1e} away"
+                );
             }
-            // Where rounding exceeds a true bound, as it may without room for a margin, a start is no answer.
-            println!("{kind:?}: {accepted} of {starts} starts accepted");
-            assert!(accepted * 10 >= starts * 6, "{kind:?}: {accepted} of {starts}");
+            assert!(starts >= 20, "{kind:?}: {starts} problems with steps");
         }
     }
 }
@@ -433,7 +449,7 @@ fn rows_that_nothing_meets_are_relaxed_by_the_least() {
     for (seeds, mut cases) in draw_some(Kind::MeanResidual, 60, 200) {
         for case in &mut cases {
             // Labels out of reach: the means cannot come near them.
-            case.stated.labels.iter_mut().for_each(|label| *label += 1.5);
+            case.stated.labels.iter_mut().for_each(|label| *label = f64::from((*label + 1.5) as f32));
             case.stated.lo.iter_mut().for_each(|lo| *lo = lo.max(0.0));
             case.stated.hi.iter_mut().for_each(|hi| *hi = hi.min(1.0));
             case.scalar_bounds &= !case.stated.lo.is_empty();
@@ -445,8 +461,11 @@ fn rows_that_nothing_meets_are_relaxed_by_the_least() {
             if outcome.status == Status::Relaxed {
                 relaxed += 1;
                 let (excess, expected) = (answer.excess, outcome.excess);
-                assert!((excess - expected).abs() <= 2e-6, "seed {seed}: excess {excess:e}, expected {expected:e}");
-                let far = answer.y.iter().zip(&y).fold(0.0_f64, |most, (a, b)| most.max((a - b).abs()));
+                assert!((excess - expected).abs() <= 1e-7, "seed {seed}: excess {excess:e}, expected {expected:e}");
+                // (Where all of a group is at its bounds, a light element may take what room there is.)
+                let weights = weights(case);
+                let square: f64 = (0..y.len()).map(|i| weights[i] * (answer.y[i] - y[i]).powi(2)).sum();
+                let far = (square / weights.iter().sum::<f64>()).sqrt();
                 assert!(far <= 1e-5 * largest(&case.stated.z).max(1.0), "seed {seed}: {far:.1e}");
             }
         }

@@ -54,10 +54,11 @@ fn unit_roundoff() -> f32 { return bitcast<f32>(word(8u)); }
 fn max_iterations() -> u32 { return word(9u); }
 fn relax_infeasible() -> bool { return word(10u) == 1u; }
 fn has_warm_start() -> bool { return word(11u) == 1u; }
-fn row_word(row: u32) -> u32 { return 12u + 4u * row; }
+fn row_word(row: u32) -> u32 { return 12u + 5u * row; }
 fn row_plus(row: u32) -> u32 { return word(row_word(row)); }
 fn row_minus(row: u32) -> u32 { return word(row_word(row) + 1u); }
-fn warm_start(row: u32) -> vec2<f32> { return pair(row_word(row) + 2u); }
+fn row_component(row: u32) -> u32 { return word(row_word(row) + 2u); }
+fn warm_start(row: u32) -> vec2<f32> { return pair(row_word(row) + 3u); }
 fn spread_word(s: u32) -> u32 { return row_word(set_rows()) + 5u * s; }
 fn spread_first(s: u32) -> u32 { return word(spread_word(s)); }
 fn spread_end(s: u32) -> u32 { return word(spread_word(s) + 1u); }
