@@ -5,19 +5,11 @@
 // by the balance of its multipliers instead: the system is smaller, and positive definite. With `x_payer = -sum a_r x_r`
 // over the other rows held, its entries are `H_rs - a_r H_ps - a_s H_rq + a_r a_s H_pq`.
 
-/// Rounds of refinement after the first solve.
-const REFINEMENTS: u32 = 1u;
-
 /// The rows with a multiplier above 0 and below 0, as bits.
 var<private> positive: u32;
 var<private> negative: u32;
 /// The rows of the system: those with a multiplier that do not pay for the balance of a spread.
 var<private> unknowns: u32;
-var<private> payers: u32;
-/// Lower half of the system and then, column by column, of `L D` of its factors.
-var<workgroup> factor: array<vec2<f32>, 528>;
-/// Inverse pivots.
-var<workgroup> inverse: array<vec2<f32>, 32>;
 var<workgroup> solution: array<vec2<f32>, 32>;
 
 fn sign_of(r: u32) -> f32 {
@@ -68,27 +60,30 @@ fn choose_payers(lane: u32) {
         var payer = NO_BLOCK;
         for (var rest = support & block_rows(lane); rest != 0u; rest &= rest - 1u) {
             let r = firstTrailingBit(rest);
-            if payer == NO_BLOCK || curvature[packed(r, r)].x < curvature[packed(payer, payer)].x {
+            if payer == NO_BLOCK || matrix[packed(r, r)].x < matrix[packed(payer, payer)].x {
                 payer = r;
             }
         }
         blocks[lane].payer = payer;
     }
     workgroupBarrier();
-    payers = 0u;
+    unknowns = support;
     for (var b = 0u; b < block_count; b += 1u) {
-        payers |= select(0u, 1u << (blocks[b].payer & 31u), blocks[b].payer != NO_BLOCK);
+        unknowns &= ~select(0u, 1u << (blocks[b].payer & 31u), blocks[b].payer != NO_BLOCK);
     }
-    unknowns = support & ~payers;
 }
 
-/// How much of the payer's multiplier a row's takes with it.
+/// How much of the payer's multiplier a row's takes with it: of a contrast nothing.
 fn share(r: u32) -> vec2<f32> {
     let b = row_block[r];
     if b == NO_BLOCK {
         return vec2<f32>();
     }
-    return tf_div(centre_coefficient(b, sign_of(r)), centre_coefficient(b, sign_of(blocks[b].payer)));
+    let above = sign_of(r) > 0.0;
+    if blocks[b].ratio == 0u || above == (sign_of(blocks[b].payer) > 0.0) {
+        return tf(1.0);
+    }
+    return select(blocks[b].level, blocks[b].inverse_level, above);
 }
 
 /// The row's payer; of a contrast itself, with a share of 0.
@@ -98,52 +93,53 @@ fn payer_of(r: u32) -> u32 {
 
 /// Minimises with the signs fixed: fills `X` (of rows without a sign `-nu`) and `MODEL`, and the centres of the spreads.
 fn solve_on_support(lane: u32) -> bool {
+    fill_matrix(lane);
     choose_payers(lane);
-    let size = countOneBits(unknowns);
-    let is_unknown = lane < size;
-    var own = 0u;
-    var own_payer = 0u;
+    let is_unknown = ((unknowns >> lane) & 1u) == 1u && lane < 32u;
+    var payer = lane;
     var own_share = vec2<f32>();
     if is_unknown {
-        own = nth_bit(unknowns, lane);
-        own_payer = payer_of(own);
-        own_share = share(own);
-        var j = 0u;
-        for (var rest = unknowns; j <= lane; rest &= rest - 1u) {
+        payer = payer_of(lane);
+        own_share = share(lane);
+        for (var rest = unknowns & below_bit(lane + 1u); rest != 0u; rest &= rest - 1u) {
             let other = firstTrailingBit(rest);
-            let by_row = tf_sub(curvature[packed(own, other)], tf_mul(own_share, curvature[packed(own_payer, other)]));
-            let paid = payer_of(other);
-            let by_payer = tf_sub(curvature[packed(own, paid)], tf_mul(own_share, curvature[packed(own_payer, paid)]));
-            factor[packed(lane, j)] = tf_sub(by_row, tf_mul(share(other), by_payer));
-            j += 1u;
+            var entry = vec2<f32>();
+            for (var side = 0u; side < 2u; side += 1u) {
+                let column = select(payer_of(other), other, side == 1u);
+                let by_payer = tf_mul(own_share, matrix[packed(payer, column)]);
+                // The payer's column first, which the other's share of is taken off.
+                entry = tf_sub(tf_sub(matrix[packed(lane, column)], by_payer), tf_mul(share(other), entry));
+            }
+            matrix[packed(lane, other)] = entry;
         }
     }
     if lane < row_count {
         row[X][lane] = select(vec2<f32>(), -row[NU][lane], sign_of(lane) == 0.0);
     }
     workgroupBarrier();
-    if !factorise(lane, size) {
+    if !factorise(lane, is_unknown) {
         return false;
     }
-    for (var round = 0u; ; round += 1u) {
+    // First the payers alone, then all. (Two-floats need no refinement: measured.)
+    for (var solved = false; ; solved = true) {
         pay_balance(lane);
         fill_model(lane);
-        if round > REFINEMENTS || positive + negative == 0u {
+        if solved || unknowns == 0u {
             break;
         }
         if is_unknown {
-            solution[lane] = tf_sub(lacking(own), tf_mul(own_share, lacking(own_payer)));
+            solution[lane] = tf_sub(lacking(lane), tf_mul(own_share, lacking(payer)));
         }
         workgroupBarrier();
-        solve_factorised(lane, size);
+        solve_factorised(lane, is_unknown);
         if is_unknown {
-            row[X][own] = tf_add(row[X][own], solution[lane]);
+            row[X][lane] = tf_add(row[X][lane], solution[lane]);
         }
         workgroupBarrier();
     }
     if lane < block_count && blocks[lane].payer != NO_BLOCK {
-        let payer = blocks[lane].payer;
-        blocks[lane].centre = tf_div(lacking(payer), centre_coefficient(lane, sign_of(payer)));
+        let pays = blocks[lane].payer;
+        blocks[lane].centre = tf_div(lacking(pays), centre_coefficient(lane, sign_of(pays)));
     }
     workgroupBarrier();
     return true;
@@ -152,18 +148,6 @@ fn solve_on_support(lane: u32) -> bool {
 /// What the model's mean of a row that is held lacks of its bound.
 fn lacking(r: u32) -> vec2<f32> {
     return tf_sub(row[MODEL][r], select(asked_lower[r], asked_upper[r], sign_of(r) > 0.0));
-}
-
-/// `MODEL = MEANS - H X`.
-fn fill_model(lane: u32) {
-    if lane < row_count {
-        var mean = row[MEANS][lane];
-        for (var r = 0u; r < row_count; r += 1u) {
-            mean = tf_sub(mean, tf_mul(curvature[packed(lane, r)], row[X][r]));
-        }
-        row[MODEL][lane] = mean;
-    }
-    workgroupBarrier();
 }
 
 /// Makes the balance of every spread with multipliers exact.
@@ -180,21 +164,25 @@ fn pay_balance(lane: u32) {
     workgroupBarrier();
 }
 
-/// Factors the system, unpivoted. False if it is not positive definite to rounding.
-fn factorise(lane: u32, size: u32) -> bool {
-    for (var k = 0u; k < size; k += 1u) {
-        let pivot = factor[packed(k, k)];
+/// Factors the system, unpivoted: `L D` below the diagonal, inverse pivots on it. False if it is not positive definite to
+/// rounding.
+fn factorise(lane: u32, is_unknown: bool) -> bool {
+    for (var columns = unknowns; columns != 0u; columns &= columns - 1u) {
+        let k = firstTrailingBit(columns);
+        let pivot = matrix[packed(k, k)];
+        workgroupBarrier();
         if !(pivot.x > 0.0 && is_finite(pivot.x)) {
             return false;
         }
-        let inverted = tf_div(tf(1.0), pivot);
+        let inverse = tf_div(tf(1.0), pivot);
         if lane == k {
-            inverse[k] = inverted;
+            matrix[packed(k, k)] = inverse;
         }
-        if lane > k && lane < size {
-            let part = tf_mul(factor[packed(lane, k)], inverted);
-            for (var j = k + 1u; j <= lane; j += 1u) {
-                factor[packed(lane, j)] = tf_sub(factor[packed(lane, j)], tf_mul(part, factor[packed(j, k)]));
+        if is_unknown && lane > k {
+            let part = tf_mul(matrix[packed(lane, k)], inverse);
+            for (var rest = unknowns & below_bit(lane + 1u) & ~below_bit(k + 1u); rest != 0u; rest &= rest - 1u) {
+                let j = firstTrailingBit(rest);
+                matrix[packed(lane, j)] = tf_sub(matrix[packed(lane, j)], tf_mul(part, matrix[packed(j, k)]));
             }
         }
         workgroupBarrier();
@@ -202,23 +190,24 @@ fn factorise(lane: u32, size: u32) -> bool {
     return true;
 }
 
-/// Solves for `solution`, in place: with `L D` in `factor`, whose columns are those of L times their pivots.
-fn solve_factorised(lane: u32, size: u32) {
-    for (var k = 0u; k < size; k += 1u) {
-        if lane > k && lane < size {
-            let known = tf_mul(solution[k], inverse[k]);
-            solution[lane] = tf_sub(solution[lane], tf_mul(factor[packed(lane, k)], known));
+/// Solves for `solution`, in place.
+fn solve_factorised(lane: u32, is_unknown: bool) {
+    for (var columns = unknowns; columns != 0u; columns &= columns - 1u) {
+        let k = firstTrailingBit(columns);
+        if is_unknown && lane > k {
+            let known = tf_mul(solution[k], matrix[packed(k, k)]);
+            solution[lane] = tf_sub(solution[lane], tf_mul(matrix[packed(lane, k)], known));
         }
         workgroupBarrier();
     }
-    for (var i = size; i > 0u; i -= 1u) {
-        if lane == i - 1u {
-            solution[lane] = tf_mul(solution[lane], inverse[lane]);
+    for (var rows = unknowns; rows != 0u; rows &= ~(1u << firstLeadingBit(rows))) {
+        let i = firstLeadingBit(rows);
+        if lane == i {
+            solution[i] = tf_mul(solution[i], matrix[packed(i, i)]);
         }
         workgroupBarrier();
-        if lane + 1u < i {
-            let known = solution[i - 1u];
-            solution[lane] = tf_sub(solution[lane], tf_mul(factor[packed(i - 1u, lane)], known));
+        if is_unknown && lane < i {
+            solution[lane] = tf_sub(solution[lane], tf_mul(matrix[packed(i, lane)], solution[i]));
         }
     }
     workgroupBarrier();

@@ -71,15 +71,6 @@ fn cell_high(cell: u32) -> vec2<f32> {
     return normalised(totals_of(cell) + 7u);
 }
 
-// The excess as the machine reports it, and that at the sums of a pass.
-fn reported_excess() -> vec2<f32> {
-    return tf(machine_excess);
-}
-
-fn measured_here(lane: u32) -> vec2<f32> {
-    return tf(machine_excess_here(lane));
-}
-
 // A pass, with its sums over weights that sum to 1.
 fn normalised_pass(lane: u32) {
     pass_over(lane);
@@ -93,11 +84,11 @@ fn normalised_pass(lane: u32) {
 }
 
 fn state_read(at: u32) -> u32 {
-    return state[problem * (SCALAR_WORDS + 12u * params.rows) + at];
+    return state[problem * (SCALAR_WORDS + 14u * params.rows) + at];
 }
 
 fn state_write(at: u32, word: u32) {
-    state[problem * (SCALAR_WORDS + 12u * params.rows) + at] = word;
+    state[problem * (SCALAR_WORDS + 14u * params.rows) + at] = word;
 }
 
 // Whether there is a problem for this workgroup, of all or of those that are left.
@@ -143,17 +134,14 @@ fn cells_newton(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
             machine_steps = 0u;
             machine_residual = 0.0;
         }
-    } else if goes_on {
-        machine_restore(lane);
-        for (var cell = lane; cell < params.cells; cell += LANES) {
-            cell_shift[cell] = shift_of(TRIAL, cell);
-        }
-        if lane == 0u {
-            machine_stage = 0u;
-            machine_status = STATUS_SOLVED;
-        }
     } else {
         machine_begin(lane);
+        if goes_on {
+            machine_restore(lane);
+            if lane == 0u {
+                machine_steps = newton.steps;
+            }
+        }
     }
     workgroupBarrier();
     loop {
@@ -161,7 +149,7 @@ fn cells_newton(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
         let status = workgroupUniformLoad(&machine_status);
         if has_ended && (status == STATUS_SOLVED || status == STATUS_RELAXED || status == STATUS_BAD_NUMBER) {
             if status != STATUS_BAD_NUMBER && n > 0u {
-                excess = reported_excess();
+                excess = machine_excess;
             }
             break;
         }
@@ -187,7 +175,7 @@ fn cells_newton(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
         }
         normalised_pass(lane);
         if measures {
-            excess = measured_here(lane);
+            excess = machine_excess_here(lane);
             break;
         }
         passes++;

@@ -1,17 +1,15 @@
 // The proof that a problem has no solution. Twin of src/reference/certificate.rs.
 
-/// The shifts of a ray of the multipliers.
-var<workgroup> ray_shift: array<vec2<f32>, 32>;
-
 /// By how much the least that `ray . A y` can be within the bounds exceeds the most that the rows allow, if that is beyond
-/// doubt; else 0. (Farkas.) The ray is in `X`, its shifts in `ray_shift`.
-fn lack_of_room(lane: u32) -> f32 {
+/// doubt; else 0. (Farkas.) The ray is in `X`, 0 but for
+/// one component; `shift` is what it moves the lane's own cell by, if that is one of the component.
+fn lack_of_room(lane: u32, shift: vec2<f32>) -> vec2<f32> {
     for (var b = 0u; b < block_count; b += 1u) {
         // A spread allows any centre, so only rays that are balanced over it are bounded.
         let balance = block_balance(b, X);
         let off = select(abs(balance.x), balance.x, blocks[b].ratio == 1u);
         if off > 1e-12 * balance.y {
-            return 0.0;
+            return vec2<f32>();
         }
     }
     var most = vec2<f32>();
@@ -21,7 +19,7 @@ fn lack_of_room(lane: u32) -> f32 {
         if d.x != 0.0 {
             let bound = select(rows_lower[r], rows_upper[r], d.x > 0.0);
             if abs(bound.x) == BIG {
-                return 0.0;
+                return vec2<f32>();
             }
             let allowed = tf_mul(d, bound);
             most = tf_add(most, allowed);
@@ -29,7 +27,7 @@ fn lack_of_room(lane: u32) -> f32 {
         }
     }
     if lane < set_cells() {
-        exchange[lane] = least_of_cell(lane);
+        exchange[lane] = least_of_cell(lane, shift);
     }
     workgroupBarrier();
     var least = vec2<f32>();
@@ -39,17 +37,19 @@ fn lack_of_room(lane: u32) -> f32 {
         doubt += exchange[c].z;
     }
     workgroupBarrier();
-    let gap = tf_sub(least, most).x;
-    return select(0.0, gap, gap > doubt && is_finite(gap));
+    let gap = tf_sub(least, most);
+    return select(vec2<f32>(), gap, gap.x > doubt && is_finite(gap.x));
 }
 
 /// The least that the ray can make of a cell, and how far rounding may have it wrong.
-fn least_of_cell(c: u32) -> vec3<f32> {
-    let shift = ray_shift[c];
+fn least_of_cell(c: u32, shift: vec2<f32>) -> vec3<f32> {
     var magnitude = 0.0;
     for (var r = 0u; r < row_count; r += 1u) {
         let cells = row_cells[r].x | row_cells[r].y | row_cells[r].z;
         magnitude += select(0.0, row_rough[r] * abs(row[X][r].x), ((cells >> c) & 1u) == 1u);
+    }
+    if magnitude == 0.0 {
+        return vec3<f32>();
     }
     let low = cell_low(c);
     let high = cell_high(c);
@@ -68,10 +68,10 @@ fn least_of_cell(c: u32) -> vec3<f32> {
 
 /// By how much all rows have to be relaxed at the least for what the ray in `X` proves, which lacks `lack`, not to hold any
 /// more; 0 if no relaxation helps.
-fn least_relaxation(lack: f32) -> f32 {
-    var per_unit = 0.0;
+fn least_relaxation(lack: vec2<f32>) -> vec2<f32> {
+    var per_unit = vec2<f32>();
     for (var r = 0u; r < row_count; r += 1u) {
-        per_unit += row[X][r].x * relaxed_bound(r, row[X][r].x);
+        per_unit = tf_add(per_unit, row[X][r] * relaxed_bound(r, row[X][r].x));
     }
-    return select(0.0, lack / per_unit, per_unit > 0.0);
+    return select(vec2<f32>(), tf_div(lack, per_unit), per_unit.x > 0.0);
 }

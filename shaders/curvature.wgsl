@@ -6,9 +6,10 @@ const PLENTY: f32 = 0.25;
 /// Added to the diagonal, relative to a row with all its elements free: every system is quasi-definite.
 const PROX: f32 = 1e-9;
 
-/// The lower half of the matrix of the Newton model, row by row.
-var<workgroup> curvature: array<vec2<f32>, 528>;
-/// The free weights of the cells, floored.
+/// The lower half of the matrix of the Newton model, row by row; then, in place, of the system on the support and of its
+/// factors.
+var<workgroup> matrix: array<vec2<f32>, 528>;
+/// The free weights of the cells, floored: the curvature is that of shifts of the cells by these.
 var<workgroup> floored: array<f32, 32>;
 var<private> prox: f32;
 
@@ -24,8 +25,8 @@ fn stiffen() -> bool {
     return prox <= 1.0;
 }
 
-/// Fills `curvature` at the sums of the present point, where the residual is `error`.
-fn fill_curvature(lane: u32, error: f32, factor: f32, everywhere: bool) {
+/// Floors the free weights at the present point, where the residual is `error`.
+fn floor_cells(lane: u32, error: f32, factor: f32, everywhere: bool) {
     if lane < set_cells() {
         let weight = cell_weight[lane].x;
         let free = cell_free[lane].x;
@@ -34,22 +35,35 @@ fn fill_curvature(lane: u32, error: f32, factor: f32, everywhere: bool) {
         floored[lane] = select(max(free, least), free, !everywhere && free >= PLENTY * weight);
     }
     workgroupBarrier();
+}
+
+/// Fills `matrix`.
+fn fill_matrix(lane: u32) {
     for (var i = 0u; i < row_count; i += 1u) {
         if lane <= i {
-            var sum = tf(select(0.0, prox * row_scale[i], lane == i));
+            var sum = tf(select(0.0, prox * row_scale, lane == i));
             for (var parts = 0u; parts < 9u; parts += 1u) {
                 let cells = row_cells[i][parts / 3u] & row_cells[lane][parts % 3u];
-                var part = vec2<f32>();
-                for (var rest = cells; rest != 0u; rest &= rest - 1u) {
-                    part = tf_add(part, tf(floored[firstTrailingBit(rest)]));
-                }
                 if cells != 0u {
-                    part = tf_mul(part, tf_mul(row_factor[i][parts / 3u], row_factor[lane][parts % 3u]));
-                    sum = tf_add(sum, part);
+                    let factors = tf_mul(row_factor[i][parts / 3u], row_factor[lane][parts % 3u]);
+                    sum = tf_add(sum, tf_mul(sum_over(cells, CURVATURES), factors));
                 }
             }
-            curvature[packed(i, lane)] = sum;
+            matrix[packed(i, lane)] = sum;
         }
+    }
+    workgroupBarrier();
+}
+
+/// `MODEL = MEANS - H X`, by way of the cells.
+fn fill_model(lane: u32) {
+    if lane < set_cells() {
+        cell_moved[lane] = tf_scale(shift_of(X, lane), floored[lane]);
+    }
+    workgroupBarrier();
+    if lane < row_count {
+        let moved = tf_add(row_mean(lane, MOVED), tf_scale(row[X][lane], prox * row_scale));
+        row[MODEL][lane] = tf_sub(row[MEANS][lane], moved);
     }
     workgroupBarrier();
 }

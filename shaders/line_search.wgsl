@@ -27,14 +27,16 @@ const SEARCH_GOES_ON: u32 = 1u;
 const SEARCH_RETURNS: u32 = 2u;
 
 var<private> search: LineSearch;
+/// What the mean of the lane's own row comes to at the end of the step, if the row is held.
+var<private> row_aim: vec2<f32>;
 
 /// The bound that a row is held at as its multiplier leaves 0 along the step, or by its multiplier.
 fn start_side(r: u32) -> f32 {
     return select(sign(row[NU][r].x), sign(row[STEP][r].x), row[NU][r].x == 0.0);
 }
 
-/// Sets the aims of the rows. A spread's step is balanced, so that its centre drops out of the slope.
-fn set_aims(lane: u32) {
+/// Sets the aim of the lane's own row. A spread's step is balanced, so that its centre drops out of the slope.
+fn set_aim(lane: u32) {
     if lane < row_count {
         let side = start_side(lane);
         var aim = select(asked_lower[lane], asked_upper[lane], side > 0.0);
@@ -51,9 +53,8 @@ fn set_aims(lane: u32) {
                 aim = tf_add(aim, tf_mul(blocks[b].centre, centre_coefficient(b, held)));
             }
         }
-        row[AIM][lane] = aim;
+        row_aim = aim;
     }
-    workgroupBarrier();
 }
 
 /// The slope at the present means: of the smooth part, and what the kinks passed add to it where the multipliers are
@@ -66,7 +67,7 @@ fn slopes(lane: u32, which: u32) -> vec3<f32> {
         let side = start_side(lane);
         let left = select(sign(nu), -sign(d), nu == 0.0);
         let right = select(sign(nu), sign(d), nu == 0.0);
-        let slope = d * tf_sub(row[AIM][lane], row[MEANS][lane]).x;
+        let slope = d * tf_sub(row_aim, row[MEANS][lane]).x;
         exchange[lane] = vec3<f32>(slope, select(0.0, jump, left != side), select(0.0, jump, right != side));
     }
     workgroupBarrier();
@@ -79,9 +80,9 @@ fn slopes(lane: u32, which: u32) -> vec3<f32> {
 }
 
 /// Sets up the search from the present point, whose residual is `error`, along the step of the model, which moves the
-/// cells by `step_shift`. False if phi does not fall.
+/// cells by `cell_moved`. False if phi does not fall.
 fn begin_search(lane: u32, error: f32) -> bool {
-    set_aims(lane);
+    set_aim(lane);
     let slope = slopes(lane, NU).x;
     if !(slope < 0.0) || !is_finite(slope) {
         return false;
@@ -90,7 +91,7 @@ fn begin_search(lane: u32, error: f32) -> bool {
     var farthest = 0.0;
     var is_floored = false;
     for (var c = 0u; c < set_cells(); c += 1u) {
-        let moved = abs(step_shift[c].x);
+        let moved = abs(cell_moved[c].x);
         longest = max(longest, moved);
         farthest = max(farthest, select(0.0, cell_beyond[c] / cell_weight[c].x, cell_weight[c].x > 0.0));
         is_floored = is_floored || (floored[c] > 1.000001 * cell_free[c].x && moved != 0.0);

@@ -1,7 +1,8 @@
 // Proximal Newton on the dual of a problem, as a machine that asks for sums, is told, and asks again. Twin of
 // src/reference/newton.rs, for all components of a problem at once: they are blocks of one system.
 //
-// All lanes of a workgroup call it in step, with `lane` from 0; it needs 32 of them.
+// All lanes of a workgroup call it in step, with `lane` from 0; it needs 32 of them. The statuses are `STATUS_` and
+// their names, as `Status` numbers them: constants of the module that this text is joined to.
 
 const ATTEMPTS: u32 = 5u;
 const ATTEMPT_STEPS: u32 = 150u;
@@ -19,7 +20,7 @@ var<workgroup> machine_stage: u32;
 var<workgroup> machine_status: u32;
 var<workgroup> machine_steps: u32;
 var<workgroup> machine_residual: f32;
-var<workgroup> machine_excess: f32;
+var<workgroup> machine_excess: vec2<f32>;
 
 struct Newton {
     stage: u32,
@@ -34,12 +35,10 @@ struct Newton {
     spent_steps: u32,
     spent_passes: u32,
     /// Of the present point, as it is reported.
-    excess: f32,
+    excess: vec2<f32>,
 }
 
 var<private> newton: Newton;
-/// The shifts of the step of the model.
-var<workgroup> step_shift: array<vec2<f32>, 32>;
 
 /// Factors of the curvature floor, one an attempt.
 fn floor_factor(attempt: u32) -> f32 {
@@ -48,7 +47,7 @@ fn floor_factor(attempt: u32) -> f32 {
 
 /// Begins with the problem whose cells' weights and labels are summed.
 fn machine_begin(lane: u32) {
-    newton = Newton(STAGE_START, STATUS_SOLVED, 0u, 0u, false, BIG, 0u, 0u, 0u, 0.0);
+    newton = Newton(STAGE_START, STATUS_SOLVED, 0u, 0u, false, BIG, 0u, 0u, 0u, vec2<f32>());
     reset_test();
     prox = PROX;
     let usable = rows_build(lane);
@@ -71,7 +70,7 @@ fn machine_begin(lane: u32) {
         machine_status = select(STATUS_BAD_NUMBER, STATUS_SOLVED, usable);
         machine_steps = 0u;
         machine_residual = 0.0;
-        machine_excess = 0.0;
+        machine_excess = vec2<f32>();
     }
     workgroupBarrier();
 }
@@ -94,12 +93,13 @@ fn machine_step(lane: u32) {
         }
         workgroupBarrier();
         let over = excess();
-        newton.excess = reported(over);
-        if newton.stage == STAGE_START && !newton.warm && over <= 0.0 {
+        newton.excess = over.reported;
+        let kept = over.worst.x <= 0.0;
+        if newton.stage == STAGE_START && !newton.warm && kept {
             // Fair already: the true bounds are kept, with no margin asked for.
             next = END;
         } else {
-            next = work(lane, rounding, over, out_of_passes);
+            next = work(lane, rounding, kept, out_of_passes);
         }
     }
     conclude(lane, next);
@@ -113,16 +113,16 @@ const BEGIN_AT_ZERO: u32 = 3u;
 const BEGIN_ANEW: u32 = 4u;
 
 /// Works from the present point until it needs sums or has ended.
-fn work(lane: u32, rounding: f32, over: f32, out_of_passes: bool) -> u32 {
+fn work(lane: u32, rounding: f32, kept: bool, out_of_passes: bool) -> u32 {
     let room = !may_lack_room();
     var is_start = newton.stage == STAGE_START && newton.warm;
     loop {
-        let verdict = judge(lane, rounding, over <= 0.0, room, is_start);
+        let verdict = judge(lane, rounding, kept, room, is_start);
         is_start = false;
         if verdict == SOLVED {
             // Solved without a margin where there is room for one: another attempt may find it.
-            let needless = !test.tightened && room && newton.excess > 0.0 && newton.attempt + 1u < ATTEMPTS;
-            newton.status = select(STATUS_SOLVED, STATUS_RELAXED, relaxed.x > 0.0);
+            let needless = !test.tightened && room && newton.excess.x > 0.0 && newton.attempt + 1u < ATTEMPTS;
+            newton.status = select(STATUS_SOLVED, STATUS_RELAXED, is_relaxed);
             return select(END, GIVE_UP, needless);
         }
         if verdict == OPEN && !room && lacks_room() {
@@ -157,19 +157,19 @@ fn work(lane: u32, rounding: f32, over: f32, out_of_passes: bool) -> u32 {
 
 /// Fills the active set's step from the present point, and its shifts. False if rounding left it no numbers.
 fn find_direction(lane: u32) -> bool {
-    fill_curvature(lane, test.residual, floor_factor(newton.attempt), newton.attempt > 0u);
+    floor_cells(lane, test.residual, floor_factor(newton.attempt), newton.attempt > 0u);
     if !minimise(lane, 1e-3 * test.tolerance) {
         return false;
     }
     if lane < set_cells() {
-        step_shift[lane] = shift_of(STEP, lane);
+        cell_moved[lane] = shift_of(STEP, lane);
     }
     workgroupBarrier();
     return true;
 }
 
-/// Whether the step, or where it leads to, is a ray that proves that there is no answer. Then the problem ends with it, or
-/// the rows are relaxed by what it shows to be needed at the least, to begin anew.
+/// Whether the step, or where it leads to, is a ray that proves of a component that there is no answer. Then the problem
+/// ends with it, or the component's rows are relaxed by what it shows to be needed at the least, to begin anew.
 fn is_ray(lane: u32) -> u32 {
     // It does not pay to ask of a problem that is on its way to an answer.
     let last = newton.last_residual;
@@ -177,27 +177,35 @@ fn is_ray(lane: u32) -> u32 {
     if newton.steps <= 1u || test.residual < 0.25 * last {
         return ASK;
     }
-    var lack = 0.0;
-    for (var ray = 0u; ray < 2u && lack == 0.0; ray += 1u) {
-        if lane < row_count {
-            row[X][lane] = tf_add(row[STEP][lane], select(vec2<f32>(), row[NU][lane], ray == 1u));
+    var lack = vec2<f32>();
+    var in_part = false;
+    for (var ray = 0u; ray < 2u && lack.x == 0.0; ray += 1u) {
+        for (var parts = live_parts; parts != 0u && lack.x == 0.0; parts &= parts - 1u) {
+            let of_nu = f32(ray);
+            if lane < row_count {
+                in_part = row_part[lane] == firstTrailingBit(parts);
+                let whole = tf_add(row[STEP][lane], of_nu * row[NU][lane]);
+                row[X][lane] = select(vec2<f32>(), whole, in_part);
+            }
+            var shift = vec2<f32>();
+            if lane < set_cells() {
+                shift = tf_add(cell_moved[lane], of_nu * cell_shift[lane]);
+            }
+            workgroupBarrier();
+            lack = lack_of_room(lane, shift);
+            workgroupBarrier();
         }
-        if lane < set_cells() {
-            ray_shift[lane] = tf_add(step_shift[lane], select(vec2<f32>(), cell_shift[lane], ray == 1u));
-        }
-        workgroupBarrier();
-        lack = lack_of_room(lane);
-        workgroupBarrier();
     }
-    if lack == 0.0 {
+    if lack.x == 0.0 {
         return ASK;
     }
-    var needed = 0.0;
-    if relax_infeasible() && newton.steps < max_iterations() {
-        needed = least_relaxation(lack);
-    }
-    if needed > 0.0 {
-        relax_rows(lane, tf(needed * 1.000001 + ROOM));
+    let needed = least_relaxation(lack);
+    if relax_infeasible() && needed.x > 0.0 && newton.steps < max_iterations() {
+        if in_part {
+            relax_row(lane, tf_add(needed, tf(1e-9 * needed.x + ROOM)));
+        }
+        is_relaxed = true;
+        workgroupBarrier();
         return BEGIN_ANEW;
     }
     if lane < row_count {
@@ -266,7 +274,7 @@ fn machine_multiplier(source: u32) -> vec2<f32> {
 }
 
 /// By how much the rows are exceeded at the sums of the last pass.
-fn machine_excess_here(lane: u32) -> f32 {
+fn machine_excess_here(lane: u32) -> vec2<f32> {
     _ = take_means(lane);
-    return reported(excess());
+    return excess().reported;
 }

@@ -15,8 +15,9 @@ struct Block {
     spread: u32,
     /// Whether the limit is a ratio below 1: the balance of the multipliers then depends on their signs.
     ratio: u32,
-    /// Epsilon, or the ratio.
+    /// Epsilon, or the ratio, and one over that.
     level: vec2<f32>,
+    inverse_level: vec2<f32>,
     /// The centre of its means that the last step aims at.
     centre: vec2<f32>,
     /// The row that pays for what the multipliers lack of balance.
@@ -33,22 +34,27 @@ const X: u32 = 3u;
 const MEANS: u32 = 4u;
 /// What the means are in the model, at `X`.
 const MODEL: u32 = 5u;
-/// What the means of the rows held come to at the end of the step.
-const AIM: u32 = 6u;
 /// What a row exceeds its upper bound by, and its lower one (of a ratio: divided by the ratio).
-const ABOVE: u32 = 7u;
-const BELOW: u32 = 8u;
+const ABOVE: u32 = 6u;
+const BELOW: u32 = 7u;
 
-var<workgroup> row: array<array<vec2<f32>, 32>, 9>;
+var<workgroup> row: array<array<vec2<f32>, 32>, 8>;
 var<workgroup> row_cells: array<vec3<u32>, 32>;
 var<workgroup> row_factor: array<array<vec2<f32>, 3>, 32>;
 var<workgroup> rows_lower: array<vec2<f32>, 32>;
 var<workgroup> rows_upper: array<vec2<f32>, 32>;
-/// The largest coefficient, the same before the sides of a contrast cancel, and `sum_c coefficient^2 weight` (1 if 0).
+/// The largest coefficient, and the same before the sides of a contrast cancel.
 var<workgroup> row_reach: array<f32, 32>;
 var<workgroup> row_rough: array<f32, 32>;
-var<workgroup> row_scale: array<f32, 32>;
+/// Of the lane's own row `sum_c coefficient^2 weight`, 1 if that is 0.
+var<private> row_scale: f32;
+/// What a step moves the cells by.
+var<workgroup> cell_moved: array<vec2<f32>, 32>;
 var<workgroup> row_block: array<u32, 32>;
+/// The component that a row belongs to: rows that share cells, directly or through others.
+var<workgroup> row_part: array<u32, 32>;
+/// By how much a row's bounds are relaxed; a component's are alike.
+var<workgroup> row_relaxed: array<vec2<f32>, 32>;
 var<workgroup> blocks: array<Block, 16>;
 /// One number of each lane, on its way to all.
 var<workgroup> exchange: array<vec3<f32>, 32>;
@@ -57,8 +63,10 @@ var<private> row_count: u32;
 var<private> block_count: u32;
 /// The rows of the set that are live, as bits.
 var<private> live_rows: u32;
-/// By how much the bounds are relaxed.
-var<private> relaxed: vec2<f32>;
+/// The components that have live rows, as bits.
+var<private> live_parts: u32;
+/// Whether any row is relaxed.
+var<private> is_relaxed: bool;
 
 fn below_bit(bit: u32) -> u32 {
     return select((1u << bit) - 1u, 0xffffffffu, bit >= 32u);
@@ -83,20 +91,24 @@ fn side_of(value: f32, tolerance: f32) -> f32 {
     return select(select(0.0, -1.0, value < -tolerance), 1.0, value > tolerance);
 }
 
-/// The sum over cells of the weights, the labels' or the values'.
+/// What is summed over cells: weights, labels, values, the model's curvatures, and what they make of a move.
 const WEIGHTS: u32 = 0u;
 const LABELS: u32 = 1u;
 const VALUES: u32 = 2u;
+const CURVATURES: u32 = 3u;
+const MOVED: u32 = 4u;
 
 fn sum_over(cells: u32, what: u32) -> vec2<f32> {
     var sum = vec2<f32>();
     for (var rest = cells; rest != 0u; rest &= rest - 1u) {
         let c = firstTrailingBit(rest);
-        var value = cell_y[c];
-        if what == WEIGHTS {
-            value = cell_weight[c];
-        } else if what == LABELS {
-            value = cell_label[c];
+        var value = vec2<f32>();
+        switch what {
+            case WEIGHTS: { value = cell_weight[c]; }
+            case LABELS: { value = cell_label[c]; }
+            case VALUES: { value = cell_y[c]; }
+            case CURVATURES: { value = tf(floored[c]); }
+            default: { value = cell_moved[c]; }
         }
         sum = tf_add(sum, value);
     }
@@ -118,7 +130,8 @@ fn rows_build(lane: u32) -> bool {
     live_rows = 0u;
     row_count = 0u;
     block_count = 0u;
-    relaxed = vec2<f32>();
+    live_parts = 0u;
+    is_relaxed = false;
     for (var s = 0u; s < set_spreads(); s += 1u) {
         let limit = level(s);
         let is_ratio = spread_is_ratio(s);
@@ -133,7 +146,8 @@ fn rows_build(lane: u32) -> bool {
             if lane == 0u {
                 let ratio = u32(is_ratio && tf_less(limit, tf(1.0)));
                 let level = select(limit, vec2<f32>(), is_ratio && ratio == 0u);
-                blocks[block_count] = Block(row_count, row_count + count, s, ratio, level, vec2<f32>(), 0u);
+                let inverse = tf_div(tf(1.0), select(tf(1.0), limit, ratio == 1u));
+                blocks[block_count] = Block(row_count, row_count + count, s, ratio, level, inverse, vec2<f32>(), 0u);
             }
             block_count += 1u;
             row_count += count;
@@ -156,6 +170,9 @@ fn rows_build(lane: u32) -> bool {
         build_row(lane, present);
     }
     workgroupBarrier();
+    for (var r = 0u; r < row_count; r += 1u) {
+        live_parts |= 1u << row_part[r];
+    }
     return usable;
 }
 
@@ -163,56 +180,70 @@ fn build_row(r: u32, present: u32) {
     let source = nth_bit(live_rows, r);
     let first = row_plus(source) & present;
     let second = row_minus(source) & present;
-    let mass = sum_over(first, WEIGHTS);
-    var factors = array<vec2<f32>, 3>(tf_div(tf(1.0), mass), vec2<f32>(), vec2<f32>());
-    row_cells[r] = vec3<u32>(first & ~second, second & ~first, first & second);
-    row_block[r] = NO_BLOCK;
-    for (var b = 0u; b < block_count; b += 1u) {
-        if r >= blocks[b].first && r < blocks[b].end {
-            row_block[r] = b;
-        }
+    let cells = vec3<u32>(first & ~second, second & ~first, first & second);
+    // Weights of the three parts, then labels.
+    var sums: array<vec2<f32>, 6>;
+    for (var part = 0u; part < 6u; part += 1u) {
+        sums[part] = sum_over(cells[part % 3u], select(WEIGHTS, LABELS, part >= 3u));
     }
-    if row_block[r] != NO_BLOCK {
-        let half = 0.5 * blocks[row_block[r]].level * f32(1u - blocks[row_block[r]].ratio);
-        rows_lower[r] = -half;
-        rows_upper[r] = half;
+    var b = 0u;
+    while b < block_count && r >= blocks[b].end {
+        b += 1u;
+    }
+    let is_spread = b < block_count;
+    var scale = vec2<f32>();
+    var is_residual = false;
+    var bounds: array<vec2<f32>, 2>;
+    if is_spread {
+        let half = 0.5 * blocks[b].level * f32(1u - blocks[b].ratio);
+        bounds = array<vec2<f32>, 2>(-half, half);
     } else {
         let k = source - (set_rows() - set_contrasts());
-        var target_mean = vec2<f32>();
-        if contrast_residual(k) {
-            target_mean = tf_mul(factors[0], sum_over(first, LABELS));
-        }
-        if second != 0u {
-            let scale = contrast_scale(k);
-            let other = tf_div(tf(1.0), sum_over(second, WEIGHTS));
-            factors[1] = -tf_mul(scale, other);
-            if contrast_residual(k) {
-                target_mean = tf_add(target_mean, tf_mul(factors[1], sum_over(second, LABELS)));
-            }
-            // The masses are subtracted part by part: what is in both cancels before it can round.
-            let only_first = tf_mul(scale, sum_over(row_cells[r].x, WEIGHTS));
-            let in_both = tf_mul(tf_sub(tf(1.0), scale), sum_over(row_cells[r].z, WEIGHTS));
-            let difference = tf_add(tf_sub(sum_over(row_cells[r].y, WEIGHTS), only_first), in_both);
-            factors[2] = tf_mul(tf_mul(difference, factors[0]), other);
-        }
-        let lower = bounded(row_lower(k));
-        let upper = bounded(row_upper(k));
-        rows_lower[r] = select(tf_add(lower, target_mean), lower, lower.x == -BIG);
-        rows_upper[r] = select(tf_add(upper, target_mean), upper, upper.x == BIG);
+        scale = select(vec2<f32>(), contrast_scale(k), second != 0u);
+        is_residual = contrast_residual(k);
+        bounds = array<vec2<f32>, 2>(bounded(row_lower(k)), bounded(row_upper(k)));
     }
-    row_factor[r] = factors;
+    // The sides' coefficients, and where the masses are in both, their difference: what is in both cancels before it can
+    // round.
+    var factors: array<vec2<f32>, 3>;
+    var target_mean = vec2<f32>();
+    var mass = vec2<f32>();
+    for (var side = 0u; side < 2u; side += 1u) {
+        mass = tf_add(sums[side], sums[2]);
+        factors[side] = tf_div(select(tf(1.0), -scale, side == 1u), select(mass, tf(1.0), mass.x == 0.0));
+        target_mean = tf_add(target_mean, tf_mul(factors[side], tf_add(sums[3u + side], sums[5])));
+    }
+    if cells.z != 0u {
+        // (w_second - scale w_first) / (mass_first mass_second)
+        var difference = sums[1];
+        for (var part = 0u; part < 2u; part += 1u) {
+            let times = select(tf_sub(tf(1.0), scale), -scale, part == 0u);
+            difference = tf_add(difference, tf_mul(times, sums[2u * part]));
+        }
+        factors[2] = tf_mul(tf_div(difference, mass), factors[0]);
+    }
+    for (var side = 0u; side < 2u && is_residual; side += 1u) {
+        let moved = tf_add(bounds[side], target_mean);
+        bounds[side] = select(moved, bounds[side], abs(bounds[side].x) == BIG);
+    }
     var reach = 0.0;
-    var scale = 0.0;
+    var square = 0.0;
     for (var part = 0u; part < 3u; part += 1u) {
-        if row_cells[r][part] != 0u {
-            let factor = factors[part].x;
-            reach = max(reach, abs(factor));
-            scale += factor * factor * sum_over(row_cells[r][part], WEIGHTS).x;
+        if cells[part] != 0u {
+            reach = max(reach, abs(factors[part].x));
+            square += factors[part].x * factors[part].x * sums[part].x;
         }
     }
+    row_part[r] = row_component(source);
+    row_relaxed[r] = vec2<f32>();
+    row_cells[r] = cells;
+    row_factor[r] = factors;
+    row_block[r] = select(NO_BLOCK, b, is_spread);
+    rows_lower[r] = bounds[0];
+    rows_upper[r] = bounds[1];
     row_reach[r] = reach;
     row_rough[r] = max(abs(factors[0].x), abs(factors[1].x));
-    row_scale[r] = select(1.0, scale, scale > 0.0);
+    row_scale = select(1.0, square, square > 0.0);
 }
 
 /// The coefficient of the block's centre in a row held from above (`sign > 0`) or from below.
@@ -241,20 +272,26 @@ fn shift_of(which: u32, c: u32) -> vec2<f32> {
     return shift;
 }
 
+/// The mean of a row.
+fn row_mean(r: u32, what: u32) -> vec2<f32> {
+    var mean = vec2<f32>();
+    for (var part = 0u; part < 3u; part += 1u) {
+        mean = tf_add(mean, tf_mul(row_factor[r][part], sum_over(row_cells[r][part], what)));
+    }
+    return mean;
+}
+
 /// Takes the means at the sums of a pass. Returns four times what rounding the stored values may move a row by at the
 /// worst: a mean of values of this size, two means of a spread.
 fn take_means(lane: u32) -> f32 {
     if lane < row_count {
-        var mean = vec2<f32>();
         var size = 0.0;
         for (var part = 0u; part < 3u; part += 1u) {
-            let cells = row_cells[lane][part];
-            mean = tf_add(mean, tf_mul(row_factor[lane][part], sum_over(cells, VALUES)));
-            for (var rest = cells; rest != 0u; rest &= rest - 1u) {
+            for (var rest = row_cells[lane][part]; rest != 0u; rest &= rest - 1u) {
                 size += abs(row_factor[lane][part].x) * cell_size[firstTrailingBit(rest)];
             }
         }
-        row[MEANS][lane] = mean;
+        row[MEANS][lane] = row_mean(lane, VALUES);
         exchange[lane].x = size * select(8.0, 4.0, row_block[lane] == NO_BLOCK);
     }
     workgroupBarrier();
@@ -266,43 +303,49 @@ fn take_means(lane: u32) -> f32 {
     return worst * unit_roundoff();
 }
 
-/// By how much the worst row exceeds its own bound, as it is relaxed; of a ratio spread `ratio * max - min`.
-fn excess() -> f32 {
-    var worst = -BIG;
-    for (var b = 0u; b < block_count; b += 1u) {
-        var top = row[MEANS][blocks[b].first];
-        var bottom = top;
-        for (var r = blocks[b].first + 1u; r < blocks[b].end; r += 1u) {
-            let mean = row[MEANS][r];
-            top = select(top, mean, tf_less(top, mean));
-            bottom = select(bottom, mean, tf_less(mean, bottom));
-        }
-        let allowed = tf_add(relaxed, select(blocks[b].level, vec2<f32>(), blocks[b].ratio == 1u));
-        if blocks[b].ratio == 1u {
-            top = tf_mul(top, blocks[b].level);
-        }
-        worst = max(worst, tf_sub(tf_sub(top, bottom), allowed).x);
-    }
-    for (var r = first_contrast(); r < row_count; r += 1u) {
-        let over = tf_sub(row[MEANS][r], rows_upper[r]).x;
-        worst = max(worst, max(over, tf_sub(rows_lower[r], row[MEANS][r]).x));
-    }
-    return worst;
+fn larger(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
+    return select(a, b, tf_less(a, b));
 }
 
-/// The excess as it is reported: 0 below what the measurement itself rounds.
-fn reported(worst: f32) -> f32 {
+/// By how much the worst row exceeds its own bound, as it is relaxed, and as it is reported: of its true bound, and 0
+/// below what the measurement itself rounds. Of a ratio spread `ratio * max - min`.
+struct Excess {
+    worst: vec2<f32>,
+    reported: vec2<f32>,
+}
+
+fn excess() -> Excess {
+    var worst = tf(-BIG);
+    var of_true = tf(-BIG);
     var largest = 0.0;
-    for (var r = 0u; r < row_count; r += 1u) {
-        largest = max(largest, abs(row[MEANS][r].x));
+    for (var b = 0u; b < block_count; b += 1u) {
+        var top = tf(-BIG);
+        var bottom = tf(-BIG);
+        for (var r = blocks[b].first; r < blocks[b].end; r += 1u) {
+            top = larger(top, row[MEANS][r]);
+            bottom = larger(bottom, -row[MEANS][r]);
+        }
+        largest = max(largest, max(abs(top.x), abs(bottom.x)));
+        let is_ratio = blocks[b].ratio == 1u;
+        let factor = select(tf(1.0), blocks[b].level, is_ratio);
+        let gap = tf_add(tf_mul(top, factor), bottom);
+        let over = tf_sub(gap, select(blocks[b].level, vec2<f32>(), is_ratio));
+        of_true = larger(of_true, over);
+        worst = larger(worst, tf_sub(over, row_relaxed[blocks[b].first]));
     }
-    let over = worst + relaxed.x;
-    return select(0.0, over, over > 1e-12 * largest);
+    for (var r = first_contrast(); r < row_count; r += 1u) {
+        let mean = row[MEANS][r];
+        largest = max(largest, abs(mean.x));
+        let over = larger(tf_sub(mean, rows_upper[r]), tf_sub(rows_lower[r], mean));
+        worst = larger(worst, over);
+        of_true = larger(of_true, tf_add(over, row_relaxed[r]));
+    }
+    return Excess(worst, select(vec2<f32>(), of_true, of_true.x > 1e-12 * largest));
 }
 
 /// Whether the rows together may allow a single point only: equalities do, and one-sided contrasts can.
 fn may_lack_room() -> bool {
-    var narrow = relaxed.x > 0.0;
+    var narrow = is_relaxed;
     for (var b = 0u; b < block_count; b += 1u) {
         narrow = narrow || blocks[b].level.x == 0.0;
     }
@@ -322,14 +365,11 @@ fn relaxed_bound(r: u32, sign: f32) -> f32 {
     return select(0.5 * outward, min(outward, 0.0), blocks[row_block[r]].ratio == 1u);
 }
 
-/// Moves all bounds outward by so much more.
-fn relax_rows(lane: u32, by: vec2<f32>) {
-    relaxed = tf_add(relaxed, by);
-    if lane < row_count {
-        rows_lower[lane] = tf_add(rows_lower[lane], by * relaxed_bound(lane, -1.0));
-        rows_upper[lane] = tf_add(rows_upper[lane], by * relaxed_bound(lane, 1.0));
-    }
-    workgroupBarrier();
+/// Moves the bounds of the lane's own row outward by so much more.
+fn relax_row(r: u32, by: vec2<f32>) {
+    row_relaxed[r] = tf_add(row_relaxed[r], by);
+    rows_lower[r] = tf_add(rows_lower[r], by * relaxed_bound(r, -1.0));
+    rows_upper[r] = tf_add(rows_upper[r], by * relaxed_bound(r, 1.0));
 }
 
 /// The balance of a block's multipliers, which is zero where its centre is free, and the sum of their sizes.

@@ -65,7 +65,7 @@ fn measure_sides(lane: u32, which: u32) {
         var under = tf_sub(value, asked_lower[lane]);
         let b = row_block[lane];
         if b != NO_BLOCK && blocks[b].ratio == 1u {
-            under = tf_div(under, blocks[b].level);
+            under = tf_mul(under, blocks[b].inverse_level);
         }
         row[ABOVE][lane] = tf_sub(value, asked_upper[lane]);
         row[BELOW][lane] = under;

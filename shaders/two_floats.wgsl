@@ -70,8 +70,9 @@ fn tf_scale(a: vec2<f32>, s: f32) -> vec2<f32> {
 /// Division need not round to the nearest, so what the first quotient leaves is divided again.
 fn tf_div(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
     let first = guard(a.x / b.x);
-    let rest = tf_sub(a, tf_scale(b, first));
-    return quick_two_sum(first, rest.x / b.x);
+    let product = two_product(first, b.x);
+    let rest = guard(guard(a.x - product.x) - product.y) + (a.y - first * b.y);
+    return quick_two_sum(first, rest / b.x);
 }
 
 fn tf_neg(a: vec2<f32>) -> vec2<f32> {

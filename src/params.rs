@@ -108,7 +108,7 @@ pub(crate) const MAX_GPU_CELLS: usize = 32;
 pub(crate) const MAX_GPU_ROWS: usize = 32;
 /// Words of a problem's state between two dispatches, before those of its rows, and of a row.
 pub(crate) const STATE_HEAD: usize = 32;
-pub(crate) const STATE_ROW: usize = 12;
+pub(crate) const STATE_ROW: usize = 14;
 
 #[cfg(test)]
 mod tests {

@@ -9,13 +9,15 @@ mod common;
 #[path = "newton_wgsl/device.rs"]
 mod device;
 
-use common::kkt::judge;
+use common::kkt::{Stated, judge};
 use common::problems::{Case, Kind, draw_case};
 use device::Gpu;
 use fairlayer::*;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rayon::prelude::*;
+use std::io::Write;
+use std::sync::OnceLock;
 
 const FILES: [&str; 9] = [
     "two_floats",
@@ -32,9 +34,11 @@ const FILES: [&str; 9] = [
 /// Words of a problem in the driver's outcome.
 const OUTCOME: usize = 72;
 /// Words of a problem between two passes: `MACHINE_WORDS` and one.
-const STATE: usize = 417;
+const STATE: usize = 481;
+/// Dispatches of a submission.
+const REPEATS: usize = 32;
 
-/// The machine's text; read at run time, so that a change of it needs no build.
+/// A driver's text with that of shaders; read at run time, so that a change of them needs no build.
 fn shader(driver: &str, files: &[&str]) -> String {
     let root = env!("CARGO_MANIFEST_DIR");
     let shaders = std::env::var("FAIRLAYER_SHADERS").unwrap_or(format!("{root}/shaders"));
@@ -45,7 +49,8 @@ fn shader(driver: &str, files: &[&str]) -> String {
 
 #[test]
 fn two_floats_have_48_bits() {
-    let gpu = Gpu::new(&shader("two_floats_driver", &FILES[..1])).unwrap();
+    let gpu = Gpu::new(&shader("two_floats_driver", &FILES[..1]));
+    let Some(gpu) = found(&gpu) else { return };
     let mut rng = Pcg64Mcg::seed_from_u64(1);
     let mut number = || {
         let size = 2_f64.powi(rng.random_range(-20..20));
@@ -84,13 +89,10 @@ fn two_floats_have_48_bits() {
 
 #[test]
 fn shaders_are_valid() {
-    let text = machine();
-    let module =
-        wgpu::naga::front::wgsl::parse_str(&text).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&text)));
-    let mut validator = wgpu::naga::valid::Validator::new(
-        wgpu::naga::valid::ValidationFlags::all(),
-        wgpu::naga::valid::Capabilities::empty(),
-    );
+    let text = shader("driver", &FILES);
+    let module = wgpu::naga::front::wgsl::parse_str(&text).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&text)));
+    let mut validator =
+        wgpu::naga::valid::Validator::new(wgpu::naga::valid::ValidationFlags::all(), wgpu::naga::valid::Capabilities::empty());
     if let Err(error) = validator.validate(&module) {
         panic!("{}", error.emit_to_string(&text));
     }
@@ -104,8 +106,26 @@ fn shaders_are_valid() {
     assert!(bytes <= 16384);
 }
 
-fn machine() -> String {
-    shader("driver", &FILES)
+/// The device with the machine's kernel, which is compiled once. Where there is no device the tests say SKIP; if
+/// `FAIRLAYER_REQUIRE` (a list with commas) names wgpu, they fail.
+fn machine() -> Option<&'static Gpu> {
+    static GPU: OnceLock<std::result::Result<Gpu, String>> = OnceLock::new();
+    found(GPU.get_or_init(|| Gpu::new(&shader("driver", &FILES))))
+}
+
+fn found(gpu: &std::result::Result<Gpu, String>) -> Option<&Gpu> {
+    let required = std::env::var("FAIRLAYER_REQUIRE").unwrap_or_default();
+    match gpu {
+        Ok(gpu) => Some(gpu),
+        Err(reason) if required.split(',').any(|name| name.trim() == "wgpu") => {
+            panic!("FAIRLAYER_REQUIRE names wgpu, but: {reason}")
+        }
+        Err(reason) => {
+            let test = std::thread::current().name().unwrap_or("newton_wgsl").to_owned();
+            writeln!(std::io::stderr(), "SKIP {test}: {reason}").expect("stderr takes a line");
+            None
+        }
+    }
 }
 
 fn number(name: &str, default: u64) -> u64 {
@@ -150,8 +170,14 @@ fn used_cells(cells: &[u8]) -> Vec<u8> {
     used
 }
 
-/// The problem as the driver reads it.
-fn encode(case: &Case, settings: &Settings, tables: &mut Vec<u32>, elements: &mut Vec<u32>) {
+/// A problem as the driver reads it, appended to all tables and elements.
+fn encode(
+    case: &Case,
+    settings: &Settings,
+    warm_start: Option<&[f64]>,
+    tables: &mut Vec<u32>,
+    elements: &mut Vec<u32>,
+) {
     let (p, set) = (&case.stated, &case.set);
     let used = used_cells(&p.cells);
     let mask = |mask: &CellMask| -> u32 {
@@ -159,17 +185,21 @@ fn encode(case: &Case, settings: &Settings, tables: &mut Vec<u32>, elements: &mu
     };
     let first = elements.len() / 6;
     let contrast_rows = set.rows() - set.contrasts().len();
-    tables.extend(
-        [used.len(), set.rows(), set.spreads().len(), contrast_rows, first, first + p.z.len()].map(|x| x as u32),
-    );
+    let counts = [used.len(), set.rows(), set.spreads().len(), contrast_rows, first, first + p.z.len()];
+    tables.extend(counts.map(|count| count as u32));
     tables.extend(two_floats(settings.tolerance));
     tables.extend([2_f32.powi(-24).to_bits(), settings.max_iterations]);
-    tables.extend([u32::from(settings.infeasible == Infeasible::NearestFeasible), 0]);
+    let relax = settings.infeasible == Infeasible::NearestFeasible;
+    tables.extend([u32::from(relax), u32::from(warm_start.is_some())]);
     let unions = set.spreads().iter().flat_map(|spread| &spread.unions).map(|union| (union.cells, CellMask::EMPTY));
-    // A second mean without samples is not the same as none: such a row is not live.
-    for (plus, minus) in unions.chain(set.contrasts().iter().map(|contrast| (contrast.plus.cells, contrast.minus))) {
+    let contrasts = set.contrasts().iter().map(|contrast| (contrast.plus.cells, contrast.minus));
+    let total: f64 = weights(case).iter().sum();
+    let parts = components(set);
+    for (row, (plus, minus)) in unions.chain(contrasts).enumerate() {
+        // A second mean without samples is not the same as none: such a row is not live.
         let absent = if minus.is_empty() || mask(&minus) != 0 { mask(&minus) } else { 1 << 31 };
-        tables.extend([mask(&plus), absent, 0, 0]);
+        tables.extend([mask(&plus), absent, parts[row]]);
+        tables.extend(two_floats(warm_start.map_or(0.0, |nu| nu[row] / total)));
     }
     let mut row = 0;
     for spread in set.spreads() {
@@ -186,13 +216,34 @@ fn encode(case: &Case, settings: &Settings, tables: &mut Vec<u32>, elements: &mu
         tables.push(u32::from(contrast.residual));
         tables.extend([contrast.lower, contrast.upper].map(two_floats).as_flattened());
     }
-    for i in 0..p.z.len() {
-        let weight = if case.weighted { p.weights[i] } else { 1.0 };
+    for (i, weight) in weights(case).into_iter().enumerate() {
         elements.extend([p.z[i], p.lo[i], p.hi[i], weight, p.labels[i]].map(|value| (value as f32).to_bits()));
         elements.push(used.iter().position(|cell| *cell == p.cells[i]).unwrap() as u32);
     }
 }
 
+/// Which component every row belongs to: rows with a cell in common are of one.
+fn components(set: &ConstraintSet) -> Vec<u32> {
+    let unions = set.spreads().iter().map(|spread| {
+        let cells = spread.unions.iter().fold(CellMask::EMPTY, |all, union| all.or(&union.cells));
+        vec![cells; spread.unions.len()]
+    });
+    let contrasts = set.contrasts().iter().map(|contrast| vec![contrast.plus.cells.or(&contrast.minus)]);
+    let mut cells: Vec<CellMask> = unions.chain(contrasts).flatten().collect();
+    for _ in 0..cells.len() {
+        for r in 0..cells.len() {
+            let meet = |other: &&CellMask| !other.and(&cells[r]).is_empty();
+            cells[r] = cells.iter().filter(meet).fold(CellMask::EMPTY, |all, other| all.or(other));
+        }
+    }
+    cells.iter().map(|own| cells.iter().position(|other| other == own).unwrap() as u32).collect()
+}
+
+fn weights(case: &Case) -> Vec<f64> {
+    if case.weighted { case.stated.weights.clone() } else { vec![1.0; case.stated.z.len()] }
+}
+
+#[derive(Clone, Debug)]
 struct Answer {
     y: Vec<f64>,
     multipliers: Vec<f64>,
@@ -203,23 +254,24 @@ struct Answer {
     attempt: u32,
 }
 
-/// Solves the problems on the device, all at once.
-fn solve_wgsl(gpu: &Gpu, cases: &[Case], settings: &Settings) -> Vec<Answer> {
+/// Solves the problems on the device, all at once; `warm_starts` are multipliers of each.
+fn solve_wgsl(gpu: &Gpu, cases: &[Case], settings: &Settings, warm_starts: Option<&[Answer]>) -> Vec<Answer> {
     let (mut tables, mut elements, mut starts) = (Vec::new(), Vec::new(), Vec::new());
-    for case in cases {
-        starts.push(tables.len() as u32);
-        encode(case, settings, &mut tables, &mut elements);
+    for (index, case) in cases.iter().enumerate() {
+        starts.push((cases.len() + tables.len()) as u32);
+        let warm_start = warm_starts.map(|starts| &starts[index].multipliers[..]);
+        encode(case, settings, warm_start, &mut tables, &mut elements);
     }
-    let header: Vec<u32> = starts.iter().map(|start| start + cases.len() as u32).collect();
     let nan = |length| vec![f32::NAN.to_bits(); length];
     let (mut outcomes, mut all_y) = (nan(OUTCOME * cases.len()), nan(elements.len() / 6));
     let mut state = vec![0; STATE * cases.len()];
-    let inputs = [&[header, tables].concat()[..], &elements];
-    for _ in 0..200 {
+    let inputs = [&[starts, tables].concat()[..], &elements];
+    // (An attempt has 1,200 passes at the most.)
+    for _ in 0..6000 / REPEATS {
         if state.chunks(STATE).all(|state| state[0] == 2) {
             break;
         }
-        [outcomes, all_y, state] = gpu.run(cases.len(), 32, &inputs, [&outcomes, &all_y, &state]);
+        [outcomes, all_y, state] = gpu.run(cases.len(), REPEATS, &inputs, [&outcomes, &all_y, &state]);
     }
     let mut first = 0;
     let answer = |(case, outcome): (&Case, &[u32])| {
@@ -232,15 +284,16 @@ fn solve_wgsl(gpu: &Gpu, cases: &[Case], settings: &Settings) -> Vec<Answer> {
             status: outcome[0],
             steps: outcome[1],
             passes: outcome[2],
-            excess: f64::from(f32::from_bits(outcome[4])),
+            excess: pair(3),
             attempt: outcome[7],
         }
     };
     cases.iter().zip(outcomes.chunks(OUTCOME)).map(answer).collect()
 }
 
-fn solve_reference<T: Storage>(case: &Case, settings: &Settings) -> (Status, Vec<f64>, Outcome) {
-    let narrow = |values: &[f64]| -> Vec<T> { values.iter().map(|value| T::from_f64(*value)).collect() };
+/// The crate's own answer in f32, on the CPU.
+fn solve_reference(case: &Case, settings: &Settings) -> (Vec<f64>, Outcome) {
+    let narrow = |values: &[f64]| -> Vec<f32> { values.iter().map(|value| *value as f32).collect() };
     let p = &case.stated;
     let (z, lo, hi) = (narrow(&p.z), narrow(&p.lo), narrow(&p.hi));
     let mut batch = Batch::single(&z).cells(&p.cells).labels(&p.labels);
@@ -248,135 +301,176 @@ fn solve_reference<T: Storage>(case: &Case, settings: &Settings) -> (Status, Vec
     if case.weighted {
         batch = batch.weights(&p.weights);
     }
-    let mut projector = Projector::<T>::plan(Device::cpu(), &case.set, Capacities::single(z.len()), *settings).unwrap();
+    let mut projector =
+        Projector::<f32>::plan(Device::cpu(), &case.set, Capacities::single(z.len()), *settings).unwrap();
     let solution = projector.project(&batch).unwrap();
     let view = solution.read().unwrap();
-    (view.outcomes[0].status, view.y.iter().map(|y| y.to_f64()).collect(), view.outcomes[0])
+    (view.y.iter().map(|y| f64::from(*y)).collect(), view.outcomes[0])
 }
 
 fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |most, value| most.max(value.abs()))
 }
 
-#[derive(Default, Debug)]
+fn quantiles(values: &mut [u32]) -> String {
+    values.sort_unstable();
+    let quantile = |q: f64| values.get(((values.len() as f64 - 1.0) * q).round() as usize).copied().unwrap_or(0);
+    format!("{}/{}/{}", quantile(0.5), quantile(0.99), quantile(1.0))
+}
+
+/// What became of the problems of one kind.
+#[derive(Default)]
 struct Tally {
     solved: usize,
     infeasible: usize,
-    /// The reference has another status.
-    other: Vec<(u64, usize, u32, u32)>,
-    wrong: Vec<(u64, usize, f64, f64)>,
-    leaks: Vec<(u64, usize, f64)>,
+    /// Whatever is not as it should be.
+    failures: Vec<String>,
     worst: f64,
-    worst_distance: f64,
+    farthest: f64,
     steps: Vec<u32>,
     passes: Vec<u32>,
-    attempts: [usize; 5],
+    restarts: usize,
     reference_steps: Vec<u32>,
     reference_passes: Vec<u32>,
 }
 
-fn quantile(values: &mut [u32], q: f64) -> u32 {
-    values.sort_unstable();
-    values.get(((values.len() as f64 - 1.0) * q).round() as usize).copied().unwrap_or(0)
-}
-
-fn examine(gpu: &Gpu, kind: Kind, count: usize, most: usize, first_seed: u64) -> Tally {
-    let settings = Settings::default();
-    let mut tally = Tally::default();
-    for start in (0..count).step_by(256) {
-        let seeds = (start..count.min(start + 256)).map(|index| first_seed ^ ((kind as u64) << 40) ^ index as u64);
-        let (seeds, cases): (Vec<u64>, Vec<Case>) =
-            seeds.filter_map(|seed| draw(kind, seed, most).map(|case| (seed, case))).unzip();
-        let answers = solve_wgsl(gpu, &cases, &settings);
-        let references: Vec<_> = cases
-            .par_iter()
-            .map(|case| (solve_reference::<f32>(case, &settings), solve_reference::<f64>(case, &settings)))
-            .collect();
-        for (((seed, case), answer), (narrow, wide)) in seeds.iter().zip(&cases).zip(&answers).zip(&references) {
-            let n = case.stated.z.len();
-            let (status, passes) = (narrow.2.status, narrow.2.passes);
-            tally.attempts[answer.attempt.min(4) as usize] += 1;
-            if answer.status != status as u32 {
-                tally.other.push((*seed, n, answer.status, status as u32));
-                continue;
-            }
-            if status != Status::Solved {
-                tally.infeasible += 1;
-                continue;
-            }
-            tally.solved += 1;
-            tally.steps.push(answer.steps);
-            tally.passes.push(answer.passes);
-            tally.reference_steps.push(narrow.2.iterations);
-            tally.reference_passes.push(passes);
-            let mut stated = case.stated.clone();
-            if !case.weighted {
-                stated.weights.fill(1.0);
-            }
-            let residual = judge(&case.set, &stated, &answer.y, &answer.multipliers, 1e-6).worst();
-            let scale = largest(&stated.z).max(1.0);
-            let distance = answer.y.iter().zip(&narrow.1).fold(0.0_f64, |most, (a, b)| most.max((a - b).abs())) / scale;
-            (tally.worst, tally.worst_distance) =
-                (tally.worst.max(residual / scale), tally.worst_distance.max(distance));
-            if !(residual <= 512.0 * 2_f64.powi(-24) * scale) {
-                tally.wrong.push((*seed, n, residual, distance));
-            }
-            let promised = case.epsilon >= 1e-4 && case.epsilon >= largest(&answer.y) / 2_f64.powi(18);
-            if promised
-                && answer.excess > 0.0
-                && !matches!(kind, Kind::Ratio | Kind::RatioFeatures | Kind::RandomContrasts)
-            {
-                tally.leaks.push((*seed, n, answer.excess));
-            }
+impl Tally {
+    fn add(&mut self, kind: Kind, seed: u64, case: &Case, answer: &Answer, (y, outcome): &(Vec<f64>, Outcome)) {
+        let n = case.stated.z.len();
+        self.restarts += usize::from(answer.attempt > 0);
+        if answer.status != outcome.status as u32 {
+            let Answer { status, .. } = answer;
+            self.failures.push(format!("status {status}, of the reference {:?}: seed {seed}, n {n}", outcome.status));
+            return;
+        }
+        if outcome.status != Status::Solved {
+            self.infeasible += 1;
+            return;
+        }
+        self.solved += 1;
+        self.steps.push(answer.steps);
+        self.passes.push(answer.passes);
+        self.reference_steps.push(outcome.iterations);
+        self.reference_passes.push(outcome.passes);
+        let stated = Stated { weights: weights(case), ..case.stated.clone() };
+        let residual = judge(&case.set, &stated, &answer.y, &answer.multipliers, 1e-6).worst();
+        let scale = largest(&stated.z).max(1.0);
+        let distance = answer.y.iter().zip(y).fold(0.0_f64, |most, (a, b)| most.max((a - b).abs()));
+        (self.worst, self.farthest) = (self.worst.max(residual / scale), self.farthest.max(distance / scale));
+        // The margin is 8 roundings, grown 8 times at the most, and 8 margins are the most that is accepted.
+        let allowed = 512.0 * 2_f64.powi(-24) * scale;
+        if residual.is_nan() || residual > allowed {
+            self.failures.push(format!("residual {residual:.1e}: seed {seed}, n {n}"));
+        }
+        let promised = case.epsilon >= 1e-4 && case.epsilon >= largest(&answer.y) / 2_f64.powi(18);
+        let exact = !matches!(kind, Kind::Ratio | Kind::RatioFeatures | Kind::RandomContrasts);
+        if promised && exact && answer.excess > 0.0 {
+            self.failures.push(format!("{:.1e} above epsilon: seed {seed}, n {n}", answer.excess));
         }
     }
-    tally
+}
+
+/// Draws problems of a kind, 256 at a time.
+fn draw_some(kind: Kind, count: usize, most: usize) -> impl Iterator<Item = (Vec<u64>, Vec<Case>)> {
+    let first = number("FAIRLAYER_SEED", 1) << 48;
+    let seeds: Vec<u64> = (0..count).map(|index| first ^ ((kind as u64) << 40) ^ index as u64).collect();
+    let some = move |seeds: &[u64]| -> (Vec<u64>, Vec<Case>) {
+        seeds.iter().filter_map(|seed| draw(kind, *seed, most).map(|case| (*seed, case))).unzip()
+    };
+    let chunks: Vec<Vec<u64>> = seeds.chunks(256).map(<[u64]>::to_vec).collect();
+    chunks.into_iter().map(move |seeds| some(&seeds))
 }
 
 #[test]
-fn random_problems() {
-    let gpu = Gpu::new(&machine()).unwrap();
-    let count = (number("FAIRLAYER_STRESS", 3400) as usize).div_ceil(Kind::ALL.len());
+fn random_problems_are_solved() {
+    let Some(gpu) = machine() else { return };
+    let count = (number("FAIRLAYER_STRESS", 850) as usize).div_ceil(Kind::ALL.len());
     let most = number("FAIRLAYER_LARGEST", 300) as usize;
     let only = std::env::var("FAIRLAYER_KIND").ok();
+    let settings = Settings::default();
     let mut failures = 0;
     for kind in Kind::ALL.into_iter().filter(|kind| only.as_ref().is_none_or(|only| *only == format!("{kind:?}"))) {
-        let start = std::time::Instant::now();
-        let mut tally = examine(&gpu, kind, count, most, number("FAIRLAYER_SEED", 1) << 48);
+        let mut tally = Tally::default();
+        for (seeds, cases) in draw_some(kind, count, most) {
+            let answers = solve_wgsl(gpu, &cases, &settings, None);
+            let references: Vec<_> = cases.par_iter().map(|case| solve_reference(case, &settings)).collect();
+            for (((seed, case), answer), reference) in seeds.iter().zip(&cases).zip(&answers).zip(&references) {
+                tally.add(kind, *seed, case, answer, reference);
+            }
+        }
         println!(
-            "{kind:?}: {} solved, {} infeasible, {} other, {} wrong, {} above epsilon, residual {:.1e}, distance {:.1e}, steps {}/{}/{} ({}/{}/{}), passes {}/{}/{} ({}/{}/{}), attempts {:?}, {:.1?}",
+            "{kind:?}: {} solved, {} infeasible, {} failures, worst residual {:.1e}, {:.1e} from the CPU, steps {} ({}), passes {} ({}), {} begun anew",
             tally.solved,
             tally.infeasible,
-            tally.other.len(),
-            tally.wrong.len(),
-            tally.leaks.len(),
+            tally.failures.len(),
             tally.worst,
-            tally.worst_distance,
-            quantile(&mut tally.steps, 0.5),
-            quantile(&mut tally.steps, 0.99),
-            quantile(&mut tally.steps, 1.0),
-            quantile(&mut tally.reference_steps, 0.5),
-            quantile(&mut tally.reference_steps, 0.99),
-            quantile(&mut tally.reference_steps, 1.0),
-            quantile(&mut tally.passes, 0.5),
-            quantile(&mut tally.passes, 0.99),
-            quantile(&mut tally.passes, 1.0),
-            quantile(&mut tally.reference_passes, 0.5),
-            quantile(&mut tally.reference_passes, 0.99),
-            quantile(&mut tally.reference_passes, 1.0),
-            tally.attempts,
-            start.elapsed(),
+            tally.farthest,
+            quantiles(&mut tally.steps),
+            quantiles(&mut tally.reference_steps),
+            quantiles(&mut tally.passes),
+            quantiles(&mut tally.reference_passes),
+            tally.restarts,
         );
-        for (seed, n, status, reference) in tally.other.iter().take(4) {
-            println!("    status {status}, reference {reference}: seed {seed}, n {n}");
-        }
-        for (seed, n, residual, distance) in tally.wrong.iter().take(4) {
-            println!("    wrong: seed {seed}, n {n}, residual {residual:.1e}, distance {distance:.1e}");
-        }
-        for (seed, n, excess) in tally.leaks.iter().take(4) {
-            println!("    above epsilon: seed {seed}, n {n}, excess {excess:.1e}");
-        }
-        failures += tally.other.len() + tally.wrong.len() + tally.leaks.len();
+        tally.failures.iter().take(4).for_each(|failure| println!("    {failure}"));
+        // As on the CPU: dependent contrasts at epsilon 0 may defeat rounding.
+        let allowed = if kind == Kind::RandomContrasts { (count * 2).div_ceil(1000) } else { 0 };
+        failures += tally.failures.len().saturating_sub(allowed);
     }
     assert_eq!(failures, 0);
+}
+
+#[test]
+fn a_solution_is_a_warm_start_that_needs_no_step() {
+    let Some(gpu) = machine() else { return };
+    for kind in [Kind::ManyGroups, Kind::ManyMarginals, Kind::Overall, Kind::Ratio, Kind::SpreadsAndContrasts] {
+        for (_, cases) in draw_some(kind, 40, 200) {
+            let settings = Settings::default();
+            let cold = solve_wgsl(gpu, &cases, &settings, None);
+            let warm = solve_wgsl(gpu, &cases, &settings, Some(&cold));
+            let solved = cold.iter().zip(&warm).filter(|(cold, _)| cold.status == 0 && cold.steps > 0);
+            let mut starts = 0;
+            for (cold, warm) in solved {
+                assert_eq!(warm.status, 0);
+                starts += 1;
+                let far = cold.y.iter().zip(&warm.y).fold(0.0_f64, |most, (a, b)| most.max((a - b).abs()));
+                assert!(
+                    warm.steps == 0 && far <= 2e-7 * largest(&cold.y).max(1.0),
+                    "{kind:?}: {warm:?}, {far:.1e} away"
+                );
+            }
+            assert!(starts >= 20, "{kind:?}: {starts} problems with steps");
+        }
+    }
+}
+
+#[test]
+fn rows_that_nothing_meets_are_relaxed_by_the_least() {
+    let Some(gpu) = machine() else { return };
+    let relaxing = Settings { infeasible: Infeasible::NearestFeasible, ..Settings::default() };
+    let mut relaxed = 0;
+    for (seeds, mut cases) in draw_some(Kind::MeanResidual, 60, 200) {
+        for case in &mut cases {
+            // Labels out of reach: the means cannot come near them.
+            case.stated.labels.iter_mut().for_each(|label| *label = f64::from((*label + 1.5) as f32));
+            case.stated.lo.iter_mut().for_each(|lo| *lo = lo.max(0.0));
+            case.stated.hi.iter_mut().for_each(|hi| *hi = hi.min(1.0));
+            case.scalar_bounds &= !case.stated.lo.is_empty();
+        }
+        let answers = solve_wgsl(gpu, &cases, &relaxing, None);
+        for ((seed, case), answer) in seeds.iter().zip(&cases).zip(&answers) {
+            let (y, outcome) = solve_reference(case, &relaxing);
+            assert_eq!(answer.status, outcome.status as u32, "seed {seed}");
+            if outcome.status == Status::Relaxed {
+                relaxed += 1;
+                let (excess, expected) = (answer.excess, outcome.excess);
+                assert!((excess - expected).abs() <= 1e-7, "seed {seed}: excess {excess:e}, expected {expected:e}");
+                // (Where all of a group is at its bounds, a light element may take what room there is.)
+                let weights = weights(case);
+                let square: f64 = (0..y.len()).map(|i| weights[i] * (answer.y[i] - y[i]).powi(2)).sum();
+                let far = (square / weights.iter().sum::<f64>()).sqrt();
+                assert!(far <= 1e-5 * largest(&case.stated.z).max(1.0), "seed {seed}: {far:.1e}");
+            }
+        }
+    }
+    assert!(relaxed >= 50, "{relaxed} relaxed");
 }

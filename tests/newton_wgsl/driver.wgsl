@@ -2,7 +2,11 @@
 // two-floats, and every problem has a constraint set of its own. A dispatch does one pass; between two of them the machine
 // is in `state`, whose first word of a problem is 0 before the first pass, 1 in between and 2 at the end.
 
-const NO_SPREAD: u32 = 0xffffffffu;
+const STATUS_SOLVED: u32 = 0u;
+const STATUS_ITERATION_LIMIT: u32 = 1u;
+const STATUS_INFEASIBLE: u32 = 2u;
+const STATUS_BAD_NUMBER: u32 = 3u;
+const STATUS_RELAXED: u32 = 4u;
 
 const STATUS_SOLVED: u32 = 0u;
 const STATUS_ITERATION_LIMIT: u32 = 1u;
@@ -56,10 +60,11 @@ fn unit_roundoff() -> f32 { return bitcast<f32>(word(8u)); }
 fn max_iterations() -> u32 { return word(9u); }
 fn relax_infeasible() -> bool { return word(10u) == 1u; }
 fn has_warm_start() -> bool { return word(11u) == 1u; }
-fn row_word(row: u32) -> u32 { return 12u + 4u * row; }
+fn row_word(row: u32) -> u32 { return 12u + 5u * row; }
 fn row_plus(row: u32) -> u32 { return word(row_word(row)); }
 fn row_minus(row: u32) -> u32 { return word(row_word(row) + 1u); }
-fn warm_start(row: u32) -> vec2<f32> { return pair(row_word(row) + 2u); }
+fn row_component(row: u32) -> u32 { return word(row_word(row) + 2u); }
+fn warm_start(row: u32) -> vec2<f32> { return pair(row_word(row) + 3u); }
 fn spread_word(s: u32) -> u32 { return row_word(set_rows()) + 5u * s; }
 fn spread_first(s: u32) -> u32 { return word(spread_word(s)); }
 fn spread_end(s: u32) -> u32 { return word(spread_word(s) + 1u); }
@@ -152,12 +157,9 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let progress = &state[problem * (MACHINE_WORDS + 1u)];
     let stage = *progress;
     workgroupBarrier();
-    if stage == 0u {
-        machine_begin(lane);
-    } else {
+    machine_begin(lane);
+    if stage == 1u {
         machine_restore(lane);
-        cell_shift[lane] = shift_of(TRIAL, lane);
-        workgroupBarrier();
     }
     if stage == 1u || machine_stage == 0u {
         sum_pass(lane, total);
@@ -172,7 +174,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     if !ended {
         return;
     }
-    let solved = machine_status == 0u || machine_status == 4u;
+    let solved = machine_status == STATUS_SOLVED || machine_status == STATUS_RELAXED;
     workgroupBarrier();
     if !solved {
         cell_shift[lane] = vec2<f32>();
@@ -186,8 +188,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         outcome[at] = machine_status;
         outcome[at + 1u] = machine_steps;
         outcome[at + 2u] = newton.passes;
-        outcome[at + 3u] = bitcast<u32>(machine_residual);
-        outcome[at + 4u] = bitcast<u32>(machine_excess);
+        outcome[at + 3u] = bitcast<u32>(machine_excess.x);
+        outcome[at + 4u] = bitcast<u32>(machine_excess.y);
         outcome[at + 5u] = bitcast<u32>(total.x);
         outcome[at + 6u] = bitcast<u32>(total.y);
         outcome[at + 7u] = newton.attempt;

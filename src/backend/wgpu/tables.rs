@@ -6,16 +6,16 @@ use crate::params::{ABSENT, Params};
 use crate::reference::components::Component;
 use crate::storage::Storage;
 
-/// A number as the sum of two floats. What has no float is infinite; what is too small for one keeps its sign.
+/// A number as the sum of two floats; what has no float is infinite.
 pub(crate) fn two_floats(value: f64) -> [f32; 2] {
     let high = value as f32;
-    if !high.is_finite() {
-        return [high, 0.0];
-    }
-    if high.abs() < f32::MIN_POSITIVE {
-        return [if value == 0.0 { high } else { f32::MIN_POSITIVE.copysign(high) }, 0.0];
-    }
-    [high, (value - f64::from(high)) as f32]
+    if high.is_finite() { [high, (value - f64::from(high)) as f32] } else { [high, 0.0] }
+}
+
+/// The same for limits: what is too small for a float of full digits keeps its sign all the same.
+fn limit(value: f64) -> [f32; 2] {
+    let is_tiny = value != 0.0 && value.abs() < f64::from(f32::MIN_POSITIVE);
+    if is_tiny { [f32::MIN_POSITIVE.copysign(value as f32), 0.0] } else { two_floats(value) }
 }
 
 /// The number that two floats are.
@@ -24,7 +24,7 @@ pub(crate) fn one_float([high, low]: [f32; 2]) -> f64 {
 }
 
 fn push_pair(words: &mut Vec<u32>, value: f64) {
-    words.extend(two_floats(value).map(f32::to_bits));
+    words.extend(limit(value).map(f32::to_bits));
 }
 
 /// A mask of up to 32 cells as a word.
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn two_floats_hold_48_bits_and_keep_signs() {
         for value in [0.1, -1.0 / 3.0, 1e30, 5e-300, -1e-300, 0.0] {
-            let [high, low] = two_floats(value);
+            let [high, low] = limit(value);
             let error = (one_float([high, low]) - value).abs();
             assert!(error <= f64::max(value.abs() * 2.0_f64.powi(-48), 1.2e-38), "{value}");
             assert_eq!(high < 0.0, value < 0.0);
