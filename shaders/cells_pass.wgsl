@@ -38,6 +38,8 @@ var<workgroup> largest_clipped: atomic<u32>;
 var<workgroup> largest_beyond: atomic<u32>;
 var<workgroup> largest_bound: atomic<u32>;
 var<workgroup> largest_weight: atomic<u32>;
+// Of each cell: sums are cut relative to what is in them, so that light cells are summed as finely as heavy ones.
+var<workgroup> largest_weight_of: array<atomic<u32>, 32>;
 var<workgroup> unusable: atomic<u32>;
 
 // The shifts asked for, as two floats.
@@ -116,6 +118,7 @@ fn load_problem(lane: u32) {
     for (var k = lane; k < MAX_CELLS; k += LANES) {
         atomicStore(&sum_size[k], 0u);
         atomicStore(&sum_beyond[k], 0u);
+        atomicStore(&largest_weight_of[k], 0u);
         cell_shift[k] = tf(0.0);
         cell_y[k] = tf(0.0);
         cell_free[k] = tf(0.0);
@@ -154,10 +157,13 @@ fn load_problem(lane: u32) {
             let beyond = guard(bitcast<f32>(bits) - bitcast<f32>(clipped));
             beyond_here = max(beyond_here, bitcast<u32>(beyond) & 0x7fffffffu);
             bound_here = max(bound_here, max(lo & 0x7fffffffu, hi & 0x7fffffffu));
+            let cell = cell_of(i);
             if WEIGHTED {
-                weight_here = max(weight_here, bitcast<u32>(weight_of(i).x));
+                let weight = bitcast<u32>(weight_of(i).x);
+                weight_here = max(weight_here, weight);
+                atomicMax(&largest_weight_of[cell], weight);
             }
-            let slot = atomicAdd(&cell_end[cell_of(i)], 1u);
+            let slot = atomicAdd(&cell_end[cell], 1u);
             let at = (slot % per) * LANES + slot / per;
             let word = select(bits, i, WEIGHTED || BOUNDED);
             if is_in_group() {
@@ -182,10 +188,24 @@ fn load_problem(lane: u32) {
     workgroupBarrier();
 }
 
+// The smallest e with 2^e above every weight of a cell, in the units of `scaled_weight`; 0 without weights.
+fn cell_exponent(cell: u32) -> i32 {
+    if WEIGHTED {
+        let largest = bitcast<f32>(atomicLoad(&largest_weight_of[cell])) * power_of_two(-weight_exponent());
+        return exponent_above(bitcast<u32>(largest));
+    }
+    return 0;
+}
+
 // The bits of more than |y| can be at the present shifts: |clip(z - s) - clip(z)| <= |s|.
 fn y_limit(largest_shift: f32) -> u32 {
     let moved_limit = (bitcast<f32>(atomicLoad(&largest_clipped)) + largest_shift) * 1.000001;
     return min(bitcast<u32>(moved_limit), atomicLoad(&largest_bound));
+}
+
+// An exponent that limbs and coarse sums can have.
+fn within(e: i32) -> i32 {
+    return clamp(e, -100, 128);
 }
 
 // A power of two that brings numbers below 2^e to integers that n of can be summed.
@@ -221,15 +241,14 @@ fn pass_over(lane: u32) {
     for (var cell = 0u; cell < params.cells; cell++) {
         largest_shift = max(largest_shift, abs(cell_shift[cell].x));
     }
-    let weight_e = exponent_above(bitcast<u32>(bitcast<f32>(atomicLoad(&largest_weight)) * power_of_two(-weight_exponent())));
-    let weight_at_most = select(0, weight_e, WEIGHTED);
-    let y_e = clamp(exponent_above(y_limit(largest_shift)) + weight_at_most, -100, 128);
+    let y_e = exponent_above(y_limit(largest_shift));
     let beyond_limit = (bitcast<f32>(atomicLoad(&largest_beyond)) + largest_shift) * 1.000001;
-    let beyond_e = clamp(exponent_above(bitcast<u32>(beyond_limit)) + weight_at_most, -100, 128);
-    let y_scale = limb_scale(y_e);
-    let free_scale = limb_scale(weight_e);
-    let size_scale = coarse_scale(y_e);
-    let beyond_scale = coarse_scale(beyond_e);
+    let beyond_e = exponent_above(bitcast<u32>(beyond_limit));
+    var cell_e = 0;
+    var y_scale = 0.0;
+    var free_scale = 0.0;
+    var size_scale = 0.0;
+    var beyond_scale = 0.0;
 
     let per = per_lane();
     let begin = min(lane * per, n);
@@ -261,6 +280,11 @@ fn pass_over(lane: u32) {
                 cell++;
             }
             shift = cell_shift[cell];
+            cell_e = cell_exponent(cell);
+            y_scale = limb_scale(within(y_e + cell_e));
+            free_scale = limb_scale(cell_e);
+            size_scale = coarse_scale(within(y_e + cell_e));
+            beyond_scale = coarse_scale(within(beyond_e + cell_e));
         }
         var word: u32;
         if is_in_group() {
@@ -315,15 +339,16 @@ fn pass_over(lane: u32) {
     for (var c = lane; c < params.cells; c += LANES) {
         let at = 3u * c;
         let of_y = Limbs(atomicLoad(&sum_y[at]), atomicLoad(&sum_y[at + 1u]), atomicLoad(&sum_y[at + 2u]));
-        cell_y[c] = joined(of_y, y_e);
+        let e = cell_exponent(c);
+        cell_y[c] = joined(of_y, within(y_e + e));
         if WEIGHTED {
             let of_free = Limbs(atomicLoad(&sum_free[at]), atomicLoad(&sum_free[at + 1u]), atomicLoad(&sum_free[at + 2u]));
-            cell_free[c] = joined(of_free, weight_e);
+            cell_free[c] = joined(of_free, e);
         } else {
             cell_free[c] = tf(f32(atomicLoad(&sum_free[at])));
         }
-        cell_size[c] = f32(atomicLoad(&sum_size[c])) / size_scale;
-        cell_beyond[c] = f32(atomicLoad(&sum_beyond[c])) / beyond_scale;
+        cell_size[c] = f32(atomicLoad(&sum_size[c])) / coarse_scale(within(y_e + e));
+        cell_beyond[c] = f32(atomicLoad(&sum_beyond[c])) / coarse_scale(within(beyond_e + e));
         for (var limb = at; limb < at + 3u; limb++) {
             atomicStore(&sum_y[limb], 0);
             atomicStore(&sum_free[limb], 0);

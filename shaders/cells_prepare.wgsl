@@ -222,7 +222,7 @@ fn cells_prepare(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
                             atomicStore(&bad, 1u);
                         }
                     } else {
-                        note_largest(quantity, value.x);
+                        note_largest(quantity, cell_of(i), value.x);
                     }
                 }
             }

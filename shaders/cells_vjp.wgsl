@@ -118,7 +118,7 @@ fn sum_elements(lane: u32) {
                 if is_special(bitcast<u32>(value)) {
                     atomicStore(&spoilt, 1u);
                 } else if is_summed(i, quantity) {
-                    note_largest(quantity, value);
+                    note_largest(quantity, cell_of(i), value);
                 }
             }
         }

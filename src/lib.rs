@@ -60,12 +60,13 @@
 //! # Features
 //! | feature | default | what it adds |
 //! |---|---|---|
+//! | `wgpu` | yes | GPUs of any vendor, through Vulkan, Metal or DirectX 12: `Device::wgpu` |
 //! | `cli` | yes | the program `fairlayer` and what only it needs |
 //!
 //! `default-features = false` is a lean library.
 //!
 //! # Limits
-//! * The only device yet is the CPU.
+//! * GPUs compute in `f32`, and take rows over cells only, up to 32 cells and 32 rows.
 //! * Dense rows cost a pass over `[m, n]` coefficients where rows over cells cost one over `[n]`: what can be said with
 //!   groups, say with groups.
 //! * At most [`MAX_CELLS`] cells: the product of the numbers of groups of all features and of strata. Beyond that, merge

@@ -151,6 +151,17 @@ impl<T: Storage> Solution<T> {
         if same { Ok(()) } else { Err(Error::value("the solution", "it is of a batch with other offsets")) }
     }
 
+    /// Where the projected values are on a wgpu device, `[n]` from the buffer's beginning: for work that is submitted to the
+    /// device's queue after the projection, which need not wait. `None` on other devices, before the first projection, and
+    /// for batches beyond the device's limits, which lie in several buffers.
+    #[cfg(feature = "wgpu")]
+    pub fn y_buffer(&self) -> Option<&::wgpu::Buffer> {
+        match &self.answers {
+            Answers::Host(_) => None,
+            Answers::Wgpu(answers) => answers.y_buffer(),
+        }
+    }
+
     /// The answers, in host memory. On a GPU this call waits for them; on the CPU they are there.
     pub fn read(&self) -> Result<SolutionView<'_, T>> {
         let problems = self.offsets.len() - 1;
@@ -332,6 +343,15 @@ impl<T: Storage> Gradients<T> {
 
     pub(crate) fn begin(&mut self, offsets: &Offsets<'_>) {
         (self.problems, self.total) = (offsets.problems(), Capacities::of(offsets).total);
+    }
+
+    /// Where the gradients to the predictions are on a wgpu device: as [`Solution::y_buffer`].
+    #[cfg(feature = "wgpu")]
+    pub fn predictions_buffer(&self) -> Option<&::wgpu::Buffer> {
+        match &self.slopes {
+            Slopes::Host(_) => None,
+            Slopes::Wgpu(slopes) => slopes.predictions_buffer(),
+        }
     }
 
     /// The gradients, in host memory. On a GPU this call waits for them; on the CPU they are there.

@@ -90,9 +90,12 @@ fn two_floats_have_48_bits() {
 #[test]
 fn shaders_are_valid() {
     let text = shader("driver", &FILES);
-    let module = wgpu::naga::front::wgsl::parse_str(&text).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&text)));
-    let mut validator =
-        wgpu::naga::valid::Validator::new(wgpu::naga::valid::ValidationFlags::all(), wgpu::naga::valid::Capabilities::empty());
+    let module =
+        wgpu::naga::front::wgsl::parse_str(&text).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&text)));
+    let mut validator = wgpu::naga::valid::Validator::new(
+        wgpu::naga::valid::ValidationFlags::all(),
+        wgpu::naga::valid::Capabilities::empty(),
+    );
     if let Err(error) = validator.validate(&module) {
         panic!("{}", error.emit_to_string(&text));
     }

@@ -35,9 +35,10 @@ pub fn enough(device: &Device, count: u32) -> u32 {
     if device.kind() == "cpu" { count } else { count.div_ceil(10) }
 }
 
-/// What a device reports of sums over elements may be off by, relative to the largest: f64 sums, or integers of 44 bits.
+/// What a device reports of means may be off by, relative to the largest element: f64 sums, or sums of integers of 44 bits
+/// relative to the largest in a cell.
 pub fn measuring_error(device: &Device) -> f64 {
-    if device.kind() == "cpu" { 1e-14 } else { 2e-13 }
+    if device.kind() == "cpu" { 1e-14 } else { 1e-12 }
 }
 
 /// Runs a test body on a backend. Where there is none it says SKIP, past the capture of test output; if

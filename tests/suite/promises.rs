@@ -98,11 +98,9 @@ fn excess_is_reported<T: Storage>(device: &Device) {
         let over = excess(&case.set, &rows, &Limits::of(&case.set), &y).max(0.0);
         let reported = view.outcomes[0].excess;
         let error = (reported - over).abs();
-        // (Where a device reports single precision.)
-        let digits = if device.kind() == "cpu" { 0.0 } else { 1e-6 * over };
         if view.all_solved() {
             assert!(
-                error <= measuring_error(device) * largest(&y).max(1e-3) + digits,
+                error <= measuring_error(device) * largest(&y).max(1e-3),
                 "{what} in {:?}: {reported:e}, is {over:e}",
                 T::DTYPE
             );
@@ -318,13 +316,14 @@ pub fn random_problems_agree_with_double(device: &Device) {
     for_each_storage!(device, random_agrees_with_double, [f32]);
 }
 
-/// Answers and gradients of random problems against f64 on the same stored numbers. Gradients are compared where both
-/// have the same active set.
+/// Answers and gradients of random problems against f64 on the same stored numbers, of kinds whose rows do not depend on
+/// each other: where they do, the rounding margin of the answer in single precision is magnified by their condition, on
+/// every device. Gradients are compared where both have the same active set.
 fn random_agrees_with_double<T: Storage>(device: &Device) {
     let (cpu, mut compared) = (Device::cpu(), (0, 0));
     for_each_case(device, 600, 200, |what, case| {
-        // A random contrast can have hardly any room, and then the answer hangs on the last digits.
-        if !case.scores.ordinary() || what.starts_with("RandomContrasts") {
+        let independent = ["TwoGroups", "ManyGroups", "Intersectional", "EqualizedOdds", "Conditional", "MeanResidual"];
+        if !case.scores.ordinary() || !independent.iter().any(|kind| what.starts_with(kind)) {
             return;
         }
         let single = Inputs::<T>::new(&[&case.stated]);
@@ -354,7 +353,7 @@ fn random_agrees_with_double<T: Storage>(device: &Device) {
         compared.1 += 1;
     });
     println!("{compared:?} answers and gradients compared");
-    assert!(compared.0 > enough(device, 4000) && compared.1 > enough(device, 3000), "{compared:?}");
+    assert!(compared.0 > enough(device, 1500) && compared.1 > enough(device, 1000), "{compared:?}");
 }
 
 pub fn public_types_can_cross_threads(_: &Device) {

@@ -57,6 +57,10 @@ impl<T: Storage> Answers<T> {
         }
     }
 
+    pub(crate) fn y_buffer(&self) -> Option<&wgpu::Buffer> {
+        if let [only] = &self.slabs[..] { only.y.buffer() } else { None }
+    }
+
     /// The answers on the host; the first call after a projection waits for them.
     pub(crate) fn read(&self, offsets: &[usize], rows: usize) -> Result<&HostAnswers<T>> {
         if let Some(host) = self.host.get() {
@@ -185,6 +189,10 @@ impl<T: Storage> Slopes<T> {
         for (slopes, slab) in self.slabs.iter_mut().zip(slabs) {
             slopes.slab = slab.clone();
         }
+    }
+
+    pub(crate) fn predictions_buffer(&self) -> Option<&wgpu::Buffer> {
+        if let [only] = &self.slabs[..] { only.elements[0].buffer() } else { None }
     }
 
     /// The gradients on the host; the first call after a backward pass waits for them. `rows`: spreads and bounded rows.

@@ -693,3 +693,22 @@ fn place_reals(
 fn columns(device: &WgpuDevice, count: usize) -> u32 {
     (count as u32).clamp(1, device.limits().max_compute_workgroups_per_dimension)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slabs_hold_whole_problems() {
+        let offsets = [0, 3, 3, 10, 11, 14, 15];
+        let cut = |elements, problems| {
+            let slabs = slabs(&Offsets::Ragged(&offsets), elements, problems);
+            assert!(slabs.iter().all(|slab| slab.problems.len() <= problems));
+            slabs.into_iter().map(|slab| (slab.problems, slab.elements)).collect::<Vec<_>>()
+        };
+        assert_eq!(cut(15, 6), [(0..6, 0..15)]);
+        assert_eq!(cut(8, 6), [(0..2, 0..3), (2..4, 3..11), (4..6, 11..15)]);
+        assert_eq!(cut(15, 4), [(0..4, 0..11), (4..6, 11..15)]);
+        assert!(slabs(&Offsets::Ragged(&[0]), 8, 8).is_empty());
+    }
+}
