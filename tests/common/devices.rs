@@ -35,10 +35,10 @@ pub fn enough(device: &Device, count: u32) -> u32 {
     if device.kind() == "cpu" { count } else { count.div_ceil(10) }
 }
 
-/// What a device reports of means may be off by, relative to the largest element: f64 sums, or sums of integers of 44 bits
-/// relative to the largest in a cell.
-pub fn measuring_error(device: &Device) -> f64 {
-    if device.kind() == "cpu" { 1e-14 } else { 1e-12 }
+/// What a device reports of means of elements up to this size may be off by: f64 sums, relative to them; or sums of integers
+/// of 44 bits, relative to what they may become within their bounds, which are about 1.
+pub fn measuring_error(device: &Device, size: f64) -> f64 {
+    if device.kind() == "cpu" { 1e-14 * size.max(1e-3) } else { 1e-12 * size.max(1.0) }
 }
 
 /// Runs a test body on a backend. Where there is none it says SKIP, past the capture of test output; if
