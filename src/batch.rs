@@ -97,12 +97,11 @@ impl<'a, T> Buffer<'a, T> {
     }
 
     /// Whether the array may lie where it does: on the host, or `elsewhere` too.
+    #[cfg(feature = "wgpu")]
     pub(crate) fn check_place(&self, what: &'static str, elsewhere: bool) -> Result<()> {
         match self.place {
             Place::Host(_) => Ok(()),
-            #[cfg(feature = "wgpu")]
             Place::Wgpu { .. } if !elsewhere => Err(Error::value(what, "give it as a host slice")),
-            #[cfg(feature = "wgpu")]
             Place::Wgpu { buffer, first, len } => {
                 let bytes = first.checked_add(len).and_then(|end| end.checked_mul(size_of::<T>()));
                 let inside = bytes.is_some_and(|bytes| bytes as u64 <= buffer.size());
@@ -184,6 +183,7 @@ impl<'a> Reals<'a> {
     }
 
     /// Whether problems share it.
+    #[cfg(feature = "wgpu")]
     pub(crate) fn sharing(&self) -> Sharing {
         match self {
             Self::F32(buffer) => buffer.sharing(),
@@ -192,6 +192,7 @@ impl<'a> Reals<'a> {
     }
 
     /// The host slice.
+    #[cfg(feature = "wgpu")]
     pub(crate) fn slice_all(&self) -> RealSlice<'a> {
         match self {
             Self::F32(buffer) => RealSlice::F32(buffer.slice()),
@@ -200,6 +201,7 @@ impl<'a> Reals<'a> {
     }
 
     /// As [`Buffer::check_place`]; elsewhere there is single precision only.
+    #[cfg(feature = "wgpu")]
     fn check_place(&self, what: &'static str, elsewhere: bool) -> Result<()> {
         match self {
             Self::F32(buffer) => buffer.check_place(what, elsewhere),
@@ -556,6 +558,7 @@ impl<'a, T: Storage> Batch<'a, T> {
 
     /// Whether every array lies where it may: arrays of elements in buffers of the projector's own device, if that has
     /// `buffers`, all else on the host.
+    #[cfg(feature = "wgpu")]
     pub(crate) fn check_places(&self, set: &ConstraintSet, buffers: bool) -> Result<()> {
         self.predictions.check_place("predictions", buffers)?;
         match self.cells {

@@ -9,7 +9,9 @@ use crate::batch::{Batch, Buffer, Capacities};
 use crate::constraints::ConstraintSet;
 use crate::error::{Error, Result};
 use crate::settings::{Method, Settings};
-use crate::solution::{Answers, Gradients, HostAnswers, HostSlopes, Slopes, Solution, Wanted, foreign_solution};
+#[cfg(feature = "wgpu")]
+use crate::solution::foreign_solution;
+use crate::solution::{Answers, Gradients, HostAnswers, HostSlopes, Slopes, Solution, Wanted};
 use crate::storage::Storage;
 
 /// A plan for one device, one storage type and one set of constraints: it owns scratch memory, and nothing of the data.
@@ -29,14 +31,11 @@ enum Plan<T: Storage> {
     Wgpu(Box<wgpu::WgpuPlan<T>>),
 }
 
+#[cfg(feature = "wgpu")]
 impl<T: Storage> Plan<T> {
     /// Whether arrays may lie in buffers of the device.
     fn has_buffers(&self) -> bool {
-        match self {
-            Self::Cpu(_) => false,
-            #[cfg(feature = "wgpu")]
-            Self::Wgpu(_) => true,
-        }
+        matches!(self, Self::Wgpu(_))
     }
 }
 
@@ -100,6 +99,7 @@ impl<T: Storage> Projector<T> {
     /// each problem is no error but its [`Status`](crate::Status).
     pub fn project_into(&mut self, batch: &Batch<'_, T>, solution: &mut Solution<T>) -> Result<()> {
         batch.check(&self.set, self.capacities)?;
+        #[cfg(feature = "wgpu")]
         batch.check_places(&self.set, self.plan.has_buffers())?;
         solution.check_belongs(&self.set, self.capacities)?;
         match (&mut self.plan, &mut solution.answers) {
@@ -137,10 +137,12 @@ impl<T: Storage> Projector<T> {
     ) -> Result<()> {
         let g = g.into();
         batch.check(&self.set, self.capacities)?;
+        #[cfg(feature = "wgpu")]
         batch.check_places(&self.set, self.plan.has_buffers())?;
         solution.check_belongs(&self.set, self.capacities)?;
         solution.check_offsets(&batch.offsets())?;
         batch.check_output_gradient(&g)?;
+        #[cfg(feature = "wgpu")]
         g.check_place("the gradient to the outputs", self.plan.has_buffers())?;
         gradients.check_belongs(&self.set, self.capacities)?;
         match (&mut self.plan, &solution.answers, &mut gradients.slopes) {

@@ -165,6 +165,7 @@ impl<T: Storage> Solution<T> {
     /// The answers, in host memory. On a GPU this call waits for them; on the CPU they are there.
     pub fn read(&self) -> Result<SolutionView<'_, T>> {
         let problems = self.offsets.len() - 1;
+        #[allow(clippy::infallible_destructuring_match, reason = "other devices are features")]
         let host = match &self.answers {
             Answers::Host(host) => host,
             #[cfg(feature = "wgpu")]
@@ -356,6 +357,7 @@ impl<T: Storage> Gradients<T> {
 
     /// The gradients, in host memory. On a GPU this call waits for them; on the CPU they are there.
     pub fn read(&self) -> Result<GradientsView<'_, T>> {
+        #[allow(clippy::infallible_destructuring_match, reason = "other devices are features")]
         let host = match &self.slopes {
             Slopes::Host(host) => host,
             #[cfg(feature = "wgpu")]

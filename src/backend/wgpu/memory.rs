@@ -9,6 +9,9 @@ pub(crate) struct Memory {
     buffer: Option<wgpu::Buffer>,
 }
 
+/// How long a device that is done may take to say so.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// How device memory is used.
 const USAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_DST).union(wgpu::BufferUsages::COPY_SRC);
@@ -132,14 +135,14 @@ pub(crate) fn read(
         encoder.copy_buffer_to_buffer(buffer, 0, &staging, *start, rounded(*bytes).min(buffer.size()));
     }
     device.queue().submit([encoder.finish()]);
-    let outcome = std::sync::Arc::new(std::sync::Mutex::new(None));
-    let noted = outcome.clone();
+    let (told, outcome) = std::sync::mpsc::channel();
     staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
-        *noted.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(result);
+        // (Nobody listens after a failure.)
+        let _ = told.send(result);
     });
     device.wait()?;
-    let mapped = outcome.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-    if !matches!(mapped, Some(Ok(()))) {
+    // Another thread that waits may have taken it on itself to tell.
+    if !matches!(outcome.recv_timeout(PATIENCE), Ok(Ok(()))) {
         return Err(device.failed("its answers cannot be read; if it was lost, open it anew and plan again".into()));
     }
     let view = staging
