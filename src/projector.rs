@@ -2,9 +2,10 @@
 
 use std::borrow::Borrow;
 
+use crate::backend::Device;
+use crate::backend::cpu::CpuProjector;
 #[cfg(feature = "wgpu")]
 use crate::backend::wgpu;
-use crate::backend::{Device, cpu};
 use crate::batch::{Batch, Buffer, Capacities};
 use crate::constraints::ConstraintSet;
 use crate::error::{Error, Result};
@@ -26,7 +27,7 @@ pub struct Projector<T: Storage> {
 
 #[derive(Debug)]
 enum Plan<T: Storage> {
-    Cpu(cpu::CpuPlan<T>),
+    Cpu(Box<dyn CpuProjector<T>>),
     #[cfg(feature = "wgpu")]
     Wgpu(Box<wgpu::WgpuPlan<T>>),
 }
@@ -53,7 +54,7 @@ impl<T: Storage> Projector<T> {
         settings.check()?;
         check_memory(set, capacities, &settings)?;
         let plan = match device.borrow() {
-            Device::Cpu => Plan::Cpu(cpu::CpuPlan::new(set, capacities, settings)),
+            Device::Cpu => Plan::Cpu(T::plan(set, capacities, settings)),
             #[cfg(feature = "wgpu")]
             Device::Wgpu(device) => Plan::Wgpu(Box::new(wgpu::WgpuPlan::new(device, set, capacities, settings)?)),
         };

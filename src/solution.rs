@@ -87,7 +87,7 @@ pub(crate) enum Answers<T: Storage> {
 
 /// Answers in host memory.
 #[derive(Clone, Debug)]
-pub(crate) struct HostAnswers<T> {
+pub struct HostAnswers<T> {
     pub(crate) y: Vec<T>,
     pub(crate) clamp: Vec<u32>,
     pub(crate) multipliers: Vec<f64>,
@@ -296,7 +296,7 @@ pub(crate) enum Slopes<T: Storage> {
 
 /// Gradients in host memory.
 #[derive(Clone, Debug)]
-pub(crate) struct HostSlopes<T> {
+pub struct HostSlopes<T> {
     pub(crate) predictions: Vec<T>,
     pub(crate) lo: Vec<T>,
     pub(crate) hi: Vec<T>,

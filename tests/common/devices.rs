@@ -25,9 +25,9 @@ pub fn has(device: &Device, dtype: Dtype) -> bool {
     device.kind() == "cpu" || dtype == Dtype::F32
 }
 
-/// Whether a device takes as many cells and rows.
+/// Whether a device takes such rows, and as many cells.
 pub fn takes(device: &Device, set: &fairlayer::ConstraintSet) -> bool {
-    device.kind() == "cpu" || (set.layout().cells() <= 32 && set.rows() <= 32)
+    device.kind() == "cpu" || (set.layout().cells() <= 32 && set.rows() <= 32 && set.dense().is_empty())
 }
 
 /// How many of so many random problems are enough on this device: where a call is a submission, a tenth.
