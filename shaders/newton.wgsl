@@ -1,6 +1,9 @@
 // Proximal Newton on the dual of a problem, as a machine that asks for sums, is told, and asks again. Twin of
 // src/reference/newton.rs, for all components of a problem at once: they are blocks of one system.
 //
+// Of the reference's last defences it has the attempts, which one problem in some thousands needs. Multipliers are
+// two-floats; their reduction to independent rows no problem was found to need at the tolerances of f32.
+//
 // All lanes of a workgroup call it in step, with `lane` from 0; it needs 32 of them. The statuses are `STATUS_` and
 // their names, as `Status` numbers them: constants of the module that this text is joined to.
 

@@ -12,7 +12,6 @@ const NO_BLOCK: u32 = 0xffffffffu;
 struct Block {
     first: u32,
     end: u32,
-    spread: u32,
     /// Whether the limit is a ratio below 1: the balance of the multipliers then depends on their signs.
     ratio: u32,
     /// Epsilon, or the ratio, and one over that.
@@ -29,7 +28,7 @@ const NU: u32 = 0u;
 const TRIAL: u32 = 1u;
 /// How far the multipliers that minimise the model are from `NU`.
 const STEP: u32 = 2u;
-/// The multipliers of the answer, or a ray.
+/// The step that solves the system on the support; then, a ray.
 const X: u32 = 3u;
 const MEANS: u32 = 4u;
 /// What the means are in the model, at `X`.
@@ -56,7 +55,7 @@ var<workgroup> row_part: array<u32, 32>;
 /// By how much a row's bounds are relaxed; a component's are alike.
 var<workgroup> row_relaxed: array<vec2<f32>, 32>;
 var<workgroup> blocks: array<Block, 16>;
-/// One number of each lane, on its way to all.
+/// Numbers of each lane, on their way to all.
 var<workgroup> exchange: array<vec3<f32>, 32>;
 
 var<private> row_count: u32;
@@ -86,11 +85,6 @@ fn nth_bit(bits: u32, n: u32) -> u32 {
     return firstTrailingBit(rest);
 }
 
-/// Whether a row is held from below alone (-1), from above alone (1), or not at all (0).
-fn side_of(value: f32, tolerance: f32) -> f32 {
-    return select(select(0.0, -1.0, value < -tolerance), 1.0, value > tolerance);
-}
-
 /// What is summed over cells: weights, labels, values, the model's curvatures, and what they make of a move.
 const WEIGHTS: u32 = 0u;
 const LABELS: u32 = 1u;
@@ -115,8 +109,9 @@ fn sum_over(cells: u32, what: u32) -> vec2<f32> {
     return sum;
 }
 
+/// A row bound of the user's, `BIG` in place of an infinite one.
 fn bounded(value: vec2<f32>) -> vec2<f32> {
-    let infinite = !is_finite(value.x);
+    let infinite = !is_finite(value.x) || abs(value.x) >= BIG;
     return select(value, vec2<f32>(select(BIG, -BIG, (bitcast<u32>(value.x) >> 31u) == 1u), 0.0), infinite);
 }
 
@@ -147,7 +142,7 @@ fn rows_build(lane: u32) -> bool {
                 let ratio = u32(is_ratio && tf_less(limit, tf(1.0)));
                 let level = select(limit, vec2<f32>(), is_ratio && ratio == 0u);
                 let inverse = tf_div(tf(1.0), select(tf(1.0), limit, ratio == 1u));
-                blocks[block_count] = Block(row_count, row_count + count, s, ratio, level, inverse, vec2<f32>(), 0u);
+                blocks[block_count] = Block(row_count, row_count + count, ratio, level, inverse, vec2<f32>(), 0u);
             }
             block_count += 1u;
             row_count += count;

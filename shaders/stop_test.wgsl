@@ -73,6 +73,11 @@ fn measure_sides(lane: u32, which: u32) {
     workgroupBarrier();
 }
 
+/// Whether a row is held from below alone (-1), from above alone (1), or not at all (0).
+fn side_of(value: f32, tolerance: f32) -> f32 {
+    return select(select(0.0, -1.0, value < -tolerance), 1.0, value > tolerance);
+}
+
 /// The worst of violation and complementarity, in units of the predictions; see `Rows::residual`.
 fn residual_at(tolerance: f32) -> f32 {
     var residual = 0.0;
