@@ -429,6 +429,11 @@ impl<'a, T: Storage> Batch<'a, T> {
         self.predictions.len()
     }
 
+    /// Whether all elements have the same bounds and weights.
+    pub(crate) fn is_uniform(&self) -> bool {
+        matches!((self.lo, self.hi, self.weights), (Bound::Scalar(_), Bound::Scalar(_), None))
+    }
+
     /// Whether every shape fits the constraints and the capacities.
     pub(crate) fn check(&self, set: &ConstraintSet, planned: Capacities) -> Result<()> {
         let total = self.total();

@@ -1,6 +1,7 @@
 //! Plan once, then project and differentiate many times.
 
-use crate::backend::{Device, cpu};
+use crate::backend::Device;
+use crate::backend::cpu::CpuProjector;
 use crate::batch::{Batch, Buffer, Capacities};
 use crate::constraints::ConstraintSet;
 use crate::error::{Error, Result};
@@ -20,7 +21,7 @@ pub struct Projector<T: Storage> {
 
 #[derive(Debug)]
 enum Plan<T: Storage> {
-    Cpu(cpu::CpuPlan<T>),
+    Cpu(Box<dyn CpuProjector<T>>),
 }
 
 impl<T: Storage> Projector<T> {
@@ -32,7 +33,7 @@ impl<T: Storage> Projector<T> {
         settings.check()?;
         check_memory(set, capacities, &settings)?;
         let plan = match device {
-            Device::Cpu => Plan::Cpu(cpu::CpuPlan::new(set, capacities, settings)),
+            Device::Cpu => Plan::Cpu(T::plan(set, capacities, settings)),
         };
         Ok(Self { set: set.clone(), capacities, plan })
     }

@@ -6,7 +6,9 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Method {
-    /// Proximal Newton on the dual: a few steps, exact. A problem that it does not solve is handed to ADMM.
+    /// Proximal Newton on the dual: a few steps, exact. A problem that it does not solve is handed to ADMM. Rows over cells
+    /// are expanded for that if they have no more than 2^23 coefficients in the largest problem planned for (64 MiB); larger
+    /// problems end with [`Status::IterationLimit`](crate::Status).
     #[default]
     Newton,
     /// The alternating direction method of multipliers in the form of OSQP: many cheap steps to an approximate answer,
@@ -67,7 +69,7 @@ pub enum Infeasible {
     Report,
     /// It gets the nearest point of those that violate its rows the least, and is
     /// [`Status::Relaxed`](crate::Status::Relaxed): for training loops that must go on. Every row is relaxed by the same
-    /// amount in units of the predictions, the smallest that is enough.
+    /// amount in units of the predictions, the smallest that is enough (to 2e-6).
     NearestFeasible,
 }
 
@@ -77,7 +79,8 @@ pub struct Settings {
     /// The largest allowed residual (violation and complementarity) in units of the predictions. It is raised, problem
     /// by problem, to what rounding to the storage type makes reachable. Default 1e-11.
     pub tolerance: f64,
-    /// The most Newton steps before a problem ends with [`Status::IterationLimit`](crate::Status). Default 600.
+    /// The most Newton steps before a problem ends with [`Status::IterationLimit`](crate::Status), anew for every time that its
+    /// rows are relaxed. Default 600.
     pub max_iterations: u32,
     /// Default [`Method::Newton`].
     pub method: Method,

@@ -2,6 +2,8 @@
 
 use half::{bf16, f16};
 
+use crate::backend::cpu::CpuStorage;
+
 /// The name of a storage type, for messages and for choosing kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -16,19 +18,11 @@ pub enum Dtype {
     F64,
 }
 
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for half::f16 {}
-    impl Sealed for half::bf16 {}
-    impl Sealed for f32 {}
-    impl Sealed for f64 {}
-}
-
 /// A type that predictions can be stored in: `f16`, `bf16`, `f32` or `f64`.
 ///
 /// `Arithmetic` is the type that an element is shifted and clipped in; sums over elements are `f64` on the CPU
 /// whatever the storage type.
-pub trait Storage: sealed::Sealed + Copy + Send + Sync + Default + PartialOrd + std::fmt::Debug + 'static {
+pub trait Storage: CpuStorage + Copy + Send + Sync + Default + PartialOrd + std::fmt::Debug + 'static {
     /// `f32` for `f16`, `bf16` and `f32`; `f64` for `f64`.
     type Arithmetic: Arithmetic;
     /// The name of this type.

@@ -53,6 +53,8 @@ struct Data<T> {
     groups: Vec<u8>,
     labels: Vec<f64>,
     weights: Vec<f64>,
+    /// Of three dense rows.
+    coefficients: Vec<f64>,
     problems: usize,
 }
 
@@ -65,6 +67,7 @@ impl<T: Storage> Data<T> {
             groups: all.clone().map(|i| (i % 3) as u8).collect(),
             labels: all.clone().map(|i| (i / 3 % 2) as f64).collect(),
             weights: all.map(|i| 0.5 + unit(i + 1)).collect(),
+            coefficients: (0..3 * problems * n).map(|i| (unit(i + 2) - 0.5) / n as f64).collect(),
             problems,
         }
     }
@@ -75,6 +78,7 @@ impl<T: Storage> Data<T> {
         let n = self.z.len() / self.problems;
         let batch = Batch::new(&self.z, Offsets::Equal { problems: self.problems, n }).groups(&groups);
         let batch = batch.labels(&self.labels).weights(&self.weights).bounds(T::from_f64(0.0), T::from_f64(1.0));
+        let batch = batch.coefficients(&self.coefficients[..set.dense().len() * self.z.len()]);
         let capacities = Capacities::of(&batch.offsets());
         let mut projector = Projector::plan(Device::cpu(), set, capacities, Settings::default()).expect("a plan");
         let mut solution = projector.solution();
@@ -103,7 +107,17 @@ fn sets() -> Vec<ConstraintSet> {
         &EqualizedOdds(Parity::Overall { epsilon: 0.01 }),
         &MeanResidual::within(0.01),
     ];
-    criteria.iter().map(|criterion| criterion.constraints(&people).expect("constraints")).collect()
+    let of = |criterion: &&dyn Criterion| criterion.constraints(&people).expect("constraints");
+    let mut sets: Vec<ConstraintSet> = criteria.iter().map(of).collect();
+    let mut dense = ConstraintSet::new(CellLayout::flat(3).expect("a layout"));
+    let mut beside = sets[0].clone();
+    for set in [&mut dense, &mut beside] {
+        for (lower, upper) in [(0.0, 0.0), (f64::NEG_INFINITY, 0.0), (-0.1, 0.1)] {
+            set.push_dense(DenseRow::new("dense", lower, upper)).expect("a dense row");
+        }
+    }
+    sets.extend([dense, beside]);
+    sets
 }
 
 /// One test, so that no other one allocates meanwhile.

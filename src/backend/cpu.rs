@@ -14,8 +14,9 @@ use crate::reference::cells_newton::{self, CellPass, Given, Part, PlainPass};
 use crate::reference::cells_prepare::{self, CellTotals};
 use crate::reference::cells_vjp::{self, CellTerms, ElementGradients, RowGradients, VjpPart, VjpSums};
 use crate::reference::components::{Component, components};
-use crate::reference::dense_newton::{self, Dense};
+use crate::reference::dense_newton::Dense;
 use crate::reference::dense_vjp::{Answer, DenseVjp};
+use crate::reference::disjoint::is_disjoint;
 use crate::reference::newton::{CellSums, NewtonTask};
 use crate::settings::{Infeasible, Method, Settings};
 use crate::solution::{Gradients, Outcome, Solution, Status, clamp_start, inactive_words};
@@ -67,8 +68,47 @@ pub(crate) struct CpuPlan<T: Storage> {
     arch: pulp::Arch,
     settings: Settings,
     components: Vec<Component>,
+    /// Whether every component is one spread of two unions of a cell each.
+    are_pairs: bool,
     workers: Vec<Mutex<Worker<T>>>,
+    /// Where rows are over cells: memory to hand one problem at a time to ADMM with its rows expanded, if they are few enough.
+    fallback: Option<Mutex<Dense<T>>>,
 }
+
+/// A CPU plan behind a pointer.
+pub trait CpuProjector<T: Storage>: std::fmt::Debug + Send + Sync {
+    /// Projects every problem of a batch that was checked.
+    fn project(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>, solution: &mut Solution<T>);
+
+    /// Writes all gradients of a batch that was checked.
+    fn vjp(
+        &mut self,
+        set: &ConstraintSet,
+        batch: &Batch<'_, T>,
+        solution: &Solution<T>,
+        g: &[T],
+        gradients: &mut Gradients<T>,
+    );
+}
+
+/// The number types that there are plans for. Through this they are compiled once, in this crate, and not again in every
+/// crate that projects; and no other crate can add a type.
+pub trait CpuStorage: Sized {
+    /// A new plan.
+    fn plan(set: &ConstraintSet, capacities: Capacities, settings: Settings) -> Box<dyn CpuProjector<Self>>;
+}
+
+macro_rules! cpu_storage {
+    ($($type:ty),*) => {$(
+        impl CpuStorage for $type {
+            fn plan(set: &ConstraintSet, capacities: Capacities, settings: Settings) -> Box<dyn CpuProjector<Self>> {
+                Box::new(CpuPlan::new(set, capacities, settings))
+            }
+        }
+    )*};
+}
+
+cpu_storage!(half::f16, half::bf16, f32, f64);
 
 /// The output parts of a run of problems.
 trait Split: Sized + Send {
@@ -149,22 +189,23 @@ impl<T: Storage> Split for Backward<'_, T> {
     }
 }
 
-/// A batch of no more elements than this is not worth waking another thread for.
-const SHARED: usize = 4096;
+/// The most coefficients that are set aside to expand the rows over cells of a problem that Newton does not solve: 64 MiB,
+/// for one problem at a time. (The system gives memory when it is first touched, which is seldom.)
+const MOST_EXPANDED: usize = 1 << 23;
+/// Other threads are woken if they would take more elements than this of a batch.
+const WORTH_WAKING: usize = 2048;
+/// The same where cells are compared in pairs, and no element has weights or bounds of its own.
+const WORTH_WAKING_FOR_PAIRS: usize = 4 * WORTH_WAKING;
 /// What a thread takes of a larger one at a time: little enough that one that wakes late has less left to do.
 const GRAIN: usize = 1024;
 
-impl<T: Storage> CpuPlan<T> {
-    pub(crate) fn new(set: &ConstraintSet, capacities: Capacities, settings: Settings) -> Self {
-        let threads = if capacities.total <= SHARED { 1 } else { rayon::current_num_threads().max(1) };
-        // ADMM has no form over cells: their rows are expanded for it.
-        let is_dense = !set.dense().is_empty() || settings.method == Method::Admm;
-        let components = if is_dense { Vec::new() } else { components(set) };
-        let workers = (0..threads).map(|_| Mutex::new(Worker::new(set, &components, capacities, is_dense))).collect();
-        Self { arch: pulp::Arch::new(), settings, components, workers }
-    }
+/// What is left to other threads if all take the same.
+fn others_take(elements: usize, threads: usize) -> usize {
+    elements - elements.div_ceil(threads)
+}
 
-    pub(crate) fn project(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>, solution: &mut Solution<T>) {
+impl<T: Storage> CpuProjector<T> for CpuPlan<T> {
+    fn project(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>, solution: &mut Solution<T>) {
         let Solution { y, clamp, multipliers, inactive, outcome, rows, .. } = solution;
         let out = Forward { y, clamp, multipliers, inactive, outcome, rows: *rows };
         let plan = &*self;
@@ -173,7 +214,7 @@ impl<T: Storage> CpuPlan<T> {
         });
     }
 
-    pub(crate) fn vjp(
+    fn vjp(
         &mut self,
         set: &ConstraintSet,
         batch: &Batch<'_, T>,
@@ -198,6 +239,31 @@ impl<T: Storage> CpuPlan<T> {
             plan.vjp_one(set, &batch.problem(index, set), forward, &g[range], worker, out);
         });
     }
+}
+
+impl<T: Storage> CpuPlan<T> {
+    pub(crate) fn new(set: &ConstraintSet, capacities: Capacities, settings: Settings) -> Self {
+        let threads = rayon::current_num_threads().max(1);
+        let threads = if others_take(capacities.total, threads) > WORTH_WAKING { threads } else { 1 };
+        // ADMM has no form over cells: their rows are expanded for it.
+        let is_dense = !set.dense().is_empty() || settings.method == Method::Admm;
+        let components = if is_dense { Vec::new() } else { components(set) };
+        let workers = (0..threads).map(|_| Mutex::new(Worker::new(set, &components, capacities, is_dense))).collect();
+        let is_pair = |component: &Component| component.cells.len() == 2 && is_disjoint(set, component);
+        let are_pairs = !is_dense && components.iter().all(is_pair);
+        let expandable = set.rows().max(1).saturating_mul(capacities.largest) <= MOST_EXPANDED;
+        let fallback = (!is_dense && expandable).then(|| Mutex::new(Dense::new(set, capacities.largest)));
+        Self { arch: pulp::Arch::new(), settings, components, are_pairs, workers, fallback }
+    }
+
+    /// Whether a batch is worth waking other threads for.
+    fn shares(&self, batch: &Batch<'_, T>) -> bool {
+        let least = match self.are_pairs && batch.is_uniform() {
+            true => WORTH_WAKING_FOR_PAIRS,
+            false => WORTH_WAKING,
+        };
+        others_take(batch.total(), self.workers.len()) > least
+    }
 
     /// Runs `solve` on every problem of the range with its outputs, over all threads if there is enough to do.
     fn each<O: Split>(
@@ -216,7 +282,7 @@ impl<T: Storage> CpuPlan<T> {
             let (first, middle) = (offsets.start(range.start), offsets.start(at));
             out.split(at - range.start, middle - first, clamp_start(at, middle) - clamp_start(range.start, first))
         };
-        if range.len() > 1 && elements(&range) > GRAIN && batch.total() > SHARED {
+        if range.len() > 1 && elements(&range) > GRAIN && self.shares(batch) {
             let middle = range.start + range.len() / 2;
             let (left, right) = cut(middle, out);
             rayon::join(
@@ -284,13 +350,14 @@ impl<T: Storage> CellPass for Pass<'_, T> {
     }
 }
 
-/// Finds the problem's cells and their totals, and sorts the predictions by cell if they will be `passed` over. `None` if
-/// a number cannot be used. (That predictions are finite need not be asked again of a problem that was solved.)
+/// Finds the problem's cells and their totals. In vector form, `count` counts the samples of each cell, and does what
+/// else the way needs to begin with. `None` if a number cannot be used. (That predictions are finite need not be asked
+/// again of a problem that was solved.)
 fn prepare<'a, T: Storage>(
     (arch, set): (pulp::Arch, &ConstraintSet),
     problem: &Problem<'a, T>,
     scratch: &'a mut [u8],
-    passed: bool,
+    count: impl FnOnce(&LaneProblem<'a, T>, &mut Sorted<T::Arithmetic>) -> bool,
     sorted: &mut Sorted<T::Arithmetic>,
     totals: &mut CellTotals,
 ) -> Option<Form<'a, T>> {
@@ -298,7 +365,7 @@ fn prepare<'a, T: Storage>(
     let Some(lanes) = LaneProblem::of(arch, problem, cells, set.layout().cells()) else {
         return cells_prepare::cell_totals(set, problem, cells, totals).then_some(Form::Plain(cells));
     };
-    let mut usable = if passed { sorted.sort(&lanes) } else { sorted.count(&lanes) };
+    let mut usable = count(&lanes, sorted);
     if set.needs_label_means() {
         usable &= cells_prepare::cell_totals(set, problem, cells, totals);
     } else {
@@ -318,9 +385,10 @@ impl<T: Storage> CpuPlan<T> {
             return;
         }
         if let Some((dense, _)) = dense {
-            return self.project_dense(set, problem, scratch, dense, out);
+            return self.project_dense(set, problem, scratch, dense, (self.settings.method, Outcome::default()), out);
         }
-        let form = prepare((self.arch, set), problem, scratch, true, sorted, totals);
+        let sort = |lanes: &LaneProblem<'_, T>, sorted: &mut Sorted<T::Arithmetic>| sorted.sort(lanes);
+        let form = prepare((self.arch, set), problem, scratch, sort, sorted, totals);
         let given = Given { set, problem, totals };
         let short_cut = problem.warm_start.is_none();
         let take_up = |(part, component): (&mut Part, &Component)| part.take_up(&given, component, short_cut);
@@ -339,7 +407,23 @@ impl<T: Storage> CpuPlan<T> {
         for (part, component) in parts.iter().zip(&self.components) {
             part.mark_inactive(component, out.inactive);
         }
-        let mut outcome = cells_newton::solve(&task, &given, &self.components, parts, &mut pass, shift, sums);
+        let quick = match (&mut pass, &mut parts[..]) {
+            (Pass::Lanes(pass), [part]) => {
+                part.short_cut().map_or(Err(0), |disjoint| pass.solve_pair(&task, disjoint, totals, shift))
+            }
+            _ => Err(0),
+        };
+        let mut outcome = match quick {
+            Ok(outcome) => outcome,
+            Err(spent) => {
+                let outcome = cells_newton::solve(&task, &given, &self.components, parts, &mut pass, shift, sums);
+                Outcome { passes: outcome.passes + spent, ..outcome }
+            }
+        };
+        if let (Status::IterationLimit, Some(fallback)) = (outcome.status, &self.fallback) {
+            let mut dense = fallback.lock().unwrap_or_else(PoisonError::into_inner);
+            return self.project_dense(set, problem, scratch, &mut dense, (Method::Admm, outcome), out);
+        }
         if outcome.status.has_answer() {
             match form {
                 Form::Lanes(problem) => forward::write(&problem, shift, out.y, out.clamp),
@@ -376,6 +460,7 @@ impl<T: Storage> CpuPlan<T> {
         problem: &Problem<'_, T>,
         scratch: &mut [u8],
         dense: &mut Dense<T>,
+        (method, spent): (Method, Outcome),
         out: Forward<'_, T>,
     ) {
         out.inactive.fill(0);
@@ -385,9 +470,10 @@ impl<T: Storage> CpuPlan<T> {
             return;
         }
         dense.rows.inactive.iter().for_each(|row| out.inactive[row / 32] |= 1 << (row % 32));
-        let outcome = dense.solve(&self.task(), problem, (self.settings.method, &self.settings.admm));
+        let mut outcome = dense.solve(&self.task(), problem, (method, &self.settings.admm));
+        (outcome.iterations, outcome.passes) = (outcome.iterations + spent.iterations, outcome.passes + spent.passes);
         if outcome.status.has_answer() {
-            dense_newton::write(problem, dense.shift(), out.y, out.clamp);
+            dense.write(out.y, out.clamp);
         } else {
             cells_newton::write_unsolved(problem, out.y, out.clamp);
         }
@@ -425,7 +511,8 @@ impl<T: Storage> CpuPlan<T> {
             }
             return;
         }
-        let form = if solved { prepare((self.arch, set), problem, scratch, false, sorted, totals) } else { None };
+        let sum = |lanes: &LaneProblem<'_, T>, sorted: &mut _| backward::sum(lanes, clamp, g, sorted, sums);
+        let form = if solved { prepare((self.arch, set), problem, scratch, sum, sorted, totals) } else { None };
         let beyond_z = !out.elements.weights.is_empty() || !out.elements.labels.is_empty();
         let given = Given { set, problem, totals };
         let take_up = |(part, component): (&mut Part, &Component)| part.take_up(&given, component, !beyond_z);
@@ -435,14 +522,13 @@ impl<T: Storage> CpuPlan<T> {
             return;
         };
         let cells = form.cells();
-        match form {
-            Form::Lanes(problem) => backward::sum(&problem, clamp, g, sorted, sums),
-            Form::Plain(_) => cells_vjp::sum(problem, cells, clamp, g, totals.total, sums),
+        if let Form::Plain(_) = form {
+            cells_vjp::sum(problem, cells, clamp, g, totals.total, sums);
         }
         if beyond_z || set.spreads().iter().any(|spread| matches!(spread.limit, SpreadLimit::Ratio(_))) {
             cells_vjp::sum_values(problem, cells, y, totals.total, sums);
         }
-        terms.clear();
+        terms.clear(beyond_z);
         for ((part, component), vjp) in parts.iter_mut().zip(&self.components).zip(vjp_parts) {
             if let Some(disjoint) = part.short_cut() {
                 let (spread, first) = component.spreads[0];

@@ -157,11 +157,12 @@ impl Part {
         self.disjoint.as_mut().filter(|_| self.in_short_cut)
     }
 
-    fn start(&mut self, warm: Option<RealSlice<'_>>) {
+    fn start(&mut self, task: &NewtonTask, warm: Option<RealSlice<'_>>) {
         self.waiting = match &self.disjoint {
             Some(disjoint) if self.in_short_cut => !disjoint.is_trivial(),
             _ => {
                 self.newton.start(&self.rows, &self.totals, warm);
+                self.newton.relax(task, &mut self.rows, &self.totals);
                 self.newton.is_waiting()
             }
         };
@@ -252,7 +253,10 @@ pub(crate) fn solve<T: Storage>(
 ) -> Outcome {
     shift.fill(0.0);
     for part in parts.iter_mut() {
-        part.start(given.problem.warm_start);
+        part.start(task, given.problem.warm_start);
+    }
+    if let Some(part) = parts.iter().find(|part| !part.waiting && !part.outcome().status.has_answer()) {
+        return part.outcome();
     }
     let mut outcome = Outcome::default();
     loop {

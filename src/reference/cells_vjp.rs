@@ -74,8 +74,12 @@ impl CellTerms {
         self.moved[cell] += moved;
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Sets all to zero; `whole`: also what only the gradients to weights and labels need.
+    pub(crate) fn clear(&mut self, whole: bool) {
         self.pull.fill(0.0);
+        if !whole {
+            return;
+        }
         self.moved.fill(0.0);
         self.label.fill(0.0);
         self.weight.fill(WeightTerms::default());

@@ -11,6 +11,9 @@ pub(crate) struct BoxSums {
     pub(crate) hi: Vec<f64>,
 }
 
+/// Multipliers that move no sample by more than this part of what all of them do are what rounding left of zeros.
+const NOISE: f64 = 1e-10;
+
 /// Whether the ray `d` of the multipliers proves infeasibility: the least that `d . A y` can be within the bounds exceeds
 /// the most that the rows allow. (Farkas: then no y meets both.) `shift` is scratch of one value a cell.
 pub(crate) fn proves_infeasible(rows: &Rows, bounds: &BoxSums, d: &[f64], shift: &mut [f64]) -> bool {
@@ -40,10 +43,15 @@ fn lack_of_room(rows: &Rows, bounds: &BoxSums, d: &[f64], shift: &mut [f64]) -> 
             return None;
         }
     }
+    let longest = rows.largest_shift_size(&d[..rows.m]);
+    let mut noise = 0.0;
     for (r, &d) in d.iter().enumerate().take(rows.m).filter(|(_, d)| **d != 0.0) {
         let allowed = d * if d > 0.0 { rows.upper[r] } else { rows.lower[r] };
         most += allowed;
         size += allowed.abs();
+        // What a multiplier pulls may vanish below; what its bound is worth must not count then.
+        let moved = d.abs() * rows.reach[r];
+        noise += if moved > 0.0 && moved <= NOISE * longest { allowed.abs() } else { 0.0 };
     }
     if !most.is_finite() {
         return None;
@@ -54,7 +62,7 @@ fn lack_of_room(rows: &Rows, bounds: &BoxSums, d: &[f64], shift: &mut [f64]) -> 
     if plain.is_finite() && plain <= most {
         return None;
     }
-    let (mut least, mut doubt) = (0.0, 1e-10 * size);
+    let (mut least, mut doubt) = (0.0, 1e-10 * size + noise);
     for (cell, &s) in shift.iter().enumerate() {
         let (lo, hi) = (bounds.lo[cell], bounds.hi[cell]);
         let magnitude = rows.shift_size(d, cell);

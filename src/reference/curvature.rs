@@ -9,6 +9,8 @@ use super::sums::dot_weighted;
 const PLENTY: f64 = 0.25;
 /// Added to the diagonal, relative to a row with all its elements free: every system is quasi-definite.
 const PROX: f64 = 1e-9;
+/// The least of it. Rows that differ by a millionth leave curvatures of 1e-12, which more would drown.
+const LEAST_PROX: f64 = 1e-14;
 
 /// The floor of a cell's free weight.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +45,12 @@ impl Curvature {
     /// Forgets what [`stiffen`](Self::stiffen) added.
     pub(crate) fn reset(&mut self) {
         self.prox = PROX;
+    }
+
+    /// After a step that led nowhere: if it was a whole one, what is added may be more than a flat direction has, and becomes
+    /// less; if it was cut short, more.
+    pub(crate) fn adapt(&mut self, whole: bool) {
+        self.prox = if whole { (0.1 * self.prox).max(LEAST_PROX) } else { self.prox.max((10.0 * self.prox).min(PROX)) };
     }
 
     /// For a system that was not solved: adds more to the diagonal. False if that is no help any more.
@@ -90,6 +98,11 @@ impl Curvature {
             }
             self.h[r * m + r] += self.prox * rows.scale[r];
         }
+    }
+
+    /// Whether any cell may be steeper here than it is.
+    pub(crate) fn may_be_floored(&self) -> bool {
+        self.floored
     }
 
     /// Whether a cell that moves is steeper here than it is. Where nothing lies beyond the bounds the floor is the free

@@ -9,11 +9,11 @@ use super::cells_prepare::CellTotals;
 use super::components::Component;
 use super::dense_admm::{Admm, AdmmData};
 use super::newton::{CellSums, Newton, NewtonTask};
+use super::row_sums::{LONGEST_PART, SamplePart, part_length};
 use super::rows::Rows;
-use super::sums::vectorised;
+use super::sums::{combine_part, vectorised};
 use crate::batch::{BoundSlice, Problem, RealSlice};
-use crate::cells::CellMask;
-use crate::constraints::{ConstraintSet, SpreadLimit, check_row_bounds};
+use crate::constraints::{ConstraintSet, check_row_bounds};
 use crate::settings::{AdmmSettings, Method};
 use crate::solution::{CLAMP_LANES, Outcome, Status};
 use crate::storage::Storage;
@@ -24,40 +24,54 @@ pub(crate) struct Dense<T: Storage> {
     /// All rows, and every sample as a cell.
     pub(crate) component: Component,
     pub(crate) rows: Rows,
-    /// Weights, labels and bounds of every sample.
+    /// Weights and bounds of every sample.
     pub(crate) totals: CellTotals,
-    /// Predictions, bounds and one over the weights, `[n]` each.
-    z: Vec<T::Arithmetic>,
-    lo: Vec<T::Arithmetic>,
-    hi: Vec<T::Arithmetic>,
+    samples: Samples<T>,
+    /// `[n]`: one over the weights.
     inverse: Vec<f64>,
     newton: Newton,
     admm: Admm,
     /// Predictions and bounds as ADMM takes them, `[n]` each.
     data: [Vec<f64>; 3],
     sums: CellSums,
-    shift: Vec<f64>,
+    scratch: Box<Scratch>,
+    /// Spreads and contrasts over the cells of the layout, and their rows before they are expanded.
+    pub(crate) over_cells: Component,
+    rows_over_cells: Rows,
     /// The cell of every sample; 0 where no row is about cells.
     pub(crate) cells: Vec<u8>,
     /// `[cells of the layout]`: sums of weights, and of labels times weights.
     pub(crate) of_cells: CellTotals,
 }
 
+/// Arrays over the samples of one part.
+type Scratch = [[f64; LONGEST_PART]; 4];
+
+/// Predictions and bounds, `[n]` each.
+#[derive(Clone, Debug)]
+struct Samples<T: Storage> {
+    z: Vec<T::Arithmetic>,
+    lo: Vec<T::Arithmetic>,
+    hi: Vec<T::Arithmetic>,
+}
+
 impl<T: Storage> Dense<T> {
     pub(crate) fn new(set: &ConstraintSet, largest: usize) -> Self {
         let component = Component::of_samples(set, largest);
+        let over_cells = Component::of_cells(set);
+        let values = || vec![T::Arithmetic::default(); largest];
         Self {
             rows: Rows::with_capacity(&component).of_samples(),
             totals: CellTotals::new(largest),
-            z: vec![T::Arithmetic::default(); largest],
-            lo: vec![T::Arithmetic::default(); largest],
-            hi: vec![T::Arithmetic::default(); largest],
+            samples: Samples { z: values(), lo: values(), hi: values() },
             inverse: vec![0.0; largest],
             newton: Newton::new(&component),
             admm: Admm::new(component.rows, largest, component.spreads.len()),
             data: std::array::from_fn(|_| Vec::with_capacity(largest)),
             sums: CellSums::new(largest).with_rows(component.rows),
-            shift: vec![0.0; largest],
+            scratch: Box::new([[0.0; LONGEST_PART]; 4]),
+            rows_over_cells: Rows::with_capacity(&over_cells),
+            over_cells,
             cells: vec![0; largest],
             of_cells: CellTotals::new(set.layout().cells()),
             component,
@@ -81,22 +95,22 @@ impl<T: Storage> Dense<T> {
                 }
             }
         }
-        self.z.iter_mut().zip(problem.z).for_each(|(own, z)| *own = z.widen());
-        load_bound(&problem.lo, &self.totals.weight, &mut self.lo, &mut self.totals.bounds.lo);
-        load_bound(&problem.hi, &self.totals.weight, &mut self.hi, &mut self.totals.bounds.hi);
+        let Samples { z, lo, hi } = &mut self.samples;
+        z.iter_mut().zip(problem.z).for_each(|(own, z)| *own = z.widen());
+        load_bound(&problem.lo, &self.totals.weight, lo, &mut self.totals.bounds.lo);
+        load_bound(&problem.hi, &self.totals.weight, hi, &mut self.totals.bounds.hi);
         self.totals.total = total;
         self.build_rows(set, problem)
     }
 
     fn resize(&mut self, n: usize) {
-        let Self { totals, newton, sums, shift, cells, z, lo, hi, inverse, .. } = self;
-        for array in
-            [&mut totals.weight, &mut totals.label, &mut totals.bounds.lo, &mut totals.bounds.hi, shift, inverse]
-        {
+        let Self { totals, newton, sums, cells, samples, inverse, .. } = self;
+        for array in [&mut totals.weight, &mut totals.bounds.lo, &mut totals.bounds.hi, inverse] {
             array.resize(n, 0.0);
         }
-        sums.arrays().into_iter().for_each(|array| array.resize(n, 0.0));
+        sums.resize(n);
         cells.resize(n, 0);
+        let Samples { z, lo, hi } = samples;
         [z, lo, hi].into_iter().for_each(|array| array.resize(n, T::Arithmetic::default()));
         newton.resize(n);
     }
@@ -104,69 +118,33 @@ impl<T: Storage> Dense<T> {
     /// Expands the rows that this problem leaves alive. False if a coefficient, a level or a row bound cannot be used.
     fn build_rows(&mut self, set: &ConstraintSet, problem: &Problem<'_, T>) -> bool {
         let n = problem.z.len();
-        let (rows, cells, weight, inverse) = (&mut self.rows, &self.cells, &self.totals.weight, &self.inverse[..n]);
-        let (of_cell, label_of_cell) = (&self.of_cells.weight, &self.of_cells.label);
-        let over = |mask: &CellMask, sums: &[f64]| mask.iter().map(|cell| sums[cell]).sum::<f64>();
-        let inside = |mask: &CellMask, i: usize| mask.contains(usize::from(cells[i]));
-        rows.clear(n);
-        let mut usable = true;
-        let mut source = 0;
-        for (index, spread) in set.spreads().iter().enumerate() {
-            let limit = problem.levels.map_or(spread.limit, |levels| spread.limit.at_level(levels.at(index)));
-            usable &= limit.check().is_ok();
-            let half = if let SpreadLimit::Difference(epsilon) = limit { epsilon / 2.0 } else { 0.0 };
-            let mass = |union: &crate::constraints::Union| over(&union.cells, of_cell);
-            let live = spread.unions.iter().filter(|union| mass(union) > 0.0).count() > 1;
-            rows.begin_block(index, limit);
-            for union in &spread.unions {
-                let mass = mass(union);
-                if live && mass > 0.0 {
-                    let coefficient = |i: usize| if inside(&union.cells, i) { 1.0 / mass } else { 0.0 };
-                    rows.push(weight, coefficient, 1.0 / mass, (-half, half), source);
-                } else {
-                    rows.inactive.push(source);
-                }
-                source += 1;
-            }
-            rows.end_block();
-        }
-        let bounds_of = |bounded: usize, own: (f64, f64)| match problem.row_bounds {
-            Some((lower, upper)) => (lower.at(bounded), upper.at(bounded)),
-            None => own,
-        };
-        for (index, contrast) in set.contrasts().iter().enumerate() {
-            let (mut lower, mut upper) = bounds_of(index, (contrast.lower, contrast.upper));
-            usable &= check_row_bounds(lower, upper).is_ok();
-            let (plus, minus) = (&contrast.plus.cells, &contrast.minus);
-            let masses = (over(plus, of_cell), over(minus, of_cell));
-            if masses.0 > 0.0 && (masses.1 > 0.0 || minus.is_empty()) {
-                let factors = (1.0 / masses.0, if masses.1 > 0.0 { -contrast.scale / masses.1 } else { 0.0 });
-                if contrast.residual {
-                    let target = factors.0 * over(plus, label_of_cell) + factors.1 * over(minus, label_of_cell);
-                    (lower, upper) = (lower + target, upper + target);
-                }
-                let side = |mask: &CellMask, factor: f64, i: usize| if inside(mask, i) { factor } else { 0.0 };
-                let coefficient = |i: usize| side(plus, factors.0, i) + side(minus, factors.1, i);
-                rows.push(weight, coefficient, factors.0.max(factors.1.abs()), (lower, upper), source);
-            } else {
-                rows.inactive.push(source);
-            }
-            source += 1;
-        }
+        let (rows, coarse) = (&mut self.rows, &mut self.rows_over_cells);
+        let mut usable = coarse.build(set, &self.over_cells, problem, &self.of_cells);
+        rows.expand(coarse, &self.cells);
+        let (weight, inverse) = (&self.totals.weight[..n], &self.inverse[..n]);
+        let first_source = set.rows() - set.dense().len();
         for (index, row) in set.dense().iter().enumerate() {
-            let (lower, upper) = bounds_of(set.contrasts().len() + index, (row.lower, row.upper));
-            usable &= check_row_bounds(lower, upper).is_ok();
-            let Some(coefficients) = problem.coefficients else { return false };
-            // Coefficients per unit of weight.
-            match coefficients.slice(index * n..(index + 1) * n) {
-                RealSlice::F32(row) => {
-                    rows.begin_row(row.iter().zip(inverse).map(|(a, inverse)| f64::from(*a) * inverse))
+            let bounds = match problem.row_bounds {
+                Some(bounds) => {
+                    let bounded = set.contrasts().len() + index;
+                    (bounds.0.at(bounded), bounds.1.at(bounded))
                 }
-                RealSlice::F64(row) => rows.begin_row(row.iter().zip(inverse).map(|(a, inverse)| a * inverse)),
-            }
-            rows.end_row(weight, 0.0, (lower, upper), source);
-            usable &= rows.scale_last(weight);
-            source += 1;
+                None => (row.lower, row.upper),
+            };
+            usable &= check_row_bounds(bounds.0, bounds.1).is_ok();
+            let Some(coefficients) = problem.coefficients else { return false };
+            let source = first_source + index;
+            // Coefficients per unit of weight.
+            usable &= match coefficients.slice(index * n..(index + 1) * n) {
+                RealSlice::F32(row) => {
+                    let row = row.iter().zip(inverse).map(|(a, inverse)| f64::from(*a) * inverse);
+                    rows.push_scaled(weight, row, bounds, source)
+                }
+                RealSlice::F64(row) => {
+                    let row = row.iter().zip(inverse).map(|(a, inverse)| a * inverse);
+                    rows.push_scaled(weight, row, bounds, source)
+                }
+            };
         }
         usable
     }
@@ -179,21 +157,23 @@ impl<T: Storage> Dense<T> {
         problem: &Problem<'_, T>,
         (method, admm): (Method, &AdmmSettings),
     ) -> Outcome {
+        self.newton.start(&self.rows, &self.totals, problem.warm_start);
+        self.newton.relax(task, &mut self.rows, &self.totals);
         let mut outcome = Outcome { status: Status::IterationLimit, ..Outcome::default() };
-        if method == Method::Newton {
-            self.newton.start(&self.rows, &self.totals, problem.warm_start);
+        if method == Method::Newton || !self.newton.outcome().status.has_answer() {
             self.run_newton(task);
             outcome = self.newton.outcome();
         }
-        if outcome.status == Status::IterationLimit {
+        // Once; and again as long as rays are found that relax the rows further.
+        let mut relaxed = None;
+        while outcome.status == Status::IterationLimit && relaxed != Some(self.rows.relaxed) {
+            relaxed = Some(self.rows.relaxed);
             let spent = outcome.iterations;
             outcome = self.solve_by_admm(task, admm);
             outcome.iterations += spent;
         }
-        self.shift.copy_from_slice(self.newton.shift());
         if !outcome.status.has_answer() {
-            self.shift.fill(0.0);
-            self.evaluate();
+            self.evaluate(false);
             outcome.excess = self.newton.excess_of(&self.component, &self.rows, &self.sums);
         }
         outcome
@@ -202,8 +182,7 @@ impl<T: Storage> Dense<T> {
     /// Runs Newton from where it stands to its end.
     fn run_newton(&mut self, task: &NewtonTask) {
         while self.newton.is_waiting() {
-            self.shift.copy_from_slice(self.newton.shift());
-            self.evaluate();
+            self.evaluate(true);
             self.newton.receive(task, &self.component, &self.rows, &self.totals, &self.sums);
             self.newton.relax(task, &mut self.rows, &self.totals);
         }
@@ -211,7 +190,8 @@ impl<T: Storage> Dense<T> {
 
     /// ADMM, and from its multipliers on Newton: the stop test that proves the answer is the same.
     fn solve_by_admm(&mut self, task: &NewtonTask, settings: &AdmmSettings) -> Outcome {
-        for (array, source) in self.data.iter_mut().zip([&self.z, &self.lo, &self.hi]) {
+        let Samples { z, lo, hi } = &self.samples;
+        for (array, source) in self.data.iter_mut().zip([z, lo, hi]) {
             array.clear();
             array.extend(source.iter().map(|value| value.to_f64()));
         }
@@ -229,33 +209,40 @@ impl<T: Storage> Dense<T> {
         Outcome { iterations: outcome.iterations + found.iterations, ..outcome }
     }
 
-    /// The pass: what every sample adds to the rows at the present shifts.
-    fn evaluate(&mut self) {
-        let n = self.shift.len();
-        let shift = &self.shift[..n];
-        let CellSums { y, size, free, beyond, of_rows } = &mut self.sums;
-        let (y, size, free, beyond) = (&mut y[..n], &mut size[..n], &mut free[..n], &mut beyond[..n]);
-        let (z, lo, hi, weight) = (&self.z[..n], &self.lo[..n], &self.hi[..n], &self.totals.weight[..n]);
-        vectorised(
-            #[inline(always)]
-            |_| {
-                for i in 0..n {
-                    let w = weight[i];
-                    let (t, clipped) = element(z[i], split_shift(shift[i]), (lo[i], hi[i]));
-                    let stored = T::narrow(clipped).to_f64();
-                    y[i] = w * stored;
-                    size[i] = w * stored.abs();
-                    free[i] = if t == clipped { w } else { 0.0 };
-                    beyond[i] = w * (t - clipped).to_f64().abs();
-                }
-            },
-        );
-        of_rows.sweep(&self.rows.matrix, self.rows.m, (y, size, free));
+    /// The pass at the multipliers that Newton asks for, or without any.
+    fn evaluate(&mut self, with_multipliers: bool) {
+        let nu: (&[f64], &[f64]) = if with_multipliers { self.newton.asked() } else { Default::default() };
+        let shifts = PartShifts::new(&self.rows, nu);
+        self.samples.evaluate(&self.totals.weight, &shifts, &mut self.sums, &mut self.scratch);
     }
 
-    /// The shift of every sample in the answer. `[n]`
-    pub(crate) fn shift(&self) -> &[f64] {
-        &self.shift
+    /// Writes the projected values of the answer and their clamp states: by the very arithmetic of the pass.
+    pub(crate) fn write(&mut self, y: &mut [T], clamp: &mut [u32]) {
+        let [shift, ..] = &mut *self.scratch;
+        let length = part_length(self.rows.m);
+        let shifts = PartShifts::new(&self.rows, self.newton.asked());
+        let words = clamp.chunks_mut(length / CLAMP_LANES);
+        for ((part, y), clamp) in y.chunks_mut(length).enumerate().zip(words) {
+            let (first, shift) = (part * length, &mut shift[..y.len()]);
+            let of_part = |values: &'_ Vec<T::Arithmetic>| first..values.len().min(first + length);
+            let Samples { z, lo, hi } = &self.samples;
+            let (z, lo, hi) = (&z[of_part(z)], &lo[of_part(lo)], &hi[of_part(hi)]);
+            shifts.fill(first, shift);
+            vectorised(
+                #[inline(always)]
+                |_| {
+                    let mut bits = [0; LONGEST_PART];
+                    for i in 0..y.len() {
+                        let (t, clipped) = element(z[i], split_shift(shift[i]), (lo[i], hi[i]));
+                        y[i] = T::narrow(clipped);
+                        bits[i] = clamp_bits(t, (lo[i], hi[i]));
+                    }
+                    for (clamp, bits) in clamp.iter_mut().zip(bits[..y.len()].chunks(CLAMP_LANES)) {
+                        *clamp = bits.iter().enumerate().fold(0, |word, (lane, bits)| word | (bits << lane));
+                    }
+                },
+            );
+        }
     }
 
     /// Writes the multipliers of the set's rows; of an infeasible problem the ray.
@@ -266,19 +253,62 @@ impl<T: Storage> Dense<T> {
     }
 }
 
-/// Writes the projected values and their clamp states at the samples' shifts: by the very arithmetic of the pass.
-pub(crate) fn write<T: Storage>(problem: &Problem<'_, T>, shift: &[f64], y: &mut [T], clamp: &mut [u32]) {
-    let words = y.chunks_mut(CLAMP_LANES).zip(shift.chunks(CLAMP_LANES)).zip(clamp).enumerate();
-    for (word, ((y, shift), clamp)) in words {
-        let first = word * CLAMP_LANES;
-        let mut bits = 0;
-        for (lane, (y, &shift)) in y.iter_mut().zip(shift).enumerate() {
-            let bounds = problem.bounds(first + lane);
-            let (t, clipped) = element(problem.z[first + lane].widen(), split_shift(shift), bounds);
-            *y = T::narrow(clipped);
-            bits |= clamp_bits(t, bounds) << lane;
+/// The shifts of the samples at multipliers, some at a time.
+struct PartShifts<'a> {
+    rows: &'a Rows,
+    nu: (&'a [f64], &'a [f64]),
+    may_cancel: bool,
+}
+
+impl<'a> PartShifts<'a> {
+    /// Without multipliers all shifts are zero.
+    fn new(rows: &'a Rows, nu: (&'a [f64], &'a [f64])) -> Self {
+        Self { rows, nu, may_cancel: rows.may_cancel(nu.0) }
+    }
+
+    /// Fills in the shifts of the samples from `start` on.
+    fn fill(&self, start: usize, shift: &mut [f64]) {
+        let Self { rows, nu, may_cancel } = self;
+        if *may_cancel {
+            rows.exact_part(*nu, start, shift);
+        } else {
+            combine_part(&rows.matrix, (rows.cells, start), &nu.0[..rows.m.min(nu.0.len())], shift);
         }
-        *clamp = bits;
+    }
+}
+
+impl<T: Storage> Samples<T> {
+    /// The pass: what every sample adds to the rows at these multipliers.
+    fn evaluate(&self, weight: &[f64], shifts: &PartShifts<'_>, sums: &mut CellSums, scratch: &mut Scratch) {
+        let (n, m, matrix) = (shifts.rows.cells, shifts.rows.m, &shifts.rows.matrix[..]);
+        let CellSums { free, beyond, of_rows, .. } = sums;
+        of_rows.begin(m);
+        let length = part_length(m);
+        for start in (0..n).step_by(length) {
+            let part = start..n.min(start + length);
+            let length = part.len();
+            let [shift, y, size, distance] = scratch.each_mut().map(|array| &mut array[..length]);
+            let (z, lo, hi) = (&self.z[part.clone()], &self.lo[part.clone()], &self.hi[part.clone()]);
+            let (weight, free, beyond) = (&weight[part.clone()], &mut free[part.clone()], &mut beyond[part]);
+            shifts.fill(start, shift);
+            vectorised(
+                #[inline(always)]
+                |_| {
+                    for i in 0..length {
+                        let w = weight[i];
+                        let (t, clipped) = element(z[i], split_shift(shift[i]), (lo[i], hi[i]));
+                        let stored = T::narrow(clipped).to_f64();
+                        y[i] = w * stored;
+                        size[i] = w * stored.abs();
+                        free[i] = if t == clipped { w } else { 0.0 };
+                        distance[i] = (t - clipped).to_f64();
+                        beyond[i] = w * distance[i].abs();
+                    }
+                },
+            );
+            of_rows.add(SamplePart { matrix, m, n, start, y, size, free, distance });
+        }
+        of_rows.end(m);
     }
 }
 

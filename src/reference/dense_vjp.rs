@@ -6,8 +6,8 @@
 //! `v_i sum_r nu_r a_ri / w_i^2` of the dense rows.
 
 use super::cells_vjp::{self, CellTerms, ElementGradients, RowGradients, VjpPart, VjpSums};
-use super::components::Component;
 use super::dense_newton::Dense;
+use super::sums::vectorised;
 use crate::batch::Problem;
 use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::solution::{CLAMP_LANES, ClampState, clamp_state};
@@ -18,8 +18,6 @@ use crate::storage::Storage;
 pub(crate) struct DenseVjp {
     part: VjpPart,
     sums: VjpSums,
-    /// Spreads and contrasts over the cells of the layout: what their means say of weights and labels.
-    of_cells: Component,
     value_of_cells: Vec<f64>,
     terms: CellTerms,
 }
@@ -38,7 +36,6 @@ impl DenseVjp {
         Self {
             part: VjpPart::new(&dense.component),
             sums: VjpSums::new(largest),
-            of_cells: Component::of_cells(set),
             value_of_cells: vec![0.0; cells],
             terms: CellTerms::new(cells),
         }
@@ -64,21 +61,35 @@ impl DenseVjp {
             let values = self.sums.value.iter_mut().zip(weight).zip(answer.y);
             values.for_each(|((value, weight), y)| *value = weight * y.to_f64());
         }
-        for (word, clamp) in answer.clamp.iter().enumerate().take(n.div_ceil(CLAMP_LANES)) {
-            for (lane, i) in (word * CLAMP_LANES..n.min((word + 1) * CLAMP_LANES)).enumerate() {
-                let free = (clamp >> lane) & 1 == 0;
-                self.sums.free[i] = if free { weight[i] } else { 0.0 };
-                self.sums.gradient[i] = if free { g[i].to_f64() } else { 0.0 };
-            }
-        }
+        let VjpSums { free, gradient, .. } = &mut self.sums;
+        vectorised(
+            #[inline(always)]
+            |_| {
+                let lanes = free.chunks_mut(CLAMP_LANES).zip(gradient.chunks_mut(CLAMP_LANES));
+                let given = weight.chunks(CLAMP_LANES).zip(g.chunks(CLAMP_LANES)).zip(answer.clamp);
+                for ((free, gradient), ((weight, g), clamp)) in lanes.zip(given) {
+                    for lane in 0..free.len() {
+                        let is_free = (clamp >> lane) & 1 == 0;
+                        free[lane] = if is_free { weight[lane] } else { 0.0 };
+                        gradient[lane] = if is_free { g[lane].to_f64() } else { 0.0 };
+                    }
+                }
+            },
+        );
         let part = &mut self.part;
         cells_vjp::solve_rows(&dense.component, &dense.rows, (answer.nu, total), &self.sums, part, rows_out);
         // What an element would pass on were it alone.
         let pull = &part.pull()[..n];
         let value = |i: usize| T::from_f64(g[i].to_f64() - weight[i] * pull[i]);
-        for (i, out) in out.predictions.iter_mut().enumerate() {
-            *out = if self.sums.free[i] > 0.0 { value(i) } else { T::default() };
-        }
+        let (free, predictions) = (&self.sums.free[..n], &mut out.predictions[..n]);
+        vectorised(
+            #[inline(always)]
+            |_| {
+                for i in 0..n {
+                    predictions[i] = if free[i] > 0.0 { value(i) } else { T::default() };
+                }
+            },
+        );
         if !out.lo.is_empty() {
             for i in 0..n {
                 let when = |wanted: ClampState| if state(i) == wanted { value(i) } else { T::default() };
@@ -135,7 +146,7 @@ impl DenseVjp {
         let n = problem.z.len();
         let total = dense.totals.total;
         self.value_of_cells.fill(0.0);
-        self.terms.clear();
+        self.terms.clear(true);
         for i in 0..n {
             let cell = usize::from(dense.cells[i]);
             self.value_of_cells[cell] += self.sums.value[i];
@@ -148,7 +159,7 @@ impl DenseVjp {
         };
         let of_rows = (answer.nu, &lambda as &dyn Fn(usize) -> Option<f64>);
         let (totals, value) = (&dense.of_cells, &self.value_of_cells);
-        cells_vjp::add_weight_and_label_terms(set, &self.of_cells, totals, value, of_rows, &mut self.terms);
+        cells_vjp::add_weight_and_label_terms(set, &dense.over_cells, totals, value, of_rows, &mut self.terms);
         let cells = &dense.cells[..n];
         cells_vjp::write_weights_and_labels(problem, (cells, answer.y, total), &self.terms, out);
         if out.weights.is_empty() {

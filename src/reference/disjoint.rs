@@ -9,6 +9,7 @@ use super::cells_prepare::CellTotals;
 use super::cells_vjp::VjpSums;
 use super::components::Component;
 use super::newton::{CellSums, NewtonTask};
+use super::pair::{Pair, PairAnswer};
 use crate::batch::RealSlice;
 use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::solution::{Outcome, Status};
@@ -64,6 +65,42 @@ struct Group {
     /// `p_g`, floored, and its inverse.
     slope: f64,
     inverse_slope: f64,
+    /// Of the backward solve.
+    lambda: f64,
+}
+
+impl Group {
+    /// The mean at a shift of zero, as the model has it.
+    #[inline]
+    fn ahead(&self) -> f64 {
+        self.mean + self.slope * self.start
+    }
+}
+
+/// The larger of two numbers, the second if the first is NaN. (The standard library's takes longer.)
+#[inline]
+fn most(a: f64, b: f64) -> f64 {
+    if a > b { a } else { b }
+}
+
+/// The smaller of two numbers, the second if the first is NaN.
+#[inline]
+fn least(a: f64, b: f64) -> f64 {
+    if a < b { a } else { b }
+}
+
+/// Sets the shifts that a step of two unions aims at, and returns the centre. They have one multiplier between them, as
+/// much as moves the means to `2 half` of each other.
+fn aim_two(a: &mut Group, b: &mut Group, half: f64) -> f64 {
+    let gap = a.ahead() - b.ahead();
+    let over = gap.abs() - 2.0 * half;
+    if over <= 0.0 {
+        (a.shift, b.shift) = (0.0, 0.0);
+        return 0.5 * (a.ahead() + b.ahead());
+    }
+    let nu = over.copysign(gap) / (a.slope * a.inverse_mass + b.slope * b.inverse_mass);
+    (a.shift, b.shift) = (nu * a.inverse_mass, -nu * b.inverse_mass);
+    a.ahead() - a.slope * a.shift - half.copysign(gap)
 }
 
 /// The search along a step.
@@ -84,6 +121,8 @@ pub(crate) struct Disjoint {
     /// `[cells]`: index into `groups`; of a cell without samples any.
     group_of: Vec<usize>,
     groups: Vec<Group>,
+    /// The smallest mass of a group.
+    lightest: f64,
     epsilon: f64,
     /// The centre that the last step aims at.
     centre: f64,
@@ -102,6 +141,7 @@ impl Disjoint {
             unions: unions.len(),
             group_of: vec![0; component.cells.len()],
             groups: Vec::with_capacity(unions.len()),
+            lightest: 0.0,
             epsilon: 0.0,
             centre: 0.0,
             search: Search::default(),
@@ -140,30 +180,60 @@ impl Disjoint {
         if self.groups.len() < 2 {
             self.groups.clear();
         }
-        self.groups.iter_mut().for_each(|group| group.inverse_mass = 1.0 / group.mass);
+        self.lightest = f64::INFINITY;
+        for group in &mut self.groups {
+            group.inverse_mass = 1.0 / group.mass;
+            self.lightest = least(group.mass, self.lightest);
+        }
         limit.check().is_ok()
     }
 
     /// Whether there is nothing to compare.
+    #[inline]
     pub(crate) fn is_trivial(&self) -> bool {
         self.groups.is_empty()
     }
 
+    /// The problem as it is now begun, if it is one of two unions of a cell each.
+    #[inline]
+    pub(crate) fn pair(&self, totals: &CellTotals) -> Option<Pair> {
+        let (&[first, second], [_, _]) = (&self.group_of[..], &self.groups[..]) else {
+            return None;
+        };
+        let groups = [&self.groups[first], &self.groups[second]];
+        let (mass, inverse_mass) = (groups.map(|group| group.mass), groups.map(|group| group.inverse_mass));
+        Some(Pair { mass, inverse_mass, epsilon: self.epsilon, total: totals.total })
+    }
+
+    /// Ends with a pair's answer.
+    #[inline]
+    pub(crate) fn accept(&mut self, answer: &PairAnswer) {
+        self.outcome = answer.outcome;
+        self.shift.copy_from_slice(&answer.shift);
+        for (&group, shift) in self.group_of.iter().zip(answer.shift) {
+            self.groups[group].shift = shift;
+        }
+    }
+
     /// The unions that constrain nothing here, counted from the spread's first.
+    #[inline]
     pub(crate) fn inactive(&self) -> impl Iterator<Item = usize> {
         (0..self.unions).filter(|union| self.groups.iter().all(|group| group.union != *union))
     }
 
     /// The shifts of the point asked for; when it has ended, of the answer. `[cells]`
+    #[inline]
     pub(crate) fn shift(&self) -> &[f64] {
         &self.shift
     }
 
     /// The multipliers of the answer, over weights that sum to 1, each with its union.
+    #[inline]
     pub(crate) fn multipliers(&self) -> impl Iterator<Item = (usize, f64)> {
         self.groups.iter().map(|group| (group.union, group.mass * group.shift))
     }
 
+    #[inline]
     pub(crate) fn outcome(&self) -> Outcome {
         self.outcome
     }
@@ -182,13 +252,14 @@ impl Disjoint {
         if self.outcome.passes == 1 && gap <= self.epsilon {
             return self.solved(gap, largest);
         }
-        let size = self.groups.iter().fold(0.0_f64, |most, group| most.max(group.size));
+        let size = self.groups.iter().fold(0.0, |size, group| most(group.size, size));
         // What rounding may move two means by at the worst, four times: as in `Rows::rounding`.
         let tolerance = task.needed(8.0 * task.unit_roundoff * size);
         let half = 0.5 * (self.epsilon - tolerance).max(0.0);
         let residual = self.residual(half, tolerance);
         self.outcome.residual = residual;
-        if residual <= tolerance {
+        // (What is too large for its type has an infinite rounding error, and is no solution.)
+        if residual <= tolerance && tolerance < f64::INFINITY {
             return self.solved(gap, largest);
         }
         if self.outcome.passes >= MAX_PASSES || self.outcome.iterations >= task.max_iterations {
@@ -228,7 +299,7 @@ impl Disjoint {
             group.free += sums.free[cell];
             let beyond = sums.beyond[cell];
             if beyond > 0.0 {
-                group.beyond = group.beyond.max(beyond / totals.weight[cell]);
+                group.beyond = most(beyond / totals.weight[cell], group.beyond);
             }
         }
         for group in &mut self.groups {
@@ -242,8 +313,7 @@ impl Disjoint {
     fn gap(&self) -> (f64, f64) {
         let (mut top, mut bottom) = (f64::NEG_INFINITY, f64::INFINITY);
         for group in &self.groups {
-            top = if group.mean > top { group.mean } else { top };
-            bottom = if group.mean < bottom { group.mean } else { bottom };
+            (top, bottom) = (most(group.mean, top), least(group.mean, bottom));
         }
         if top >= bottom { (top - bottom, top.abs().max(bottom.abs())) } else { (0.0, 0.0) }
     }
@@ -256,18 +326,18 @@ impl Disjoint {
 
     /// The worst of violation and complementarity: as `Rows::residual`.
     fn residual(&self, half: f64, tolerance: f64) -> f64 {
-        let (mut least, mut most) = (f64::NEG_INFINITY, f64::INFINITY);
+        // The centre must lie above all of `from_above` and below all of `from_below`.
+        let (mut from_above, mut from_below) = (f64::NEG_INFINITY, f64::INFINITY);
         // A multiplier counts as zero if it would not move even the lightest union by more than the tolerance.
-        let lightest = self.groups.iter().fold(f64::INFINITY, |least, group| least.min(group.mass));
-        let zero = tolerance * lightest;
+        let zero = tolerance * self.lightest;
+        let mut finite = true;
         for group in &self.groups {
-            let above = group.mean - if group.shift * group.mass < -zero { -half } else { half };
-            let below = group.mean - if group.shift * group.mass > zero { half } else { -half };
-            least = if above > least { above } else { least };
-            most = if below < most { below } else { most };
+            let nu = group.shift * group.mass;
+            from_above = most(group.mean - if nu < -zero { -half } else { half }, from_above);
+            from_below = least(group.mean - if nu > zero { half } else { -half }, from_below);
+            finite &= (group.mean + group.shift).is_finite();
         }
-        let finite = self.groups.iter().all(|group| (group.mean + group.shift).is_finite());
-        if finite { least - most } else { f64::INFINITY }
+        if finite { from_above - from_below } else { f64::INFINITY }
     }
 
     /// Judges the trial by its slope along the step. True if it went too far, and then a shorter one is set.
@@ -295,12 +365,30 @@ impl Disjoint {
         let mut farthest = 0.0_f64;
         for group in &mut self.groups {
             group.start = group.shift;
-            farthest = farthest.max(group.beyond);
+            farthest = most(group.beyond, farthest);
             // A union without free elements is not flat: some come free as it moves.
             let floored = || group.free.max(residual / (residual + group.beyond));
             group.slope = if group.free >= PLENTY { group.free } else { floored() };
-            group.inverse_slope = 1.0 / group.slope;
         }
+        match &mut self.groups[..] {
+            [a, b] => self.centre = aim_two(a, b, half),
+            _ => self.aim(half),
+        }
+        let mut longest = 0.0_f64;
+        for group in &mut self.groups {
+            group.step = group.shift - group.start;
+            longest = most(group.step.abs(), longest);
+        }
+        let start_slope = self.slope(half, |group| if group.start != 0.0 { group.start } else { group.step });
+        let far_enough = 2.0 * residual + 4.0 * farthest;
+        let length = if longest > far_enough { far_enough / longest } else { 1.0 };
+        self.search = Search { length, start_slope, trials: 0 };
+        start_slope < 0.0 && longest.is_finite()
+    }
+
+    /// Sets the centre and the shifts that the step aims at.
+    fn aim(&mut self, half: f64) {
+        self.groups.iter_mut().for_each(|group| group.inverse_slope = 1.0 / group.slope);
         self.centre = self.root(half);
         let mut balance = 0.0;
         for group in &mut self.groups {
@@ -315,30 +403,20 @@ impl Disjoint {
         if let Some(payer) = held.max_by(|a, b| a.mass.total_cmp(&b.mass)) {
             payer.shift -= balance * payer.inverse_mass;
         }
-        let mut longest = 0.0_f64;
-        for group in &mut self.groups {
-            group.step = group.shift - group.start;
-            longest = longest.max(group.step.abs());
-        }
-        let start_slope = self.slope(half, |group| if group.start != 0.0 { group.start } else { group.step });
-        let length = if longest > 0.0 { ((2.0 * residual + 4.0 * farthest) / longest).min(1.0) } else { 1.0 };
-        self.search = Search { length, start_slope, trials: 0 };
-        start_slope < 0.0 && longest.is_finite()
     }
 
     /// The centre at which the shifts balance: the root of a falling function that is linear between kinks.
     fn root(&self, half: f64) -> f64 {
-        let ahead = |group: &Group| group.mean + group.slope * group.start;
         let (mut lo, mut hi) = (f64::INFINITY, f64::NEG_INFINITY);
         for group in &self.groups {
-            (lo, hi) = (lo.min(ahead(group)), hi.max(ahead(group)));
+            (lo, hi) = (least(group.ahead(), lo), most(group.ahead(), hi));
         }
         let accuracy = f64::EPSILON * lo.abs().max(hi.abs());
         let mut centre = 0.5 * (lo + hi);
         for _ in 0..MAX_ROOT_STEPS {
             let (mut value, mut weights) = (0.0, 0.0);
             for group in &self.groups {
-                let distance = ahead(group) - centre;
+                let distance = group.ahead() - centre;
                 let over = distance - distance.clip(-half, half);
                 let weight = group.mass * group.inverse_slope;
                 value += weight * over;
@@ -396,12 +474,34 @@ impl Disjoint {
             self.groups[group].mean += sums.gradient[cell];
         }
         let equality = self.epsilon == 0.0;
+        let held = |group: &Group| equality || nu[group.union] != 0.0;
+        self.groups.iter_mut().for_each(|group| group.mean *= group.inverse_mass);
+        match &mut self.groups[..] {
+            [a, b] if held(a) && held(b) && a.free > 0.0 && b.free > 0.0 => {
+                let h = |group: &Group| group.free * group.inverse_mass * group.inverse_mass;
+                let lambda = (a.mean - b.mean) / (h(a) + h(b));
+                (a.lambda, b.lambda) = (lambda, -lambda);
+            }
+            _ => self.solve_held(held),
+        }
+        let mut to_epsilon = 0.0;
+        for group in &mut self.groups {
+            if nu[group.union] != 0.0 {
+                to_epsilon += 0.5 * nu[group.union].signum() * group.lambda;
+            }
+        }
+        for (&cell, &group) in component.cells.iter().zip(&self.group_of) {
+            pull[cell] = self.groups[group].lambda * self.groups[group].inverse_mass;
+        }
+        to_epsilon
+    }
+
+    /// Finds lambda of every union from the mean gradients and free parts.
+    fn solve_held(&mut self, held: impl Fn(&Group) -> bool) {
         let (mut weights, mut weighted, mut fixed) = (0.0, 0.0, 0.0);
         for group in &mut self.groups {
-            let held = equality || nu[group.union] != 0.0;
             // 1 / h_g; of a union that is not held 0, of one without free elements infinity.
-            group.inverse_slope = if held { group.mass * group.mass / group.free } else { 0.0 };
-            group.mean *= group.inverse_mass;
+            group.inverse_slope = if held(group) { group.mass * group.mass / group.free } else { 0.0 };
             if group.inverse_slope < f64::INFINITY {
                 weights += group.inverse_slope;
                 weighted += group.mean * group.inverse_slope;
@@ -412,20 +512,11 @@ impl Disjoint {
         let (centre, rest) = match () {
             () if fixed > 0.0 => (0.0, -weighted / fixed),
             () if weights > 0.0 => (weighted / weights, 0.0),
-            () => return 0.0,
+            () => return self.groups.iter_mut().for_each(|group| group.lambda = 0.0),
         };
-        let mut to_epsilon = 0.0;
         for group in &mut self.groups {
             let plain = group.inverse_slope < f64::INFINITY;
-            let lambda = if plain { (group.mean - centre) * group.inverse_slope } else { rest };
-            if nu[group.union] != 0.0 {
-                to_epsilon += 0.5 * nu[group.union].signum() * lambda;
-            }
-            group.step = lambda * group.inverse_mass;
+            group.lambda = if plain { (group.mean - centre) * group.inverse_slope } else { rest };
         }
-        for (&cell, &group) in component.cells.iter().zip(&self.group_of) {
-            pull[cell] = self.groups[group].step;
-        }
-        to_epsilon
     }
 }

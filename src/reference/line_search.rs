@@ -80,11 +80,13 @@ impl LineSearch {
         if self.start_slope >= 0.0 || self.start_slope.is_nan() {
             return false;
         }
-        rows.shifts(d, &mut self.shift);
-        let longest = largest_size(&self.shift);
         // No farther than to where all elements are free; most steps are far shorter.
-        let reach = || 2.0 * error + 4.0 * at.sums.farthest(&totals.weight);
-        self.step = if longest <= 2.0 * error { 1.0 } else { (reach() / longest).min(1.0) };
+        let reach = 2.0 * error + 4.0 * at.sums.farthest(rows, &totals.weight);
+        let is_short = rows.largest_shift_size(d) <= reach;
+        if !is_short || curvature.may_be_floored() {
+            rows.shifts(d, &mut self.shift);
+        }
+        self.step = if is_short { 1.0 } else { (reach / largest_size(&self.shift)).min(1.0) };
         self.max_step = if curvature.is_floored(&at.sums.free, &self.shift) { 1e9 } else { 1.0 };
         for block in rows.blocks.iter().filter(|block| block.is_ratio()) {
             self.max_step = self.max_step.min(longest_ratio_step(block, &at.nu, model));
@@ -155,6 +157,11 @@ impl LineSearch {
             None => self.step = (4.0 * self.step).min(self.max_step),
         }
         false
+    }
+
+    /// Whether the last step was no shorter than the model asked for.
+    pub(crate) fn took_whole_step(&self) -> bool {
+        self.step >= 1.0
     }
 
     /// What is taken out of the means: d is balanced, so that a spread's centre drops out of `d . means`.

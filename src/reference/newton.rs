@@ -49,9 +49,14 @@ impl NewtonTask {
 const FLOORS: [f64; 5] = [1.0, 1.0, 10.0, 0.01, 100.0];
 /// Limits of one attempt that no user needs to set.
 const ATTEMPT_STEPS: u32 = 150;
-/// What rows are relaxed by beyond the least that is enough, in units of the predictions.
+/// What rows are relaxed by beyond the least that is enough, in units of the predictions: at first, and at the most.
 const ROOM: f64 = 1e-9;
+const MOST_ROOM: f64 = 1e-6;
+/// Each begins anew, with all the steps that a user allows.
+const MOST_RELAXATIONS: u32 = 100;
 const ATTEMPT_PASSES: u32 = 1200;
+/// Multipliers that, as single numbers, leave the shifts of samples to more than this are no conditioned rows' own.
+const ENORMOUS: f64 = 1e-6;
 
 /// What the machine waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +67,8 @@ enum Stage {
     Anew,
     /// The sums at a trial step.
     Search,
+    /// The sums at the answer that was kept.
+    Kept,
     /// Nothing: it has ended.
     Done,
 }
@@ -82,10 +89,20 @@ pub(crate) struct Newton {
     basis: Basis,
     /// Whether the multipliers were moved onto independent rows in this attempt.
     reduced: bool,
+    /// An answer that a later attempt was hoped to better: its multipliers as two numbers, and its residual.
+    kept: [Vec<f64>; 2],
+    kept_residual: Option<f64>,
+    /// Whether the margin has driven the multipliers off: the attempts to come do without.
+    marginless: bool,
     /// Whether the start is other than the first look at zero multipliers: the caller's, or a new beginning.
     warm: bool,
     /// The residual of the step before.
     last_residual: f64,
+    /// What the rows are relaxed by next, beyond what is needed.
+    room: f64,
+    /// How often they were, and the steps before the last time.
+    relaxations: u32,
+    before: u32,
     /// Index into `FLOORS`.
     attempt: usize,
     /// Steps and passes before this attempt.
@@ -107,8 +124,14 @@ impl Newton {
             line_search: LineSearch::new(m, cells),
             basis: Basis::with_capacity(m, cells, blocks),
             reduced: false,
+            kept: [vec![0.0; m], vec![0.0; m]],
+            kept_residual: None,
+            marginless: false,
             warm: false,
             last_residual: f64::INFINITY,
+            room: ROOM,
+            relaxations: 0,
+            before: 0,
             attempt: 0,
             spent: (0, 0),
         }
@@ -133,6 +156,8 @@ impl Newton {
     /// Begins with a problem; `warm` are multipliers of all rows of the set to start from.
     pub(crate) fn start(&mut self, rows: &Rows, totals: &CellTotals, warm: Option<RealSlice<'_>>) {
         self.outcome = Outcome::default();
+        (self.kept_residual, self.marginless) = (None, false);
+        (self.room, self.relaxations, self.before) = (ROOM, 0, 0);
         self.begin_attempt(0);
         self.warm = warm.is_some();
         for ((nu, &source), unit) in self.trial.nu.iter_mut().zip(&rows.source).zip(&rows.unit) {
@@ -146,6 +171,8 @@ impl Newton {
     /// Begins with a problem at multipliers of its live rows.
     pub(crate) fn start_at(&mut self, rows: &Rows, nu: &[f64]) {
         self.outcome = Outcome::default();
+        self.before = 0;
+        (self.kept_residual, self.marginless) = (None, false);
         self.begin_attempt(0);
         self.trial.nu[..rows.m].copy_from_slice(&nu[..rows.m]);
         self.begin_warm(rows);
@@ -154,6 +181,7 @@ impl Newton {
     /// Ends with a ray that proves that a problem has no answer.
     pub(crate) fn end_at_ray(&mut self, rows: &Rows, ray: &[f64]) {
         self.outcome = Outcome::default();
+        self.before = 0;
         self.at.nu[..rows.m].copy_from_slice(&ray[..rows.m]);
         self.at.rest.fill(0.0);
         self.end(rows, Status::Infeasible);
@@ -167,6 +195,12 @@ impl Newton {
         if rows.m == 0 {
             self.stage = Stage::Done;
         }
+        if let Some((row, sign)) = rows.contradiction() {
+            self.at.nu.fill(0.0);
+            self.at.rest.fill(0.0);
+            self.at.nu[row] = sign;
+            self.end(rows, Status::Infeasible);
+        }
     }
 
     /// Whether it waits for sums.
@@ -174,7 +208,13 @@ impl Newton {
         self.stage != Stage::Done
     }
 
-    /// The shifts of the point that it asks for; when it has ended, of the answer. `[cells]`
+    /// The multipliers of the point that it asks for, and what they lack; when it has ended, of the answer.
+    pub(crate) fn asked(&self) -> (&[f64], &[f64]) {
+        let point = if self.is_waiting() { &self.trial } else { &self.at };
+        (&point.nu, &point.rest)
+    }
+
+    /// The shifts of that point, of rows over cells. `[cells]`
     pub(crate) fn shift(&self) -> &[f64] {
         &self.shift
     }
@@ -204,7 +244,8 @@ impl Newton {
             Stage::Done => return,
             Stage::Start => {
                 std::mem::swap(&mut self.at, &mut self.trial);
-                if !self.warm && rows.excess(&self.at.means[..rows.m]) <= 0.0 {
+                let rounding = rows.rounding(task.unit_roundoff, &self.at.sums);
+                if !self.warm && rows.are_met(&self.at.means[..rows.m], rounding) {
                     // Fair already: the true bounds are kept, with no margin asked for.
                     return self.end(rows, Status::Solved);
                 }
@@ -213,6 +254,10 @@ impl Newton {
                 }
             }
             Stage::Anew => std::mem::swap(&mut self.at, &mut self.trial),
+            Stage::Kept => {
+                std::mem::swap(&mut self.at, &mut self.trial);
+                return self.end(rows, Status::Solved);
+            }
             Stage::Search => {
                 let (bounds, model) = (self.test.bounds(), &self.active_set);
                 if !self.out_of_passes() && !self.line_search.ends_at(rows, bounds, &self.at, model, &mut self.trial) {
@@ -237,10 +282,14 @@ impl Newton {
                 Verdict::Open => {}
             }
             let steps = self.outcome.iterations - self.spent.0;
-            if steps >= ATTEMPT_STEPS || self.outcome.iterations >= task.max_iterations || self.out_of_passes() {
+            if steps >= ATTEMPT_STEPS || self.out_of_steps(task) || self.out_of_passes() {
                 return self.give_up(task, rows);
             }
             self.outcome.iterations += 1;
+            let begun = self.outcome.iterations - self.spent.0 > 1;
+            if rows.by_sample && begun && self.test.residual > 0.5 * self.last_residual {
+                self.curvature.adapt(self.line_search.took_whole_step());
+            }
             if !self.find_direction(rows, totals) {
                 if !self.curvature.stiffen() {
                     return self.give_up(task, rows);
@@ -300,11 +349,21 @@ impl Newton {
         if lost && self.reduce_multipliers(rows) {
             return;
         }
-        // Contrasts may be independent only by rounding, and another attempt may find smaller multipliers.
-        let hopeful = lost && !rows.contrasts().is_empty();
+        // Contrasts may be independent only by rounding, and another attempt may find smaller multipliers. Those of dense rows
+        // are as large as the rows make them, and y, which the test judged, does not depend on their last digits.
+        let enormous = !rows.by_sample || f64::EPSILON * rows.largest_shift_size(&self.at.nu) > ENORMOUS;
+        let hopeful = lost && enormous && !rows.contrasts().is_empty();
         // Solved without a margin where there is room for one: another attempt may find it.
-        let needless = self.test.exceeds_needlessly(rows, &self.at) && self.attempt + 1 < FLOORS.len();
-        if hopeful || needless { self.give_up(task, rows) } else { self.end(rows, Status::Solved) }
+        let needless = self.test.exceeds_needlessly(rows, &self.at);
+        if (hopeful || needless) && self.attempt + 1 < FLOORS.len() {
+            self.kept[0].copy_from_slice(&self.at.nu);
+            self.kept[1].copy_from_slice(&self.at.rest);
+            self.kept_residual = Some(self.test.residual);
+            self.marginless |= hopeful;
+            self.give_up(task, rows);
+        } else {
+            self.end(rows, Status::Solved);
+        }
     }
 
     /// Whether the multipliers are so large that, as single numbers, they no longer say where the elements of a cell are:
@@ -337,18 +396,25 @@ impl Newton {
         true
     }
 
-    /// Where the rows cannot be met and are to be relaxed: relaxes them by what the ray shows to be needed at the least, and
-    /// begins anew. Every ray takes the relaxation further, towards the least that is enough.
+    /// Where the rows cannot be met and are to be relaxed: relaxes them by what the ray shows to be needed at the least, and a
+    /// little more, so that there is room to find the answer in; and begins anew. Every ray takes the relaxation further,
+    /// towards the least that is enough, which only the last room exceeds. It grows with every ray, or they might be many,
+    /// and where it was too little to find the answer in.
     pub(crate) fn relax(&mut self, task: &NewtonTask, rows: &mut Rows, totals: &CellTotals) {
-        if !task.relax || self.outcome.status != Status::Infeasible || self.outcome.iterations >= task.max_iterations {
-            return;
-        }
-        let ray = &self.at.nu[..rows.m];
-        if let Some(needed) = least_relaxation(rows, &totals.bounds, ray, &mut self.shift) {
-            // A little more than the least, so that there is room to find the answer in.
-            rows.relax(needed * (1.0 + 1e-9) + ROOM);
-            let spent = self.outcome;
+        while task.relax && self.relaxations < MOST_RELAXATIONS {
+            let (needed, growth) = match self.outcome.status {
+                Status::Infeasible => {
+                    let ray = &self.at.nu[..rows.m];
+                    let Some(needed) = least_relaxation(rows, &totals.bounds, ray, &mut self.shift) else { return };
+                    (needed, 2.0)
+                }
+                Status::IterationLimit if rows.relaxed > 0.0 && self.room < MOST_ROOM => (0.0, 10.0),
+                _ => return,
+            };
+            rows.relax(needed * (1.0 + 1e-9) + self.room);
+            let (spent, room, relaxations) = (self.outcome, (growth * self.room).min(MOST_ROOM), self.relaxations + 1);
             self.take_over(rows, totals, Outcome { status: Status::Solved, ..spent });
+            (self.room, self.relaxations, self.before) = (room, relaxations, spent.iterations);
         }
     }
 
@@ -365,6 +431,9 @@ impl Newton {
         self.reduced = false;
         self.last_residual = f64::INFINITY;
         self.test.reset();
+        if self.marginless {
+            self.test.drop_margin();
+        }
         self.curvature.reset();
         self.begin_at_zero();
     }
@@ -379,11 +448,21 @@ impl Newton {
 
     /// Ends without an answer, unless another attempt is left.
     fn give_up(&mut self, task: &NewtonTask, rows: &Rows) {
-        if self.attempt + 1 < FLOORS.len() && self.outcome.iterations < task.max_iterations {
+        if self.attempt + 1 < FLOORS.len() && !self.out_of_steps(task) {
             self.begin_attempt(self.attempt + 1);
+        } else if let Some(residual) = self.kept_residual.take() {
+            self.trial.nu.copy_from_slice(&self.kept[0]);
+            self.trial.rest.copy_from_slice(&self.kept[1]);
+            self.trial.shifts(rows, &mut self.shift);
+            self.test.residual = residual;
+            self.stage = Stage::Kept;
         } else {
             self.end(rows, Status::IterationLimit);
         }
+    }
+
+    fn out_of_steps(&self, task: &NewtonTask) -> bool {
+        self.outcome.iterations - self.before >= task.max_iterations
     }
 
     fn out_of_passes(&self) -> bool {

@@ -1,8 +1,9 @@
 //! A point of the dual: multipliers, and what a pass over the data finds there.
 
 use super::components::Component;
+use super::row_sums::RowSums;
 use super::rows::Rows;
-use super::sums::{RowSums, largest_ratio};
+use super::sums::largest_ratio;
 
 /// Per-cell sums of one pass, over weights that sum to 1.
 #[derive(Clone, Debug)]
@@ -31,8 +32,8 @@ impl CellSums {
     }
 
     /// How far the elements of a cell lie beyond their bounds at the most, on average over it.
-    pub(crate) fn farthest(&self, weight: &[f64]) -> f64 {
-        largest_ratio(&self.beyond, weight)
+    pub(crate) fn farthest(&self, rows: &Rows, weight: &[f64]) -> f64 {
+        if rows.by_sample { self.of_rows.farthest } else { largest_ratio(&self.beyond, weight) }
     }
 
     /// Changes the number of cells, within what there was room for.
@@ -78,9 +79,11 @@ impl Point {
         rows.means(&self.sums.y, &mut self.means);
     }
 
-    /// The shifts of the cells.
+    /// The shifts of the cells. (Those of single samples are found in the pass.)
     pub(crate) fn shifts(&self, rows: &Rows, shift: &mut [f64]) {
-        rows.exact_shifts(&self.nu, &self.rest, shift);
+        if !rows.by_sample {
+            rows.exact_shifts(&self.nu, &self.rest, shift);
+        }
     }
 
     /// Makes the multipliers of every difference spread sum to zero.

@@ -199,7 +199,7 @@ impl Rows {
     }
 
     /// Forgets all rows; those to come are over so many cells.
-    pub(crate) fn clear(&mut self, cells: usize) {
+    pub(super) fn clear(&mut self, cells: usize) {
         (self.m, self.cells, self.relaxed) = (0, cells, 0.0);
         let arrays =
             [&mut self.lower, &mut self.upper, &mut self.reach, &mut self.rough, &mut self.scale, &mut self.unit];
@@ -211,19 +211,39 @@ impl Rows {
         self.inactive.clear();
     }
 
+    /// Becomes the rows of others over single samples, whose cells these are.
+    pub(crate) fn expand(&mut self, coarse: &Self, cells: &[u8]) {
+        self.clear(cells.len());
+        for r in 0..coarse.m {
+            let row = coarse.row(r);
+            self.matrix.extend(cells.iter().map(|&cell| row[usize::from(cell)]));
+        }
+        self.m = coarse.m;
+        self.lower.extend_from_slice(&coarse.lower);
+        self.upper.extend_from_slice(&coarse.upper);
+        self.reach.extend_from_slice(&coarse.reach);
+        self.rough.extend_from_slice(&coarse.rough);
+        self.scale.extend_from_slice(&coarse.scale);
+        self.unit.extend_from_slice(&coarse.unit);
+        self.block_of.extend_from_slice(&coarse.block_of);
+        self.source.extend_from_slice(&coarse.source);
+        self.blocks.extend_from_slice(&coarse.blocks);
+        self.inactive.extend_from_slice(&coarse.inactive);
+    }
+
     /// The rows pushed from here on are those of a spread.
-    pub(crate) fn begin_block(&mut self, spread: usize, limit: SpreadLimit) {
+    pub(super) fn begin_block(&mut self, spread: usize, limit: SpreadLimit) {
         self.open_block = Some(Block { spread, first: self.m, end: self.m, limit });
     }
 
     /// The spread has all its rows; it counts if it has any.
-    pub(crate) fn end_block(&mut self) {
+    pub(super) fn end_block(&mut self) {
         let block = self.open_block.take().filter(|block| self.m > block.first);
         self.blocks.extend(block.map(|block| Block { end: self.m, ..block }));
     }
 
     /// Adds a row. `rough` is its largest coefficient before any cancelling, `source` its number in the constraint set.
-    pub(crate) fn push(
+    pub(super) fn push(
         &mut self,
         weight: &[f64],
         coefficient: impl Fn(usize) -> f64,
@@ -231,49 +251,56 @@ impl Rows {
         bounds: (f64, f64),
         source: usize,
     ) {
-        self.begin_row(weight.iter().enumerate().map(|(c, &w)| if w > 0.0 { coefficient(c) } else { 0.0 }));
-        self.end_row(weight, rough, bounds, source);
-    }
-
-    /// Begins a row with its coefficients.
-    pub(crate) fn begin_row(&mut self, coefficients: impl Iterator<Item = f64>) {
-        self.matrix.extend(coefficients);
-    }
-
-    /// Adds the row begun: see [`push`](Self::push).
-    pub(crate) fn end_row(&mut self, weight: &[f64], rough: f64, bounds: (f64, f64), source: usize) {
+        self.matrix.extend(weight.iter().enumerate().map(|(c, &w)| if w > 0.0 { coefficient(c) } else { 0.0 }));
         let row = &self.matrix[self.m * self.cells..];
         let (reach, scale) = (largest_size(row), dot_weighted(row, row, weight));
-        self.lower.push(bounds.0);
-        self.upper.push(bounds.1);
+        self.finish_row((reach, rough, scale, 1.0), bounds, source);
+    }
+
+    /// Adds a row whose coefficients are in any unit, scaled to a scale of 1. A row of zeros stays as it is: it is met, or
+    /// nothing can meet it. False if it holds what is no number.
+    pub(crate) fn push_scaled(
+        &mut self,
+        weight: &[f64],
+        coefficients: impl Iterator<Item = f64>,
+        (lower, upper): (f64, f64),
+        source: usize,
+    ) -> bool {
+        self.matrix.extend(coefficients);
+        let row = &mut self.matrix[self.m * self.cells..];
+        let largest = largest_size(row);
+        // By its largest coefficient first where a square could be lost or infinite.
+        let far = largest > 0.0 && largest.is_finite() && !(1e-100..1e100).contains(&largest);
+        let first = if far { 1.0 / largest } else { 1.0 };
+        if first != 1.0 {
+            row.iter_mut().for_each(|b| *b *= first);
+        }
+        let scale = dot_weighted(row, row, weight);
+        let second = if scale > 0.0 { 1.0 / scale.sqrt() } else { 1.0 };
+        row.iter_mut().for_each(|b| *b *= second);
+        let scaled = |value: f64| value * first * second;
+        let (reach, unit) = (scaled(largest), first * second);
+        self.finish_row((reach, reach, 1.0, unit), (scaled(lower), scaled(upper)), source);
+        // (A NaN is lost in the largest, not in the sum of squares.)
+        largest.is_finite() && scale.is_finite() && unit.is_finite()
+    }
+
+    /// Adds what belongs to the row whose coefficients are there.
+    fn finish_row(
+        &mut self,
+        (reach, rough, scale, unit): (f64, f64, f64, f64),
+        (lower, upper): (f64, f64),
+        source: usize,
+    ) {
+        self.lower.push(lower);
+        self.upper.push(upper);
         self.reach.push(reach);
         self.rough.push(rough);
         self.scale.push(if scale > 0.0 { scale } else { 1.0 });
         self.source.push(source);
         self.block_of.push(if self.open_block.is_some() { self.blocks.len() } else { NO_BLOCK });
-        self.unit.push(1.0);
+        self.unit.push(unit);
         self.m += 1;
-    }
-
-    /// Scales the last row to a scale of 1. A row of zeros stays as it is: it is met, or nothing can meet it. False if it
-    /// holds what is no number.
-    pub(crate) fn scale_last(&mut self, weight: &[f64]) -> bool {
-        let last = self.m - 1;
-        // By its largest coefficient first, so that no square is lost or infinite.
-        let largest = self.reach[last];
-        let first = if largest > 0.0 && largest.is_finite() { 1.0 / largest } else { 1.0 };
-        let row = &mut self.matrix[last * self.cells..];
-        row.iter_mut().for_each(|b| *b *= first);
-        let scale = dot_weighted(row, row, weight);
-        let second = if scale > 0.0 { 1.0 / scale.sqrt() } else { 1.0 };
-        row.iter_mut().for_each(|b| *b *= second);
-        let scaled = |value: f64| value * first * second;
-        (self.lower[last], self.upper[last]) = (scaled(self.lower[last]), scaled(self.upper[last]));
-        self.reach[last] = scaled(largest);
-        self.rough[last] = self.reach[last];
-        (self.scale[last], self.unit[last]) = (1.0, first * second);
-        // (A NaN is lost in the largest, not in the sum of squares.)
-        largest.is_finite() && scale.is_finite() && self.unit[last].is_finite()
     }
 
     /// Moves all bounds outward by so much more, a spread's by half on either side.
@@ -303,6 +330,13 @@ impl Rows {
                 None => self.lower[r] == self.upper[r],
                 Some(block) => block.is_equality(),
             }
+    }
+
+    /// A row without coefficients whose bounds exclude 0, which nothing can meet, and the sign of the ray that proves it.
+    pub(crate) fn contradiction(&self) -> Option<(usize, f64)> {
+        let excluded = |r: usize| if self.upper[r] < 0.0 { 1.0 } else { -f64::from(self.lower[r] > 0.0) };
+        let empty = self.contrasts().filter(|&r| self.reach[r] == 0.0);
+        empty.map(|r| (r, excluded(r))).find(|(_, sign)| *sign != 0.0)
     }
 
     /// The rows that belong to no spread.
@@ -368,10 +402,21 @@ impl Rows {
 
     /// The shifts of multipliers `large + small`, rounded only at the end: what cancels between the rows leaves no error.
     pub(crate) fn exact_shifts(&self, large: &[f64], small: &[f64], shift: &mut [f64]) {
-        if 4.0 * f64::EPSILON * self.largest_shift_size(large) <= HARMLESS {
-            return self.shifts(large, shift);
+        if self.may_cancel(large) {
+            self.exact_part((large, small), 0, shift);
+        } else {
+            self.shifts(large, shift);
         }
-        for (c, shift) in shift.iter_mut().enumerate() {
+    }
+
+    /// Whether the shifts of these multipliers have to be summed to twice the digits.
+    pub(crate) fn may_cancel(&self, large: &[f64]) -> bool {
+        4.0 * f64::EPSILON * self.largest_shift_size(large) > HARMLESS
+    }
+
+    /// The exact shifts of the cells from `start` on.
+    pub(crate) fn exact_part(&self, (large, small): (&[f64], &[f64]), start: usize, shift: &mut [f64]) {
+        for (c, shift) in (start..).zip(shift) {
             let mut sum = TwoSum::default();
             for r in 0..self.m {
                 let factor = self.matrix[r * self.cells + c];
@@ -465,6 +510,11 @@ impl Rows {
         residual
     }
 
+    /// Whether the rows' own bounds are kept: equalities, which have no room, to what `rounding` may move a row.
+    pub(crate) fn are_met(&self, means: &[f64], rounding: f64) -> bool {
+        self.excesses(means).all(|(equality, excess)| excess <= if equality { rounding } else { 0.0 })
+    }
+
     /// The excess as it is reported: 0 below what the measurement itself rounds.
     pub(crate) fn measured_excess(&self, means: &[f64]) -> f64 {
         // (All bounds were relaxed alike.)
@@ -476,19 +526,22 @@ impl Rows {
     /// By how much the worst row exceeds its own bound, as it is relaxed, in units of the predictions; of a ratio spread
     /// `ratio * max - min`. Not above 0 if none does.
     pub(crate) fn excess(&self, means: &[f64]) -> f64 {
-        let mut worst = f64::NEG_INFINITY;
-        for block in &self.blocks {
+        self.excesses(means).fold(f64::NEG_INFINITY, |worst, (_, excess)| worst.max(excess))
+    }
+
+    /// The same of every spread and every other row, each with whether it is an equality.
+    fn excesses(&self, means: &[f64]) -> impl Iterator<Item = (bool, f64)> {
+        let of_blocks = self.blocks.iter().map(move |block| {
             let of_block = &means[block.rows()];
             let top = of_block.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let bottom = of_block.iter().copied().fold(f64::INFINITY, f64::min);
-            worst = worst.max(match block.limit {
+            let excess = match block.limit {
                 SpreadLimit::Difference(epsilon) => (top - bottom) - (epsilon + self.relaxed),
                 SpreadLimit::Ratio(ratio) => (ratio * top - bottom) - self.relaxed,
-            });
-        }
-        for r in self.contrasts() {
-            worst = worst.max(means[r] - self.upper[r]).max(self.lower[r] - means[r]);
-        }
-        worst
+            };
+            (self.is_equality(block.first), excess)
+        });
+        let excess = move |r: usize| (means[r] - self.upper[r]).max(self.lower[r] - means[r]);
+        of_blocks.chain(self.contrasts().map(move |r| (self.is_equality(r), excess(r))))
     }
 }

@@ -106,14 +106,16 @@ impl StopTest {
             rows.tighten(margin, &mut self.lower[..m], &mut self.upper[..m]);
             let error = rows.residual(&self.lower, &self.upper, &at.means, &at.nu, tolerance);
             self.residual = error;
+            // (What is too large for its type has an infinite rounding error, and is no solution.)
+            let solved = error <= tolerance && error < f64::INFINITY;
             let kept = rows.excess(&at.means[..m]) <= 0.0;
-            if error <= tolerance && !kept && !self.tightened && !self.repaired {
+            if solved && !kept && !self.tightened && !self.repaired {
                 // Solved without a margin, and a true bound is exceeded by rounding: from here the margin may do.
                 (self.tightened, self.repaired, self.growth) = (true, true, 2.0);
                 self.forget();
                 continue;
             }
-            if error <= tolerance {
+            if solved {
                 return Verdict::Solved;
             }
             (self.best, self.stall) = if error < 0.5 * self.best { (error, 0) } else { (self.best, self.stall + 1) };
@@ -123,7 +125,7 @@ impl StopTest {
             }
             // The rounding floor: what is left is accepted if it keeps the true bounds, else the margin grows, and is
             // given up where the rows have no room for one.
-            if error <= accepted * tolerance && (!self.tightened || kept) {
+            if error <= accepted * tolerance && error < f64::INFINITY && (!self.tightened || kept) {
                 return Verdict::Solved;
             }
             if self.tightened && self.growth < max_growth {

@@ -3,7 +3,7 @@
 
 #![allow(clippy::needless_range_loop, reason = "lanes are indexed, so that several arrays keep step")]
 
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 /// Rows as long as this go by lanes.
 const LONG: usize = 4 * LANES;
 
@@ -115,137 +115,54 @@ pub(crate) fn largest_ratio(a: &[f64], b: &[f64]) -> f64 {
     a / b
 }
 
-/// What a pass over `m` rows of `n` coefficients finds, all in one sweep.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct RowSums {
-    /// `[m]`: `sum_i b_i y_i`.
-    pub(crate) means: Vec<f64>,
-    /// `[m]`: `sum_i |b_i| size_i`.
-    pub(crate) sizes: Vec<f64>,
-    /// `[m, m]`, the lower half: `sum_i b_ri b_qi free_i`.
-    pub(crate) curvature: Vec<f64>,
-    lanes: Vec<[f64; LANES]>,
-}
-
-/// Coefficients of a row that go through one loop after another: so many that all rows of a block stay in the first cache.
-const BLOCK: usize = 128;
-
-impl RowSums {
-    /// Room for so many rows.
-    pub(crate) fn new(m: usize) -> Self {
-        let lanes = vec![[0.0; LANES]; 2 * m + m * (m + 1) / 2];
-        Self { means: vec![0.0; m], sizes: vec![0.0; m], curvature: vec![0.0; m * m], lanes }
-    }
-
-    /// Takes over the sums of another.
-    pub(crate) fn copy_from(&mut self, other: &Self) {
-        self.means.copy_from_slice(&other.means);
-        self.sizes.copy_from_slice(&other.sizes);
-        self.curvature.copy_from_slice(&other.curvature);
-    }
-
-    /// Sums over `matrix`, `[m, n]`.
-    pub(crate) fn sweep(&mut self, matrix: &[f64], m: usize, (y, size, free): (&[f64], &[f64], &[f64])) {
-        let n = y.len();
-        let lanes = &mut self.lanes[..2 * m + m * (m + 1) / 2];
-        vectorised(
-            #[inline(always)]
-            |_| {
-                lanes.fill([0.0; LANES]);
-                let mut scaled = [0.0; BLOCK];
-                for start in (0..n).step_by(BLOCK) {
-                    let block = start..n.min(start + BLOCK);
-                    let scaled = &mut scaled[..block.len()];
-                    let row = |r: usize| &matrix[r * n..][block.clone()];
-                    for r in 0..m {
-                        let (of_means, of_sizes) = lanes[r..].split_at_mut(m);
-                        let sums = (&mut of_means[0], &mut of_sizes[0]);
-                        let row_r = row(r);
-                        add_products(row_r, (&y[block.clone()], &size[block.clone()]), sums, f64::abs);
-                        for ((scaled, b), free) in scaled.iter_mut().zip(row_r).zip(&free[block.clone()]) {
-                            *scaled = b * free;
-                        }
-                        // Two rows at a time: one alone would wait for its own last addition.
-                        let pairs = lanes[2 * m + r * (r + 1) / 2..][..r + 1].chunks_mut(2);
-                        for (pair, sums) in pairs.enumerate() {
-                            match sums {
-                                [first, second] => {
-                                    let rows = (row(2 * pair), row(2 * pair + 1));
-                                    add_products(scaled, rows, (first, second), |b| b);
-                                }
-                                [only] => {
-                                    let row = row(2 * pair);
-                                    add_products(scaled, (row, row), (only, &mut [0.0; LANES]), |b| b);
-                                }
-                                _ => {}
-                            }
-                        }
-                    }
-                }
-            },
-        );
-        let sum = |lanes: &[f64; LANES]| (0..LANES / 2).map(|lane| lanes[lane] + lanes[lane + LANES / 2]).sum::<f64>();
-        for r in 0..m {
-            (self.means[r], self.sizes[r]) = (sum(&self.lanes[r]), sum(&self.lanes[m + r]));
-            for q in 0..=r {
-                self.curvature[r * m + q] = sum(&self.lanes[2 * m + r * (r + 1) / 2 + q]);
-            }
-        }
-    }
-}
-
-/// Adds `a_i b_i` to the lane of i of the first sums, and `of(a_i) c_i` to that of the second.
-#[inline(always)]
-fn add_products(
-    a: &[f64],
-    (b, c): (&[f64], &[f64]),
-    (first, second): (&mut [f64; LANES], &mut [f64; LANES]),
-    of: impl Fn(f64) -> f64,
-) {
-    let (mut sums_b, mut sums_c) = (*first, *second);
-    let (blocks, rest) = a.as_chunks::<LANES>();
-    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
-    let (c_blocks, c_rest) = c.as_chunks::<LANES>();
-    for ((a, b), c) in blocks.iter().zip(b_blocks).zip(c_blocks) {
-        for lane in 0..LANES {
-            sums_b[lane] += a[lane] * b[lane];
-        }
-        for lane in 0..LANES {
-            sums_c[lane] += of(a[lane]) * c[lane];
-        }
-    }
-    for (lane, ((a, b), c)) in rest.iter().zip(b_rest).zip(c_rest).enumerate() {
-        sums_b[lane] += a * b;
-        sums_c[lane] += of(*a) * c;
-    }
-    (*first, *second) = (sums_b, sums_c);
-}
-
 /// `x_i = sum_r factors_r a_ri`, A of rows as long as x.
 pub(crate) fn combine(matrix: &[f64], factors: &[f64], x: &mut [f64]) {
-    let n = x.len();
-    let plain = |block: std::ops::Range<usize>, x: &mut [f64]| {
-        x.fill(0.0);
-        for (r, &factor) in factors.iter().enumerate().filter(|(_, factor)| **factor != 0.0) {
-            let row = &matrix[r * n..][block.clone()];
-            row.iter().zip(&mut *x).for_each(|(a, x)| *x += factor * a);
-        }
-    };
-    if n < LONG {
-        return plain(0..n, x);
+    combine_part(matrix, (x.len(), 0), factors, x);
+}
+
+/// The same for the elements from `start` on, of rows of `n` elements.
+pub(crate) fn combine_part(matrix: &[f64], rows: (usize, usize), factors: &[f64], x: &mut [f64]) {
+    if x.len() < LONG {
+        return combine_plainly(matrix, rows, factors, x);
     }
     vectorised(
         #[inline(always)]
-        |_| {
-            for (index, x) in x.chunks_mut(BLOCK).enumerate() {
-                plain(index * BLOCK..index * BLOCK + x.len(), x);
-            }
-        },
+        |_| combine_plainly(matrix, rows, factors, x),
     );
+}
+
+#[inline(always)]
+fn combine_plainly(matrix: &[f64], (n, start): (usize, usize), factors: &[f64], x: &mut [f64]) {
+    x.fill(0.0);
+    let length = x.len();
+    let row = |r: usize| &matrix[r * n + start..][..length];
+    let mut rows = factors.iter().enumerate().filter(|(_, factor)| **factor != 0.0);
+    // Two rows at a time, so that x is read and written half as often.
+    while let Some((r, &factor)) = rows.next() {
+        if let Some((q, &other)) = rows.next() {
+            for ((x, a), b) in x.iter_mut().zip(row(r)).zip(row(q)) {
+                *x = (*x + factor * a) + other * b;
+            }
+        } else {
+            x.iter_mut().zip(row(r)).for_each(|(x, a)| *x += factor * a);
+        }
+    }
 }
 
 /// The largest size of a number; of a NaN nothing.
 pub(crate) fn largest_size(a: &[f64]) -> f64 {
+    if a.len() < LONG {
+        return largest_in_lanes(a);
+    }
+    vectorised(
+        #[inline(always)]
+        |_| largest_in_lanes(a),
+    )
+}
+
+/// The same, to be inlined where the vectors are.
+#[inline(always)]
+pub(crate) fn largest_in_lanes(a: &[f64]) -> f64 {
     let larger = |most: f64, value: f64| if value.abs() > most { value.abs() } else { most };
     let (blocks, rest) = a.as_chunks::<LANES>();
     let mut lanes = [0.0_f64; LANES];

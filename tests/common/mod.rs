@@ -1,6 +1,7 @@
 //! What test files share.
 #![allow(dead_code, reason = "every test binary uses its own part")]
 
+pub mod clarabel;
 pub mod devices;
 pub mod kkt;
 pub mod planted;

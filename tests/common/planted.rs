@@ -91,7 +91,36 @@ fn designs() -> Vec<Design> {
     ] {
         all.push(Design { name, set: contrasts(Some(limit)), aligned: false });
     }
+    let only_contrasts = contrasts(None);
+    let beside = |limit| contrasts(Some(limit));
+    let apart = SpreadLimit::Difference;
+    for (name, set, rows) in [
+        ("a dense row", flat(1), 1),
+        ("a dense row, weighted", flat(1), 1),
+        ("dense rows", flat(1), 4),
+        ("dense rows, weighted", flat(1), 4),
+        ("dense rows and contrasts", only_contrasts.clone(), 3),
+        ("dense rows and contrasts, weighted", only_contrasts, 3),
+        ("dense rows, contrasts and a spread", beside(apart(0.05)), 2),
+        ("dense rows, contrasts and a spread, weighted", beside(apart(0.05)), 2),
+        ("dense rows, contrasts and a ratio", beside(SpreadLimit::Ratio(0.8)), 2),
+        ("dense rows, contrasts and a ratio, weighted", beside(SpreadLimit::Ratio(0.8)), 2),
+    ] {
+        all.push(Design { name, set: with_dense(set, rows), aligned: false });
+    }
+    for (name, epsilon) in [("dense rows and equal means", 0.0), ("dense rows and four groups, weighted", 0.05)] {
+        let set = DemographicParity(pairwise(epsilon)).constraints(&groups(4)).expect("a criterion's constraints");
+        all.push(Design { name, set: with_dense(set, 2), aligned: true });
+    }
     all
+}
+
+/// The set with dense rows that allow anything yet.
+pub fn with_dense(mut set: ConstraintSet, rows: usize) -> ConstraintSet {
+    (0..rows).for_each(|_| {
+        set.push_dense(DenseRow::new("dense", f64::NEG_INFINITY, f64::INFINITY)).expect("a dense row");
+    });
+    set
 }
 
 /// A mask of cells.
@@ -175,17 +204,24 @@ fn try_to_plant(rng: &mut Pcg64Mcg, design: &Design, weighted: bool) -> Option<P
     });
     let y: Vec<f64> = y.collect();
     let nu = vec![0.0; set.rows()];
-    let stated = Stated { z: vec![0.0; n], cells, weights, labels, lo, hi };
+    // A row in three speaks of half the samples only.
+    let coefficients = (0..set.dense().len())
+        .map(|k| {
+            let about = |i: usize| k % 3 != 1 || i.is_multiple_of(2);
+            (0..n).map(|i| if about(i) { between(rng, -2.0, 2.0) / n as f64 } else { 0.0 }).collect()
+        })
+        .collect();
+    let stated = Stated { z: vec![0.0; n], cells, weights, labels, lo, hi, coefficients };
     let rows = live_rows(set, &stated);
     let mut p = Planted { name: design.name, set: set.clone(), stated, limits: Limits::of(set), y, nu, states };
     for s in 0..set.spreads().len() {
         plant_spread(rng, &mut p, &rows, s, design.aligned)?;
     }
-    plant_contrasts(rng, &mut p, &rows)?;
+    plant_bounded_rows(rng, &mut p, &rows)?;
     if !independent(&p, &rows) {
         return None;
     }
-    let shift = shifts(&rows, &p.stated.weights, &p.nu);
+    let shift = shifts(&rows, n, &p.nu);
     for (i, shift) in shift.iter().enumerate() {
         let beyond = match p.states[i] {
             ClampState::Free => 0.0,
@@ -196,11 +232,6 @@ fn try_to_plant(rng: &mut Pcg64Mcg, design: &Design, weighted: bool) -> Option<P
     }
     let within = |i: usize| p.stated.lo[i] + MARGIN < p.y[i] && p.y[i] < p.stated.hi[i] - MARGIN;
     (0..n).all(|i| p.states[i] != ClampState::Free || within(i)).then_some(p)
-}
-
-/// The factor of a row's multiplier that is a shift: multipliers are planted as shifts of 0.03 to 0.2.
-fn mass(row: &Row, weights: &[f64]) -> f64 {
-    1.0 / row.a.iter().zip(weights).map(|(a, w)| (a / w).abs()).fold(0.0, f64::max)
 }
 
 fn plant_spread(rng: &mut Pcg64Mcg, p: &mut Planted, rows: &[Row], index: usize, aligned: bool) -> Option<()> {
@@ -241,10 +272,10 @@ fn plant_spread(rng: &mut Pcg64Mcg, p: &mut Planted, rows: &[Row], index: usize,
             return None;
         }
     }
-    // Above: positive; below: negative; and the balance.
+    // Multipliers are planted as shifts of 0.03 to 0.2. Above: positive; below: negative; and the balance.
     let below = &order[rows.len() - bottoms..];
     let multipliers = |which: &[usize], rng: &mut Pcg64Mcg| -> Vec<f64> {
-        which.iter().map(|k| between(rng, 0.04, 0.15) * mass(rows[*k], &p.stated.weights)).collect()
+        which.iter().map(|k| between(rng, 0.04, 0.15) / rows[*k].reach()).collect()
     };
     let (above, shares) = (multipliers(&order[..tops], rng), multipliers(below, rng));
     let factor = above.iter().sum::<f64>() / shares.iter().sum::<f64>() / ratio.map_or(1.0, |_| p.limits.levels[index]);
@@ -267,13 +298,13 @@ fn align(p: &mut Planted, row: &Row, target: f64) {
     }
 }
 
-fn plant_contrasts(rng: &mut Pcg64Mcg, p: &mut Planted, rows: &[Row]) -> Option<()> {
+fn plant_bounded_rows(rng: &mut Pcg64Mcg, p: &mut Planted, rows: &[Row]) -> Option<()> {
     for row in rows {
-        let Origin::Contrast(k) = row.origin else { continue };
+        let Origin::Bounded(k) = row.origin else { continue };
         let value = row.value(&p.y);
-        let room = between(rng, 2.0 * MARGIN, 0.2);
-        let far = if rng.random::<f64>() < 0.4 { f64::INFINITY } else { between(rng, 0.05, 0.3) };
-        let nu = between(rng, 0.04, 0.15) * mass(row, &p.stated.weights);
+        let room = between(rng, 2.0 * MARGIN, 0.2) / row.unit;
+        let far = if rng.random::<f64>() < 0.4 { f64::INFINITY } else { between(rng, 0.05, 0.3) / row.unit };
+        let nu = between(rng, 0.04, 0.15) / row.reach();
         let (lower, upper, nu) = match rng.random_range(0..5) {
             0 => (value - far, value, nu),
             1 => (value, value + far, -nu),

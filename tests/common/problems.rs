@@ -1,6 +1,7 @@
 //! Random problems of every kind that users can state, from ordinary to hostile.
 
 use super::kkt::Stated;
+use super::rows::{dot, unit_of};
 use fairlayer::*;
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
@@ -25,10 +26,22 @@ pub enum Kind {
     TinyGroups,
     SpreadsAndContrasts,
     RandomContrasts,
+    /// Dense rows of every form, met by a point that is not near the bounds.
+    Dense,
+    /// Rows that differ from each other by down to a millionth.
+    DenseConditioned,
+    /// Duplicates, combinations of others, zeros.
+    DenseDependent,
+    /// With a spread and contrasts.
+    DenseBesideMeans,
+    /// Met in a corner of the bounds only.
+    DenseCorner,
+    /// A combination of rows, or of rows and bounds, that asks a little too much, or nearly.
+    DenseContradictory,
 }
 
 impl Kind {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 23] = [
         Self::TwoGroups,
         Self::ManyGroups,
         Self::ThreeFeatures,
@@ -46,7 +59,27 @@ impl Kind {
         Self::TinyGroups,
         Self::SpreadsAndContrasts,
         Self::RandomContrasts,
+        Self::Dense,
+        Self::DenseConditioned,
+        Self::DenseDependent,
+        Self::DenseBesideMeans,
+        Self::DenseCorner,
+        Self::DenseContradictory,
     ];
+
+    pub const DENSE: [Self; 6] = [
+        Self::Dense,
+        Self::DenseConditioned,
+        Self::DenseDependent,
+        Self::DenseBesideMeans,
+        Self::DenseCorner,
+        Self::DenseContradictory,
+    ];
+
+    /// Whether the answer is known as well as its rows are kept: nearly dependent rows know it less.
+    pub fn well_conditioned(self) -> bool {
+        !Self::DENSE.contains(&self) || matches!(self, Self::Dense | Self::DenseBesideMeans)
+    }
 }
 
 /// How the scores are distributed.
@@ -87,6 +120,8 @@ pub struct Case {
     pub scores: Scores,
     pub scalar_bounds: bool,
     pub weighted: bool,
+    /// Whether there is a solution, where that is known.
+    pub feasible: Option<bool>,
 }
 
 struct Draw<'a>(&'a mut Pcg64Mcg);
@@ -189,6 +224,7 @@ fn structure(
         Kind::Duplicates => vec![3],
         Kind::SpreadsAndContrasts => vec![2, 5, 4],
         Kind::RandomContrasts => vec![4, 2],
+        _ => vec![2 + draw.below(3)],
     };
     let mut features: Vec<Feature> = sizes.drain(..).map(|k| (draw.groups(n, k), k)).collect();
     if features.len() == 3 && draw.unit() < 0.3 {
@@ -275,6 +311,15 @@ fn structure(
             }
             (set, cells(&features, None, n))
         }
+        Kind::DenseBesideMeans => {
+            let groups = features[0].1;
+            let mut set = of(&DemographicParity(parity), &people);
+            for g in 1..groups {
+                set.push_contrast(contrast(mask([g]), mask([0]), 1.0, -epsilon, epsilon)).unwrap();
+            }
+            (set, cells(&features, None, n))
+        }
+        _ => (flat(1), vec![0; n]),
     };
     (set, ids, attributes(&features))
 }
@@ -340,6 +385,138 @@ pub fn draw_case(rng: &mut Pcg64Mcg, kind: Kind, largest: usize) -> Case {
         };
         (vec![lo; n], vec![hi; n])
     };
-    let stated = Stated { z, cells, weights, labels, lo, hi };
-    Case { set, stated, epsilon, scores: kind_of_scores, scalar_bounds, weighted }
+    let stated = Stated { z, cells, weights, labels, lo, hi, coefficients: Vec::new() };
+    let mut case = Case { set, stated, epsilon, scores: kind_of_scores, scalar_bounds, weighted, feasible: None };
+    if Kind::DENSE.contains(&kind) {
+        add_dense_rows(&mut draw, kind, &mut case);
+    }
+    case
+}
+
+/// Adds dense rows to a problem that has all the rest.
+fn add_dense_rows(draw: &mut Draw<'_>, kind: Kind, case: &mut Case) {
+    let m = 32_f64.powf(draw.unit()).round() as usize;
+    case.stated.coefficients = dense_rows(draw, kind, m, &case.stated);
+    let bounds = match kind {
+        Kind::DenseContradictory => contradictory_bounds(draw, case),
+        _ => bounds_around_a_point(draw, kind, case),
+    };
+    for (k, (lower, upper)) in bounds.into_iter().enumerate() {
+        case.set.push_dense(DenseRow::new(format!("row {k}"), lower, upper)).unwrap();
+    }
+}
+
+fn dense_rows(draw: &mut Draw<'_>, kind: Kind, m: usize, p: &Stated) -> Vec<Vec<f64>> {
+    let n = p.z.len();
+    let feature: Vec<f64> = (0..n).map(|_| draw.normal()).collect();
+    let closeness = 10_f64.powf(draw.between(-6.0, 0.0));
+    let mut rows: Vec<Vec<f64>> = Vec::new();
+    for k in 0..m {
+        let row: Vec<f64> = match (kind, draw.below(5)) {
+            (Kind::DenseConditioned, _) => (0..n).map(|i| feature[i] + closeness * draw.normal()).collect(),
+            (Kind::DenseDependent, form) if k > 0 && form < 4 => {
+                let (first, second) = (draw.below(k), draw.below(k));
+                let (f, g) = match form {
+                    0 => (1.0, 0.0),
+                    1 => (draw.pick(&[-1.0, 2.0, 0.3, 1e4]), 0.0),
+                    2 => (draw.normal(), draw.normal()),
+                    _ => (0.0, 0.0),
+                };
+                (0..n).map(|i| f * rows[first][i] + g * rows[second][i]).collect()
+            }
+            (_, 0) => (0..n).map(|_| draw.normal()).collect(),
+            (_, 1) => (0..n).map(|_| if draw.unit() < 0.2 { draw.normal() } else { 0.0 }).collect(),
+            (_, 2) => {
+                // A moment of a feature against the scores.
+                let power = 1 + k as i32 % 4;
+                let mean = feature.iter().map(|s| s.powi(power)).sum::<f64>() / n as f64;
+                feature.iter().map(|s| (s.powi(power) - mean) / n as f64).collect()
+            }
+            (_, 3) => (0..n).map(|_| draw.exponential()).collect(),
+            _ => p.weights.iter().map(|w| if draw.unit() < 0.5 { *w } else { 0.0 }).collect(),
+        };
+        rows.push(row);
+    }
+    if draw.unit() < 0.3 {
+        for row in &mut rows {
+            let scale = 10_f64.powf(draw.between(-6.0, 6.0));
+            row.iter_mut().for_each(|a| *a *= scale);
+        }
+    }
+    rows
+}
+
+/// Row bounds that a point within the bounds meets; with the problem's epsilon for room, in units of the predictions.
+fn bounds_around_a_point(draw: &mut Draw<'_>, kind: Kind, case: &mut Case) -> Vec<(f64, f64)> {
+    let Case { stated: p, epsilon, feasible, .. } = case;
+    let within = |draw: &mut Draw<'_>, i: usize| {
+        let (lo, hi) = (p.lo[i].max(-1.0), p.hi[i].min(2.0));
+        match kind {
+            // All means are the same there.
+            Kind::DenseBesideMeans => 0.5,
+            Kind::DenseCorner if draw.unit() < 0.8 => draw.pick(&[lo, hi]),
+            _ => lo + (hi - lo) * draw.between(0.1, 0.9),
+        }
+    };
+    let point: Vec<f64> = (0..p.z.len()).map(|i| within(draw, i)).collect();
+    let equalities = draw.unit() < 0.4;
+    let mut held = false;
+    let of_row = |a: &Vec<f64>| {
+        let (value, room) = (dot(a, &point), *epsilon / unit_of(a, &p.weights));
+        match draw.below(5) {
+            0 if equalities => {
+                held = true;
+                (value, value)
+            }
+            0 | 1 => (value - room, value + room),
+            2 => (f64::NEG_INFINITY, value + room),
+            3 => (value - room, f64::INFINITY),
+            _ => (value - room, value + 3.0 * room),
+        }
+    };
+    let bounds = p.coefficients.iter().map(of_row).collect();
+    *feasible = Some(true);
+    if held {
+        *epsilon = 0.0;
+    }
+    bounds
+}
+
+/// One-sided rows whose sum, in some mix, asks for a little more than the bounds allow, or just not; of infinite bounds, for
+/// more than another row allows.
+fn contradictory_bounds(draw: &mut Draw<'_>, case: &mut Case) -> Vec<(f64, f64)> {
+    let p = &mut case.stated;
+    let n = p.z.len();
+    let boxed = p.lo.iter().chain(&p.hi).all(|bound| bound.is_finite());
+    let mix: Vec<f64> = p
+        .coefficients
+        .iter()
+        .map(|a| draw.pick(&[-1.0, 1.0]) * draw.between(0.2, 1.0) * unit_of(a, &p.weights))
+        .collect();
+    let mixed: Vec<f64> = (0..n).map(|i| p.coefficients.iter().zip(&mix).map(|(a, d)| a[i] * d).sum()).collect();
+    let extreme: Vec<f64> = (0..n)
+        .map(|i| match boxed {
+            true => {
+                if mixed[i] > 0.0 {
+                    p.hi[i]
+                } else {
+                    p.lo[i]
+                }
+            }
+            false => draw.between(0.2, 0.8),
+        })
+        .collect();
+    let beyond = 10_f64.powf(draw.between(-5.0, -0.5)) * draw.pick(&[-1.0, 1.0]);
+    let one_sided = |a: &Vec<f64>, d: f64| {
+        let (value, gap) = (dot(a, &extreme), beyond / unit_of(a, &p.weights));
+        if d > 0.0 { (value + gap, f64::INFINITY) } else { (f64::NEG_INFINITY, value - gap) }
+    };
+    let mut bounds: Vec<(f64, f64)> = p.coefficients.iter().zip(&mix).map(|(a, d)| one_sided(a, *d)).collect();
+    if !boxed {
+        // What the mix must be at least, by its rows, is what one more row denies it.
+        bounds.push(one_sided(&mixed, -1.0));
+        p.coefficients.push(mixed);
+    }
+    (case.epsilon, case.feasible) = (0.0, Some(beyond < 0.0));
+    bounds
 }

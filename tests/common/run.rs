@@ -14,6 +14,8 @@ pub struct Inputs<T> {
     pub lo: Vec<T>,
     pub hi: Vec<T>,
     pub offsets: Vec<usize>,
+    /// Problem by problem a matrix `[m, n]`.
+    pub coefficients: Vec<f64>,
     /// Of all problems, one after the other; the constraint set's own where there are none.
     pub limits: Option<Limits>,
 }
@@ -48,6 +50,7 @@ impl<T: Storage> Inputs<T> {
             lo: stored(&all(|p| &p.lo)),
             hi: stored(&all(|p| &p.hi)),
             offsets,
+            coefficients: problems.iter().flat_map(|p| p.coefficients.concat()).collect(),
             limits: None,
         }
     }
@@ -66,6 +69,7 @@ impl<T: Storage> Inputs<T> {
     pub fn batch(&self) -> Batch<'_, T> {
         let equal = |bounds: &[T]| bounds.windows(2).all(|pair| pair[0] == pair[1]);
         let mut batch = Batch::new(&self.z, self.offsets()).cells(&self.cells).labels(&self.labels);
+        batch = batch.coefficients(&self.coefficients);
         batch = match (self.lo.first(), self.hi.first()) {
             (Some(lo), Some(hi)) if equal(&self.lo) && equal(&self.hi) => batch.bounds(*lo, *hi),
             _ => batch.element_bounds(&self.lo, &self.hi),
@@ -82,12 +86,15 @@ impl<T: Storage> Inputs<T> {
     /// A problem as it was stored.
     pub fn stated(&self, problem: usize) -> Stated {
         let range = self.offsets[problem]..self.offsets[problem + 1];
+        let rows = self.coefficients.len() / self.z.len().max(1);
+        let own = &self.coefficients[rows * range.start..rows * range.end];
         Stated {
             z: widened(&self.z[range.clone()]),
             cells: self.cells[range.clone()].to_vec(),
             weights: self.weights[range.clone()].to_vec(),
             labels: self.labels[range.clone()].to_vec(),
             lo: widened(&self.lo[range.clone()]),
+            coefficients: own.chunks(range.len().max(1)).map(<[f64]>::to_vec).collect(),
             hi: widened(&self.hi[range]),
         }
     }
@@ -123,7 +130,8 @@ impl<T: Storage> Rig<T> {
     pub fn project(&mut self, batch: &Batch<'_, T>) -> SolutionView<'_, T> {
         let nan = vec![T::from_f64(f64::NAN); batch.total()];
         let (cells, labels) = (vec![0; batch.total()], vec![0.0_f64; batch.total()]);
-        let poison = Batch::new(&nan, batch.offsets()).cells(&cells).labels(&labels);
+        let coefficients = vec![f64::NAN; batch.total() * self.projector.constraints().dense().len()];
+        let poison = Batch::new(&nan, batch.offsets()).cells(&cells).labels(&labels).coefficients(&coefficients);
         let poison = poison.bounds(T::from_f64(0.0), T::from_f64(1.0));
         self.projector.project_into(&poison, &mut self.solution).expect("a batch of NaN is no misuse");
         self.projector.project_into(batch, &mut self.solution).expect("the batch fits");
@@ -183,7 +191,9 @@ pub fn gradient_bits<T: Storage>(view: &GradientsView<'_, T>, offsets: &[usize])
                 let count = array.len() / problems;
                 bits(&array[problem * count..(problem + 1) * count])
             });
-            of_elements.chain(of_rows).collect()
+            let rows = view.coefficients.len() / view.predictions.len().max(1);
+            let of_matrix = bits(&view.coefficients[rows * offsets[problem]..rows * offsets[problem + 1]]);
+            of_elements.chain(of_rows).chain(of_matrix).collect()
         })
         .collect()
 }

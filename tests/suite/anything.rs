@@ -54,6 +54,7 @@ struct Anything {
     levels: Option<Vec<f64>>,
     row_bounds: Option<(Vec<f64>, Vec<f64>)>,
     start: Option<Vec<f64>>,
+    coefficients: Option<Vec<f64>>,
     offsets: Vec<usize>,
     set: usize,
     by_groups: bool,
@@ -80,7 +81,14 @@ fn sets() -> Vec<ConstraintSet> {
     for (scale, lower, upper) in [(1.0, 0.0, 0.0), (-1e300, f64::NEG_INFINITY, 0.5), (1e-300, 0.1, f64::INFINITY)] {
         mixed.push_contrast(contrast(mask([0, 1]), mask([1, 2]), scale, lower, upper)).expect("a contrast");
     }
-    sets.push(mixed);
+    sets.push(mixed.clone());
+    let mut dense = ConstraintSet::new(CellLayout::flat(1).expect("a layout"));
+    for (lower, upper) in [(0.0, 0.0), (f64::NEG_INFINITY, 0.5), (0.1, 1e300)] {
+        for set in [&mut mixed, &mut dense] {
+            set.push_dense(DenseRow::new("dense", lower, upper)).expect("a dense row");
+        }
+    }
+    sets.extend([mixed, dense]);
     sets.push(ConstraintSet::new(CellLayout::flat(3).expect("a layout")));
     sets
 }
@@ -100,11 +108,12 @@ fn anything() -> impl Strategy<Value = Anything> {
     // One long array feeds whatever rows there are; wrong lengths are among the cases.
     let rows = |most: usize| prop::option::weighted(0.4, (0..=most).prop_flat_map(numbers));
     let elements = (numbers(N), numbers(N), numbers(N), numbers(N), numbers(N), prop::option::of(numbers(N)));
-    let tables = (rows(18), rows(18), rows(18), rows(54));
+    let matrix = prop_oneof![6 => numbers(3 * N).prop_map(Some), 1 => rows(3 * N)];
+    let tables = (rows(18), rows(18), rows(18), rows(54), matrix);
     let rest = ([ids(N), ids(N), ids(N)], any::<bool>(), offsets, 0..sets().len(), any::<bool>());
     (elements, tables, rest).prop_map(|(elements, tables, (cells, scalar_bounds, offsets, set, by_groups))| {
         let (z, g, labels, lo, hi, weights) = elements;
-        let (levels, lower, upper, start) = tables;
+        let (levels, lower, upper, start, coefficients) = tables;
         let row_bounds = lower.zip(upper);
         Anything {
             z,
@@ -118,6 +127,7 @@ fn anything() -> impl Strategy<Value = Anything> {
             levels,
             row_bounds,
             start,
+            coefficients,
             offsets,
             set,
             by_groups,
@@ -147,6 +157,9 @@ fn nothing_panics<T: Storage>(device: Device) {
         }
         if let Some((lower, upper)) = &input.row_bounds {
             batch = batch.row_bounds(Reals::from(lower).shared(), Reals::from(upper).shared());
+        }
+        if let Some(coefficients) = input.coefficients.as_ref().filter(|_| !set.dense().is_empty()) {
+            batch = batch.coefficients(coefficients);
         }
         if let Some(start) = &input.start {
             batch = batch.warm_start(Reals::from(start).shared());

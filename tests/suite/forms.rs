@@ -4,6 +4,7 @@
 use crate::common::kkt::judge;
 use crate::common::planted::{contrast, mask};
 use crate::common::problems::{Kind, draw_case};
+use crate::common::rows::Limits;
 use crate::common::run::{Answer, Inputs, Rig, assert_close, by_weight, gradient_bits, largest, stored, widened};
 use crate::for_each_storage;
 use fairlayer::*;
@@ -149,19 +150,20 @@ fn single_or_double<T: Storage>(device: Device) {
         let round = |values: &[f64]| widened(&stored::<f32>(values));
         (case.stated.weights, case.stated.labels) = (round(&case.stated.weights), round(&case.stated.labels));
         let inputs = Inputs::<T>::new(&[&case.stated]);
-        let limits = crate::common::rows::Limits::of(&case.set);
+        let limits = Limits::of(&case.set);
         let starts: Vec<f64> = (0..case.set.rows()).map(|row| 0.001 * row as f64).collect();
-        let numbers =
-            [&case.stated.weights, &case.stated.labels, &limits.levels, &limits.lower, &limits.upper, &starts];
+        let coefficients = case.stated.coefficients.concat();
+        let Limits { levels, lower, upper } = &limits;
+        let numbers = [&case.stated.weights, &case.stated.labels, levels, lower, upper, &starts, &coefficients];
         let single = numbers.map(|array| stored::<f32>(array));
-        let double: [Vec<f64>; 6] = std::array::from_fn(|i| widened(&single[i]));
+        let double: [Vec<f64>; 7] = std::array::from_fn(|i| widened(&single[i]));
         let plain = Batch::new(&inputs.z, inputs.offsets()).cells(&inputs.cells).element_bounds(&inputs.lo, &inputs.hi);
-        let [weights, labels, levels, lower, upper, starts] = &single;
-        let of_single =
-            plain.weights(weights).labels(labels).levels(levels).row_bounds(lower, upper).warm_start(starts);
-        let [weights, labels, levels, lower, upper, starts] = &double;
-        let of_double =
-            plain.weights(weights).labels(labels).levels(levels).row_bounds(lower, upper).warm_start(starts);
+        let [weights, labels, levels, lower, upper, starts, coefficients] = &single;
+        let of_single = plain.weights(weights).labels(labels).levels(levels).row_bounds(lower, upper);
+        let of_single = of_single.warm_start(starts).coefficients(coefficients);
+        let [weights, labels, levels, lower, upper, starts, coefficients] = &double;
+        let of_double = plain.weights(weights).labels(labels).levels(levels).row_bounds(lower, upper);
+        let of_double = of_double.warm_start(starts).coefficients(coefficients);
         assert_eq!(
             run(device, &case.set, &of_single, &inputs.z),
             run(device, &case.set, &of_double, &inputs.z),
@@ -173,7 +175,7 @@ fn single_or_double<T: Storage>(device: Device) {
 /// From its own multipliers a problem is solved at once, and from those of a problem nearby in no more passes on the
 /// whole; the answer stays the right one.
 pub fn a_warm_start_saves_passes(device: Device) {
-    let mut passes = [0, 0, 0];
+    let (mut passes, mut slower) = ([0, 0, 0], Vec::new());
     for kind in Kind::ALL {
         for seed in 0..20 {
             let mut rng = Pcg64Mcg::seed_from_u64(seed << 8 | kind as u64);
@@ -195,26 +197,26 @@ pub fn a_warm_start_saves_passes(device: Device) {
                 let kkt = judge(&case.set, &case.stated, view.y, view.multipliers, nothing);
                 assert!(kkt.worst() <= 1e-9 * scale, "{what}: {kkt:?}");
                 let known = |y: &[f64]| by_weight(y, &case.stated.weights);
-                assert_close(&format!("y of {what}"), &known(view.y), &known(&y), 1e-8 * scale);
-                if i == 0 {
-                    assert!(
-                        outcome.passes <= cold.passes.max(2),
-                        "{what}: {} passes after {}",
-                        outcome.passes,
-                        cold.passes
-                    );
+                if kind.well_conditioned() {
+                    assert_close(&format!("y of {what}"), &known(view.y), &known(&y), 1e-8 * scale);
+                }
+                // (Large multipliers of dense rows are no good start for a method that takes long anyway.)
+                if i == 0 && !Kind::DENSE.contains(&kind) && outcome.passes > cold.passes.max(2) {
+                    slower.push(format!("{what}: {} passes after {}", outcome.passes, cold.passes));
                 }
                 passes[i + 1] += outcome.passes;
             }
             passes[0] += cold.passes;
         }
     }
+    assert!(slower.is_empty(), "slower from their own multipliers: {slower:#?}");
     assert!(2 * passes[1] < passes[0] && passes[2] < passes[0], "cold, own and near starts take {passes:?} passes");
 }
 
 /// Multipliers that mean nothing change no answer: at worst a problem takes longer.
 pub fn a_wild_warm_start_does_no_harm(device: Device) {
-    for kind in [Kind::TwoGroups, Kind::ThreeFeatures, Kind::Overall, Kind::Ratio, Kind::MeanResidual] {
+    let means = [Kind::TwoGroups, Kind::ThreeFeatures, Kind::Overall, Kind::Ratio, Kind::MeanResidual];
+    for kind in means.into_iter().chain([Kind::Dense, Kind::DenseBesideMeans]) {
         for seed in 0..40 {
             let mut rng = Pcg64Mcg::seed_from_u64(seed << 8 | kind as u64);
             let case = draw_case(&mut rng, kind, 200);

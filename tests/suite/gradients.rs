@@ -59,7 +59,7 @@ fn scale(slopes: &[f64]) -> f64 {
 }
 
 /// Calls `check` with probes of all planted problems.
-fn probe_each(device: Device, check: impl Fn(&mut Probe, &Planted)) {
+fn probe_each(device: Device, mut check: impl FnMut(&mut Probe, &Planted)) {
     for seed in 0..ROUNDS {
         let mut rng = Pcg64Mcg::seed_from_u64(2000 + seed);
         for p in planted_problems(&mut rng) {
@@ -100,6 +100,17 @@ pub fn gradient_to_weights(device: Device) {
     });
 }
 
+pub fn gradient_to_coefficients(device: Device) {
+    let mut held = 0;
+    probe_each(device, |probe, p| {
+        let gradient = probe.gradient(|view| view.coefficients.to_vec());
+        assert_eq!(gradient.len(), p.set.dense().len() * p.y.len());
+        held += usize::from(gradient.iter().any(|g| *g != 0.0));
+        probe.compare("the coefficients", &gradient, |i, inputs, step| inputs.coefficients[i] += step);
+    });
+    assert!(held >= 20, "only {held} problems hold a dense row");
+}
+
 pub fn gradient_to_labels(device: Device) {
     probe_each(device, |probe, p| {
         let gradient = probe.gradient(|view| view.labels.to_vec());
@@ -109,7 +120,7 @@ pub fn gradient_to_labels(device: Device) {
 }
 
 fn holds_residuals(p: &Planted) -> bool {
-    let first = p.set.rows() - p.set.contrasts().len();
+    let first = p.set.rows() - p.set.bounded_rows();
     p.set.contrasts().iter().zip(&p.nu[first..]).any(|(contrast, nu)| contrast.residual && *nu != 0.0)
 }
 
@@ -293,8 +304,9 @@ pub fn unwanted_gradients_are_empty(device: Device) {
         let mut rig = Rig::new(device, &p.set, &batch.offsets());
         rig.project(&batch);
         let arrays = |view: &GradientsView<'_, f64>| {
-            [view.predictions, view.levels, view.lower, view.upper, view.lo, view.hi, view.weights, view.labels]
-                .map(<[f64]>::to_vec)
+            let always = [view.predictions, view.levels, view.lower, view.upper];
+            let chosen = [view.lo, view.hi, view.weights, view.labels, view.coefficients];
+            always.into_iter().chain(chosen).map(<[f64]>::to_vec).collect::<Vec<_>>()
         };
         let all = arrays(&rig.vjp(&batch, &g));
         for choice in 0..16 {
@@ -307,8 +319,8 @@ pub fn unwanted_gradients_are_empty(device: Device) {
             let mut gradients = rig.projector.gradients(wanted);
             rig.projector.vjp(&batch, &rig.solution, &g, &mut gradients).expect("the batch fits");
             let some = arrays(&gradients.read().expect("gradients"));
-            let is_wanted = [true, true, true, true, wanted.bounds, wanted.bounds, wanted.weights, wanted.labels];
-            for (i, is_wanted) in is_wanted.into_iter().enumerate() {
+            let is_wanted = [wanted.bounds, wanted.bounds, wanted.weights, wanted.labels, wanted.coefficients];
+            for (i, is_wanted) in [true; 4].into_iter().chain(is_wanted).enumerate() {
                 let expected = if is_wanted { &all[i][..] } else { &[] };
                 let what = format!("array {i} of {} with {wanted:?}", p.name);
                 assert_close(&what, &some[i], expected, 1e-13 * largest(expected));

@@ -25,7 +25,8 @@ fn refused(
     let mut solution = projector.solution();
     let z = vec![0.5; capacities.total.min(2)];
     let (cells, labels) = (vec![0; z.len()], vec![0.5; z.len()]);
-    let good = Batch::single(&z).cells(&cells).labels(&labels).bounds(0.0, 1.0);
+    let coefficients = vec![0.0; z.len() * set.dense().len()];
+    let good = Batch::single(&z).cells(&cells).labels(&labels).bounds(0.0, 1.0).coefficients(&coefficients);
     projector.project_into(&good, &mut solution).expect("this one fits");
     let before = Answer::all(&solution.read().expect("a solution"));
     let error = projector.project_into(batch, &mut solution).expect_err("misuse");

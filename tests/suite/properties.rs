@@ -3,7 +3,7 @@
 use crate::common::kkt::Stated;
 use crate::common::planted::planted_problems;
 use crate::common::problems::{Case, Kind, draw_case};
-use crate::common::rows::{Limits, dot};
+use crate::common::rows::{Limits, Row, dot, live_rows};
 use crate::common::run::{Inputs, Rig, assert_close, bits, by_weight, exact, largest, widened};
 use crate::for_each_storage;
 use fairlayer::*;
@@ -24,9 +24,10 @@ pub fn property<S: Strategy>(cases: u32, strategy: S, check: impl Fn(S::Value)) 
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-/// A problem of any kind, by kind and seed.
+/// A problem of any kind whose answer can be compared, by kind and seed.
 fn any_case() -> impl Strategy<Value = (Kind, u64)> {
-    (prop::sample::select(&Kind::ALL[..]), any::<u64>())
+    let known: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| kind.well_conditioned()).collect();
+    (prop::sample::select(known), any::<u64>())
 }
 
 fn draw((kind, seed): (Kind, u64)) -> (Case, Pcg64Mcg) {
@@ -52,6 +53,27 @@ fn size(p: &Stated) -> f64 {
     [&p.z, &p.labels, &p.lo, &p.hi].map(|values| finite(values)).into_iter().fold(1.0, f64::max)
 }
 
+/// How much farther from the rows' limits y may be than each of its rows is: one over the least part of a row, over free
+/// samples and in the norm of the weights, that the rows before it do not have. (Rows without such a part follow from others.)
+fn leverage(rows: &[Row], p: &Stated, free: &[bool]) -> f64 {
+    let (mut basis, mut least) = (Vec::<Vec<f64>>::new(), 1.0_f64);
+    for row in rows {
+        let scaled = |i: usize| row.a[i] / p.weights[i].sqrt();
+        let length = (0..free.len()).map(|i| scaled(i) * scaled(i)).sum::<f64>().sqrt();
+        let mut part: Vec<f64> = (0..free.len()).map(|i| if free[i] { scaled(i) / length } else { 0.0 }).collect();
+        for other in basis.iter().chain(&basis) {
+            let along = dot(other, &part);
+            part.iter_mut().zip(other).for_each(|(part, other)| *part -= along * other);
+        }
+        let left = dot(&part, &part).sqrt();
+        if left > 1e-9 {
+            least = least.min(left);
+            basis.push(part.iter().map(|part| part / left).collect());
+        }
+    }
+    1.0 / least
+}
+
 pub fn projecting_twice_changes_nothing(device: Device) {
     for_each_storage!(device, idempotent, [f32, f64]);
 }
@@ -66,13 +88,24 @@ fn idempotent<T: Storage>(device: Device) {
         let once = Inputs { z: view.y.to_vec(), ..inputs.clone() };
         let fair = view.outcomes[0].excess <= 0.0;
         if view.all_solved() {
+            let free: Vec<bool> = (0..once.z.len()).map(|i| view.clamp_state(0, i) == ClampState::Free).collect();
+            let held = |nu: &[f64]| nu.iter().map(|nu| *nu != 0.0).collect::<Vec<bool>>();
+            let held_once = held(view.multipliers);
             let view = rig.project(&once.batch());
             assert!(view.all_solved());
             if fair {
                 assert_eq!(bits(view.y), bits(&once.z));
             } else {
-                let tolerance = 1e-9 + 64.0 * T::UNIT_ROUNDOFF * size(&case.stated);
-                assert_close("y", &widened(view.y), &widened(&once.z), tolerance);
+                let rows: Vec<Row> = live_rows(&case.set, &case.stated)
+                    .into_iter()
+                    .filter(|row| held_once[row.index] || held(view.multipliers)[row.index])
+                    .collect();
+                // Contrasts of any unions may nearly depend on each other; the spreads of a criterion do not.
+                let leverage = if seed.0 == Kind::RandomContrasts { leverage(&rows, &case.stated, &free) } else { 1.0 };
+                let tolerance = leverage * (1e-9 + 64.0 * T::UNIT_ROUNDOFF * size(&case.stated));
+                // A light sample's place is known less well: its rows hardly feel it.
+                let known = |y: &[T]| by_weight(&widened(y), &case.stated.weights);
+                assert_close("y", &known(view.y), &known(&once.z), tolerance);
             }
         }
     });
@@ -160,8 +193,15 @@ pub fn the_order_of_samples_does_not_matter(device: Device) {
         order.shuffle(&mut rng);
         let of = |values: &[f64]| permuted(values, &order);
         let cells = permuted(&p.cells, &order);
-        let image =
-            Stated { z: of(&p.z), cells, weights: of(&p.weights), labels: of(&p.labels), lo: of(&p.lo), hi: of(&p.hi) };
+        let image = Stated {
+            z: of(&p.z),
+            cells,
+            weights: of(&p.weights),
+            labels: of(&p.labels),
+            lo: of(&p.lo),
+            hi: of(&p.hi),
+            coefficients: p.coefficients.iter().map(|a| of(a)).collect(),
+        };
         let limits = Limits::of(&case.set);
         check_image(device, (&case.set, p), (&case.set, &image, &limits), 1e-10, |y| permuted(y, &order));
     });
@@ -187,6 +227,9 @@ pub fn the_order_of_groups_does_not_matter(device: Device) {
             let contrast = Contrast { plus, minus: renamed(&contrast.minus), ..contrast.clone() };
             set.push_contrast(contrast).expect("a contrast");
         }
+        for row in case.set.dense() {
+            set.push_dense(row.clone()).expect("a dense row");
+        }
         let cells = case.stated.cells.iter().map(|cell| names[usize::from(*cell)] as u8).collect();
         let image = Stated { cells, ..case.stated.clone() };
         check_image(device, (&case.set, &case.stated), (&set, &image, &Limits::of(&set)), 1e-9, <[f64]>::to_vec);
@@ -199,6 +242,12 @@ fn mapped(p: &Stated, f: impl Fn(f64) -> f64 + Copy) -> Stated {
     Stated { z: all(&p.z), labels: all(&p.labels), lo: all(&p.lo), hi: all(&p.hi), ..p.clone() }
 }
 
+/// What the bounded rows' values change by where all values change by `step`; contrasts compare means of all.
+fn moves_of_bounds(case: &Case, step: f64) -> Vec<f64> {
+    let of_dense = case.stated.coefficients.iter().map(|a| step * dot(a, &vec![1.0; a.len()]));
+    vec![0.0; case.set.contrasts().len()].into_iter().chain(of_dense).collect()
+}
+
 /// `y -> 1 - y`: what is favourable does not matter. (To ratios it does.)
 pub fn reflection_does_not_matter(device: Device) {
     property(3000, any_case(), |seed| {
@@ -209,8 +258,9 @@ pub fn reflection_does_not_matter(device: Device) {
         let mut image = mapped(&case.stated, |value| 1.0 - value);
         std::mem::swap(&mut image.lo, &mut image.hi);
         let own = Limits::of(&case.set);
-        let negated = |values: &[f64]| values.iter().map(|value| -value).collect();
-        let limits = Limits { levels: own.levels, lower: negated(&own.upper), upper: negated(&own.lower) };
+        let moved = moves_of_bounds(&case, 1.0);
+        let mirrored = |values: &[f64]| values.iter().zip(&moved).map(|(value, moved)| moved - value).collect();
+        let limits = Limits { levels: own.levels, lower: mirrored(&own.upper), upper: mirrored(&own.lower) };
         let expected = |y: &[f64]| y.iter().map(|y| 1.0 - y).collect();
         check_image(device, (&case.set, &case.stated), (&case.set, &image, &limits), 1e-9, expected);
     });
@@ -225,7 +275,10 @@ pub fn translation_does_not_matter(device: Device) {
         }
         let image = mapped(&case.stated, |value| value + 0.75);
         let expected = |y: &[f64]| y.iter().map(|y| y + 0.75).collect();
-        let limits = Limits::of(&case.set);
+        let own = Limits::of(&case.set);
+        let moved = moves_of_bounds(&case, 0.75);
+        let along = |values: &[f64]| values.iter().zip(&moved).map(|(value, moved)| value + moved).collect();
+        let limits = Limits { lower: along(&own.lower), upper: along(&own.upper), ..own };
         check_image(device, (&case.set, &case.stated), (&case.set, &image, &limits), 1e-9, expected);
     });
 }

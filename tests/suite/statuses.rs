@@ -1,9 +1,12 @@
 //! What becomes of problems that cannot be solved, and that their neighbours do not notice.
 
-use crate::common::kkt::Stated;
+use crate::common::kkt::{Stated, judge, proves};
 use crate::common::planted::{contrast, flat, mask, spread};
-use crate::common::rows::{Limits, Origin, dot, live_rows};
-use crate::common::run::{Answer, Inputs, Rig, assert_close, bits, gradient_bits, stored};
+use crate::common::problems::{Kind, draw_case};
+use crate::common::rows::{Limits, dot, live_rows};
+use crate::common::run::{
+    Answer, EVERYTHING, Inputs, Rig, assert_close, bits, by_weight, gradient_bits, largest, stored,
+};
 use crate::for_each_storage;
 use fairlayer::*;
 use rand::{RngExt, SeedableRng};
@@ -14,7 +17,8 @@ const INF: f64 = f64::INFINITY;
 
 fn stated(z: &[f64], cells: &[u8]) -> Stated {
     let of = |value: f64| vec![value; z.len()];
-    Stated { z: z.to_vec(), cells: cells.to_vec(), weights: of(1.0), labels: of(0.0), lo: of(0.0), hi: of(1.0) }
+    let (z, cells) = (z.to_vec(), cells.to_vec());
+    Stated { weights: of(1.0), labels: of(0.0), lo: of(0.0), hi: of(1.0), z, cells, coefficients: vec![] }
 }
 
 /// A batch of three problems, the middle one to be spoilt.
@@ -134,42 +138,6 @@ pub fn ids_out_of_range(device: Device) {
     }
 }
 
-/// Whether the ray `d` of the multipliers proves that no `y` within its bounds meets the rows: whatever `y` is,
-/// `d . A y` is at least `least`, and the rows allow at most `most`.
-fn proves(set: &ConstraintSet, p: &Stated, limits: &Limits, d: &[f64]) -> std::result::Result<(), String> {
-    let rows = live_rows(set, p);
-    let mut most = 0.0;
-    for (s, spread) in set.spreads().iter().enumerate() {
-        let of_spread = || rows.iter().filter(|row| row.origin == Origin::Spread(s)).map(|row| d[row.index]);
-        let size: f64 = of_spread().map(f64::abs).sum();
-        let balance = match spread.limit {
-            SpreadLimit::Difference(_) => of_spread().sum::<f64>().abs(),
-            SpreadLimit::Ratio(_) => of_spread().map(|d| if d < 0.0 { limits.levels[s] * d } else { d }).sum::<f64>(),
-        };
-        if balance > 1e-11 * size {
-            return Err(format!("spread {s} is out of balance by {balance:e}"));
-        }
-        if let SpreadLimit::Difference(_) = spread.limit {
-            most += limits.levels[s] / 2.0 * size;
-        }
-    }
-    for row in &rows {
-        if let (Origin::Contrast(k), true) = (row.origin, d[row.index] != 0.0) {
-            let side = if d[row.index] > 0.0 { limits.upper[k] } else { limits.lower[k] };
-            most += d[row.index] * (side + row.target);
-        }
-    }
-    let mut least = 0.0;
-    for i in 0..p.z.len() {
-        let terms = rows.iter().map(|row| d[row.index] * row.a[i]);
-        let (pull, size) = (terms.clone().sum::<f64>(), terms.map(f64::abs).sum::<f64>());
-        if pull.abs() > 1e-12 * size {
-            least += (pull * p.lo[i]).min(pull * p.hi[i]);
-        }
-    }
-    if least > most { Ok(()) } else { Err(format!("at least {least:e}, at most {most:e}")) }
-}
-
 pub fn infeasible_problems_come_with_a_proof(device: Device) {
     for_each_storage!(device, infeasible);
 }
@@ -286,7 +254,8 @@ fn iteration_limit<T: Storage>(device: Device) {
     let z = stored::<T>(&[1.5, 0.5, 0.25, 0.25, 0.5, 0.5]);
     let batch = Batch::new(&z, Offsets::Ragged(&[0, 4, 6])).cells(&[0, 0, 1, 1, 0, 1]);
     let batch = batch.bounds(T::from_f64(0.0), T::from_f64(1.0));
-    let settings = Settings { max_iterations: 0, ..Settings::default() };
+    let admm = AdmmSettings { max_iterations: 0, ..AdmmSettings::default() };
+    let settings = Settings { max_iterations: 0, admm, ..Settings::default() };
     let mut rig = Rig::with_settings(device, &set, &batch.offsets(), settings);
     let view = rig.project(&batch);
     assert_eq!(view.outcomes.iter().map(|o| o.status).collect::<Vec<_>>(), [Status::IterationLimit, Status::Solved]);
@@ -361,4 +330,86 @@ pub fn infeasible_problems_can_be_relaxed(device: Device) {
     let (outcome, y, _) = solve(&set, &batch);
     assert_eq!((outcome.status, y), (Status::Relaxed, z.to_vec()));
     assert!((outcome.excess - 0.6).abs() < 1e-12, "{}", outcome.excess);
+}
+
+/// What Newton leaves at its limit ADMM solves, with the same answer and gradients; unless a plan for very large problems has
+/// no memory set aside for it.
+pub fn problems_over_cells_fall_back_to_admm(device: Device) {
+    let (mut fallen, mut same) = (0, 0);
+    for kind in [Kind::ThreeFeatures, Kind::EqualizedOdds, Kind::OverallOdds, Kind::Nested, Kind::RandomContrasts] {
+        for seed in 0..60 {
+            let case = draw_case(&mut Pcg64Mcg::seed_from_u64(seed << 8 | kind as u64), kind, 200);
+            let inputs = Inputs::<f64>::new(&[&case.stated]);
+            let g: Vec<f64> = (0..inputs.z.len()).map(|i| (i % 7) as f64 - 3.0).collect();
+            let run = |max_iterations: u32, largest: usize| {
+                let settings = Settings { max_iterations, ..Settings::default() };
+                let capacities = Capacities { total: largest, largest, ..Capacities::of(&inputs.offsets()) };
+                let mut projector = Projector::<f64>::plan(device, &case.set, capacities, settings).expect("a plan");
+                let (mut solution, mut gradients) = (projector.solution(), projector.gradients(EVERYTHING));
+                projector.project_into(&inputs.batch(), &mut solution).expect("the batch fits");
+                projector.vjp(&inputs.batch(), &solution, &g, &mut gradients).expect("the batch fits");
+                let (view, to) = (solution.read().expect("solution"), gradients.read().expect("gradients"));
+                let kkt = judge(&case.set, &case.stated, view.y, view.multipliers, 1e-9);
+                let states: Vec<ClampState> = (0..view.y.len()).map(|i| view.clamp_state(0, i)).collect();
+                let held: Vec<bool> = view.multipliers.iter().map(|nu| *nu != 0.0).collect();
+                (view.outcomes[0], view.y.to_vec(), kkt, to.predictions.to_vec(), (states, held))
+            };
+            let n = inputs.z.len();
+            let usual = run(600, n);
+            if usual.0.status != Status::Solved || usual.0.iterations <= 4 {
+                continue;
+            }
+            let fallback = run(3, n);
+            if fallback.0.status == Status::Solved && fallback.0.iterations <= 3 {
+                // Newton had an answer by then, and would have looked for a better one.
+                continue;
+            }
+            if fallback.0.status != Status::Solved {
+                // After ADMM, too, Newton has its limit.
+                assert_eq!(fallback.0.status, Status::IterationLimit, "{kind:?}, seed {seed}");
+                continue;
+            }
+            fallen += 1;
+            let what = format!("{kind:?}, seed {seed}");
+            assert!(fallback.2.worst() <= 1e-9, "{what}: {:?}", fallback.0);
+            let known = |y: &[f64]| by_weight(y, &case.stated.weights);
+            let scale = largest(&case.stated.z).max(1.0);
+            assert_close(&format!("y of {what}"), &known(&fallback.1), &known(&usual.1), 1e-8 * scale);
+            if fallback.4 == usual.4 {
+                let size = largest(&usual.3).max(1.0);
+                assert_close(&format!("gradient of {what}"), &fallback.3, &usual.3, 1e-7 * size);
+                same += 1;
+            }
+            if fallen == 1 {
+                assert_eq!(run(3, 1 << 23).0.status, Status::IterationLimit, "{what}");
+            }
+        }
+    }
+    assert!(fallen >= 20 && same >= 10, "{fallen} problems fell back, {same} hold the same rows");
+}
+
+/// The means meet only where a score of 65,000 is moved beyond the largest `f16`, 65,504.
+pub fn what_is_too_large_for_its_type_is_no_solution(device: Device) {
+    let z = [65000.0, -65000.0, 60000.0, 60000.0].map(half::f16::from_f64);
+    let contrasts = {
+        let mut set = flat(2);
+        set.push_contrast(contrast(mask([0]), mask([1]), 1.0, 0.0, 0.0)).expect("a contrast");
+        set
+    };
+    let spreads = {
+        let mut set = flat(2);
+        set.push_spread(spread([mask([0]), mask([1])], SpreadLimit::Difference(0.0))).expect("a spread");
+        set
+    };
+    for set in [spreads, contrasts] {
+        for method in [Method::Newton, Method::Admm] {
+            let settings = Settings { method, ..Settings::default() };
+            let mut projector =
+                Projector::<half::f16>::plan(device, &set, Capacities::single(4), settings).expect("a plan");
+            let solution = projector.project(&Batch::single(&z).cells(&[0, 0, 1, 1])).expect("an answer");
+            let view = solution.read().expect("on the host");
+            assert_eq!(view.outcomes[0].status, Status::IterationLimit, "{method:?}");
+            assert_eq!(view.y, z, "{method:?}");
+        }
+    }
 }

@@ -6,8 +6,11 @@
 
 #![allow(clippy::needless_range_loop, reason = "lanes are indexed, so that several arrays keep step")]
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 pub(crate) mod backward;
 pub(crate) mod forward;
+mod small;
 pub(crate) mod sort;
 
 use pulp::Arch;
@@ -217,8 +220,14 @@ mod tests {
         }
     }
 
-    /// Everything that the vector passes compute, against the plain ones.
-    fn agree<T: Storage>(count: usize, n: usize, (lo, hi): (f64, f64)) {
+    /// Everything that the vector passes compute, against the plain ones, and to the bit against narrower vectors.
+    fn agree<T: Storage>(count: usize, n: usize, bounds: (f64, f64)) {
+        let here = agree_on::<T>(Arch::new(), count, n, bounds);
+        assert!(here == agree_on::<T>(Arch::Scalar, count, n, bounds), "{count} cells, {n} samples");
+    }
+
+    /// The bits of all that they compute.
+    fn agree_on<T: Storage>(arch: Arch, count: usize, n: usize, (lo, hi): (f64, f64)) -> Vec<u64> {
         let mut rng = rand_pcg::Pcg64Mcg::seed_from_u64((count * 1_000_003 + n) as u64);
         let z: Vec<T> = (0..n).map(|_| T::from_f64(rng.random_range(-0.6..1.6))).collect();
         let g: Vec<T> = (0..n).map(|_| T::from_f64(rng.random_range(-1.0..1.0))).collect();
@@ -238,7 +247,7 @@ mod tests {
             coefficients: None,
             warm_start: None,
         };
-        let lanes = LaneProblem::of(Arch::new(), &problem, &cells, count).unwrap();
+        let lanes = LaneProblem::of(arch, &problem, &cells, count).unwrap();
         let mut sorted = Sorted::new(n, count);
         let mut totals = [CellTotals::new(count), CellTotals::new(count)];
         assert!(sorted.sort(&lanes));
@@ -256,6 +265,8 @@ mod tests {
         close("y", &vector.y, &plain.y, 1e-12);
         close("size", &vector.size, &plain.size, 1e-12);
         close("free", &vector.free, &plain.free, 1e-12);
+        let mut bits: Vec<u64> = Vec::new();
+        bits.extend([&vector.y, &vector.size, &vector.free].into_iter().flatten().map(|sum| sum.to_bits()));
         // Summed in the arithmetic type: it is needed to order of magnitude only.
         close("beyond", &vector.beyond, &plain.beyond, 1e-4);
 
@@ -268,8 +279,7 @@ mod tests {
         assert_eq!(clamp[0], clamp[1]);
 
         let mut sums = [VjpSums::new(count), VjpSums::new(count)];
-        assert!(sorted.count(&lanes));
-        backward::sum(&lanes, &clamp[0], &g, &mut sorted, &mut sums[0]);
+        assert!(backward::sum(&lanes, &clamp[0], &g, &mut sorted, &mut sums[0]));
         cells_vjp::sum(&problem, &cells, &clamp[0], &g, total, &mut sums[1]);
         close("free weights", &sums[0].free, &sums[1].free, 1e-12);
         close("gradients", &sums[0].gradient, &sums[1].gradient, 1e-9);
@@ -286,6 +296,11 @@ mod tests {
         cells_vjp::write(&problem, &cells, &clamp[0], &g, (total, &shift), &mut elements);
         let widen = |array: &[T]| array.iter().map(|x| x.to_f64()).collect::<Vec<_>>();
         close("dL/dz", &widen(vector), &widen(plain), 4.0 * T::UNIT_ROUNDOFF);
+        let of_cells = sums[0].free.iter().chain(&sums[0].gradient).copied();
+        let of_elements = widen(&y[0]).into_iter().chain(widen(vector));
+        bits.extend(of_cells.chain(of_elements).map(f64::to_bits));
+        bits.extend(clamp[0].iter().map(|word| u64::from(*word)));
+        bits
     }
 
     #[test]

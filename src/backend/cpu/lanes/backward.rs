@@ -1,34 +1,53 @@
 //! `cells_vjp`'s passes in vector form: the sums over free elements, and the gradient to the predictions.
 
-use super::sort::{Chunk, Sorted, total_sums};
+use super::sort::{Chunk, Sorted, count, covers, total_sums};
 use super::{
-    LANES, LaneProblem, STAGE, Table, chunk_range, for_chunks, mask, sum_bytes, sum_lanes, vectorised, with_cells,
+    LANES, LaneProblem, MAX_CELLS, STAGE, Table, chunk_range, for_chunks, mask, sum_bytes, sum_lanes, vectorised,
+    with_cells,
 };
+#[cfg(target_arch = "x86_64")]
+use super::{avx512, small::MAX_SMALL_CELLS};
 use crate::reference::cells_prepare::CHUNK;
 use crate::reference::cells_vjp::VjpSums;
 use crate::storage::{Arithmetic, Storage};
 use rayon::prelude::*;
 
-/// `cells_vjp::sum` for this form.
+/// `cells_vjp::sum` for this form, which counts the samples of each cell, too. False if a cell id is out of range.
 pub(crate) fn sum<T: Storage>(
     problem: &LaneProblem<'_, T>,
     clamp: &[u32],
     g: &[T],
     sorted: &mut Sorted<T::Arithmetic>,
     sums: &mut VjpSums,
-) {
+) -> bool {
     let n = problem.n();
     let (chunks, ..) = sorted.chunks(n);
-    with_cells!(problem.count, C => for_chunks(chunks, |index, chunk| {
+    for_chunks(chunks, |index, chunk| {
         let (g, cells) = (&g[chunk_range(index, n)], problem.cells_of(index));
         let clamp = &clamp[index * (CHUNK / LANES)..];
-        vectorised!(problem.arch, chunk_sums::<T, C>(cells, clamp, g, chunk));
-    }));
+        #[cfg(target_arch = "x86_64")]
+        if let (pulp::Arch::V4(simd), true) = (problem.arch, avx512::holds::<T>() && problem.count <= MAX_SMALL_CELLS) {
+            let known = avx512::with_few_cells!(problem.count, C => {
+                simd.vectorize(avx512::BackwardSums::<T, C> { simd, cells, clamp, g, count: problem.count, chunk })
+            });
+            chunk.usable = known as usize == cells.len();
+            return;
+        }
+        vectorised!(
+            problem.arch,
+            with_cells!(problem.count, C => {
+                chunk.counts = count::<C>(cells);
+                chunk_sums::<T, C>(cells, clamp, g, chunk);
+            })
+        );
+        chunk.usable = covers(&chunk.counts[..problem.count], cells);
+    });
     let inverse = 1.0 / n as f64;
     for c in 0..problem.count {
         let [gradient, free, ..] = total_sums(chunks, c);
         (sums.gradient[c], sums.free[c]) = (gradient, free * inverse);
     }
+    chunks.iter().all(|chunk| chunk.usable)
 }
 
 /// Sums the gradients and counts the free elements of every cell.
@@ -99,21 +118,31 @@ fn unpack_byte(bits: u32) -> [u8; 8] {
 /// `cells_vjp::write` for this form: the gradient to the predictions.
 pub(crate) fn write<T: Storage>(problem: &LaneProblem<'_, T>, clamp: &[u32], g: &[T], pull: &[f64], out: &mut [T]) {
     let n = problem.n();
-    with_cells!(problem.count, C => {
-        let mut values = [T::Arithmetic::default(); C];
-        values.iter_mut().zip(pull).for_each(|(value, pull)| *value = T::Arithmetic::from_f64(pull / n as f64));
-        let table = Table::new(values);
-        let of_chunk = |index: usize, out: &mut [T]| {
-            let (g, cells) = (&g[chunk_range(index, n)], problem.cells_of(index));
-            let clamp = &clamp[index * (CHUNK / LANES)..];
-            vectorised!(problem.arch, write_chunk::<T, C>(cells, clamp, g, &table, out));
-        };
-        if super::is_large(n) {
-            out.par_chunks_mut(CHUNK).enumerate().for_each(|(index, out)| of_chunk(index, out));
-        } else {
-            out.chunks_mut(CHUNK).enumerate().for_each(|(index, out)| of_chunk(index, out));
+    let inverse = 1.0 / n as f64;
+    let mut values = [T::Arithmetic::default(); MAX_CELLS];
+    values.iter_mut().zip(pull).for_each(|(value, pull)| *value = T::Arithmetic::from_f64(pull * inverse));
+    let of_chunk = |index: usize, out: &mut [T]| {
+        let (g, cells) = (&g[chunk_range(index, n)], problem.cells_of(index));
+        let clamp = &clamp[index * (CHUNK / LANES)..];
+        #[cfg(target_arch = "x86_64")]
+        if let (pulp::Arch::V4(simd), true) = (problem.arch, avx512::holds::<T>()) {
+            let pull = values.map(|value| value.to_f64() as f32);
+            return simd.vectorize(avx512::WriteGradient { simd, cells, clamp, g, pull, out });
         }
-    });
+        vectorised!(
+            problem.arch,
+            with_cells!(problem.count, C => {
+                let mut of_cells = [T::Arithmetic::default(); C];
+                of_cells.copy_from_slice(&values[..C]);
+                write_chunk::<T, C>(cells, clamp, g, &Table::new(of_cells), out);
+            })
+        );
+    };
+    if super::is_large(n) {
+        out.par_chunks_mut(CHUNK).enumerate().for_each(|(index, out)| of_chunk(index, out));
+    } else {
+        out.chunks_mut(CHUNK).enumerate().for_each(|(index, out)| of_chunk(index, out));
+    }
 }
 
 #[inline(always)]

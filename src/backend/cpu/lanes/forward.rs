@@ -1,10 +1,14 @@
 //! `cells_newton`'s passes in vector form: the sums of a step along sorted runs, and the write in the caller's order.
 
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
 use super::sort::{Chunk, Sorted, runs, total_sums};
-use super::{LANES, LaneProblem, STAGE, Table, for_chunks, sum_lanes, vectorised, with_cells};
+use super::{LANES, LaneProblem, STAGE, Table, for_chunks, small, sum_lanes, vectorised, with_cells};
 use crate::reference::cells_newton::{CellPass, element, split_shift};
-use crate::reference::cells_prepare::CHUNK;
-use crate::reference::newton::CellSums;
+use crate::reference::cells_prepare::{CHUNK, CellTotals};
+use crate::reference::disjoint::Disjoint;
+use crate::reference::newton::{CellSums, NewtonTask};
+use crate::solution::Outcome;
 use crate::storage::{Arithmetic, Storage};
 use rayon::prelude::*;
 
@@ -17,6 +21,9 @@ pub(crate) struct LanePass<'a, T: Storage> {
     /// Whether the next pass sums what lies beyond the bounds, too. The method asks for it only where free elements are
     /// scarce, and then to order of magnitude: other passes leave the sums of an earlier one.
     full: bool,
+    inverse: f64,
+    /// Whether the sums at zero shifts are known already.
+    known: bool,
 }
 
 /// Free elements are scarce in a cell below this part of its weight.
@@ -24,7 +31,29 @@ const SCARCE: f64 = 0.3;
 
 impl<'a, T: Storage> LanePass<'a, T> {
     pub(crate) fn new(problem: LaneProblem<'a, T>, weight: &'a [f64], sorted: &'a mut Sorted<T::Arithmetic>) -> Self {
-        Self { problem, weight, sorted, full: true }
+        let known = small::is_small::<T>(problem.n(), problem.count);
+        Self { problem, weight, sorted, full: true, inverse: 1.0 / problem.n() as f64, known }
+    }
+
+    /// Solves a problem of one component, if it is a small pair and an easy one; `shift` is then the answer's. If not, says
+    /// how many passes it took to see that.
+    pub(crate) fn solve_pair(
+        &mut self,
+        task: &NewtonTask,
+        disjoint: &mut Disjoint,
+        totals: &CellTotals,
+        shift: &mut [f64],
+    ) -> Result<Outcome, u32> {
+        let (Some(pair), [_, _], true) = (disjoint.pair(totals), &mut *shift, self.known) else {
+            return Err(0);
+        };
+        let (chunks, ..) = self.sorted.chunks(self.problem.n());
+        let [chunk] = chunks else { return Err(0) };
+        self.known = false;
+        let answer = small::solve_pair(&self.problem, task, &pair, chunk)?;
+        disjoint.accept(&answer);
+        shift.copy_from_slice(&answer.shift);
+        Ok(answer.outcome)
     }
 }
 
@@ -34,9 +63,17 @@ impl<T: Storage> CellPass for LanePass<'_, T> {
         let (full, n) = (self.full, self.problem.n());
         let signed = lo.to_f64() < 0.0;
         let (chunks, values, stride) = self.sorted.chunks(n);
+        let at_zero = shift.iter().all(|shift| *shift == 0.0);
+        let known = std::mem::take(&mut self.known) && small::looks_beyond(count) && at_zero;
         for_chunks(chunks, |index, chunk| {
             let values = &values[index * stride..];
             let shift = &shift[..count];
+            if small::is_small::<T>(n, count) {
+                if !known {
+                    small::sums(&self.problem, shift, full, chunk);
+                }
+                return;
+            }
             vectorised!(
                 arch,
                 match (signed, full) {
@@ -47,7 +84,7 @@ impl<T: Storage> CellPass for LanePass<'_, T> {
                 }
             );
         });
-        let inverse = 1.0 / n as f64;
+        let inverse = self.inverse;
         let mut scarce = false;
         for c in 0..count {
             let [y, size, free, beyond] = total_sums(chunks, c).map(|total| total * inverse);
@@ -151,23 +188,31 @@ impl<A: Arithmetic> RunLanes<A> {
 /// `cells_newton::write` for this form.
 pub(crate) fn write<T: Storage>(problem: &LaneProblem<'_, T>, shift: &[f64], y: &mut [T], clamp: &mut [u32]) {
     let words = problem.n().div_ceil(LANES);
-    with_cells!(problem.count, C => {
-        let mut split = [(T::Arithmetic::default(), T::Arithmetic::default()); C];
-        split.iter_mut().zip(shift).for_each(|(split, shift)| *split = split_shift(*shift));
-        let tables = (Table::new(split.map(|split| split.0)), Table::new(split.map(|split| split.1)));
-        let of_chunk = |index: usize, y: &mut [T], clamp: &mut [u32]| {
-            let (z, cells) = (problem.z_of(index), problem.cells_of(index));
-            let bounds = (problem.lo.widen(), problem.hi.widen());
-            vectorised!(problem.arch, write_chunk::<T, C>(z, cells, &tables, bounds, y, clamp));
-        };
-        if super::is_large(problem.n()) {
-            let parts = y.par_chunks_mut(CHUNK).zip(clamp[..words].par_chunks_mut(CHUNK / LANES)).enumerate();
-            parts.for_each(|(index, (y, clamp))| of_chunk(index, y, clamp));
-        } else {
-            let parts = y.chunks_mut(CHUNK).zip(clamp[..words].chunks_mut(CHUNK / LANES)).enumerate();
-            parts.for_each(|(index, (y, clamp))| of_chunk(index, y, clamp));
+    let of_chunk = |index: usize, y: &mut [T], clamp: &mut [u32]| {
+        let (z, cells) = (problem.z_of(index), problem.cells_of(index));
+        #[cfg(target_arch = "x86_64")]
+        if let (pulp::Arch::V4(simd), true) = (problem.arch, avx512::holds::<T>()) {
+            let (shift, bounds) = (&shift[..problem.count], (problem.lo, problem.hi));
+            return simd.vectorize(avx512::Write { simd, z, cells, shift, bounds, y, clamp });
         }
-    });
+        let bounds = (problem.lo.widen(), problem.hi.widen());
+        vectorised!(
+            problem.arch,
+            with_cells!(problem.count, C => {
+                let mut split = [(T::Arithmetic::default(), T::Arithmetic::default()); C];
+                split.iter_mut().zip(shift).for_each(|(split, shift)| *split = split_shift(*shift));
+                let tables = (Table::new(split.map(|split| split.0)), Table::new(split.map(|split| split.1)));
+                write_chunk::<T, C>(z, cells, &tables, bounds, y, clamp);
+            })
+        );
+    };
+    if super::is_large(problem.n()) {
+        let parts = y.par_chunks_mut(CHUNK).zip(clamp[..words].par_chunks_mut(CHUNK / LANES)).enumerate();
+        parts.for_each(|(index, (y, clamp))| of_chunk(index, y, clamp));
+    } else {
+        let parts = y.chunks_mut(CHUNK).zip(clamp[..words].chunks_mut(CHUNK / LANES)).enumerate();
+        parts.for_each(|(index, (y, clamp))| of_chunk(index, y, clamp));
+    }
 }
 
 #[inline(always)]

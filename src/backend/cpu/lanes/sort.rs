@@ -3,7 +3,7 @@
 //! Sorting costs about as much as three passes and makes each of them cost the same whatever the number of cells. It is
 //! stable and goes chunk by chunk, so the order of every sum is fixed.
 
-use super::{LANES, LaneProblem, MAX_CELLS, chunks_of, for_chunks, sum_bytes, sum_lanes, vectorised, with_cells};
+use super::{LANES, LaneProblem, MAX_CELLS, chunks_of, small, sum_bytes, sum_lanes, vectorised, with_cells};
 use crate::reference::cells_prepare::{CHUNK, CellTotals};
 use crate::storage::{Arithmetic, Storage};
 
@@ -23,7 +23,7 @@ pub(crate) struct Chunk {
     pub(crate) counts: [u32; MAX_CELLS],
     /// The sums of the present pass: y, |y|, free, beyond.
     pub(crate) sums: [[f64; 4]; MAX_CELLS],
-    usable: bool,
+    pub(crate) usable: bool,
 }
 
 /// Where each cell's run lies among the values of a chunk with these counts.
@@ -40,6 +40,9 @@ pub(crate) fn runs(counts: &[u32; MAX_CELLS]) -> impl Iterator<Item = std::ops::
 /// The sums of a cell over all chunks.
 #[inline(always)]
 pub(crate) fn total_sums(chunks: &[Chunk], cell: usize) -> [f64; 4] {
+    if let [only] = chunks {
+        return only.sums[cell];
+    }
     let mut total = [0.0; 4];
     for chunk in chunks {
         for kind in 0..4 {
@@ -69,30 +72,18 @@ impl<A: Arithmetic> Sorted<A> {
         (&mut self.chunks[..chunks_of(n)], &self.values, self.stride)
     }
 
-    /// Counts the problem's samples by cell. False if a cell id is out of range.
-    pub(crate) fn count<T: Storage<Arithmetic = A>>(&mut self, problem: &LaneProblem<'_, T>) -> bool {
-        let chunks = &mut self.chunks[..chunks_of(problem.n())];
-        for_chunks(chunks, |index, chunk| {
-            let cells = problem.cells_of(index);
-            chunk.counts = vectorised!(problem.arch, with_cells!(problem.count, C => count::<C>(cells)));
-            chunk.usable = covers(&chunk.counts[..problem.count], cells);
-        });
-        chunks.iter().all(|chunk| chunk.usable)
-    }
-
-    /// Counts and sorts. False if a cell id is out of range or a prediction is not finite.
+    /// Counts and sorts; a small problem is summed instead. False if a cell id is out of range or a prediction is not finite.
     pub(crate) fn sort<T: Storage<Arithmetic = A>>(&mut self, problem: &LaneProblem<'_, T>) -> bool {
         let Self { values, chunks, stride } = self;
         let chunks = &mut chunks[..chunks_of(problem.n())];
+        if let ([chunk], true) = (&mut *chunks, small::is_small::<T>(problem.n(), problem.count)) {
+            return small::look(problem, chunk);
+        }
         let sort_chunk = |index: usize, chunk: &mut Chunk, values: &mut [A]| {
             let (z, cells) = (problem.z_of(index), problem.cells_of(index));
-            let (counts, finite) =
-                vectorised!(problem.arch, with_cells!(problem.count, C => (count::<C>(cells), all_finite(z))));
-            chunk.counts = counts;
-            chunk.usable = finite && covers(&counts[..problem.count], cells);
-            if chunk.usable {
-                partition((problem.arch, z, cells), problem.count, &chunk.counts, values);
-            }
+            chunk.counts = vectorised!(problem.arch, with_cells!(problem.count, C => count::<C>(cells)));
+            chunk.usable = covers(&chunk.counts[..problem.count], cells)
+                && partition((problem.arch, z, cells), problem.count, &chunk.counts, values);
         };
         super::for_chunks_with(chunks, values, *stride, sort_chunk);
         chunks.iter().all(|chunk| chunk.usable)
@@ -116,7 +107,7 @@ impl<A: Arithmetic> Sorted<A> {
 }
 
 /// Whether every sample is in one of the cells counted.
-fn covers(counts: &[u32], cells: &[u8]) -> bool {
+pub(crate) fn covers(counts: &[u32], cells: &[u8]) -> bool {
     counts.iter().sum::<u32>() as usize == cells.len()
 }
 
@@ -148,7 +139,7 @@ fn all_finite<T: Storage>(z: &[T]) -> bool {
 
 /// How many samples of a chunk each cell has.
 #[inline(always)]
-fn count<const C: usize>(cells: &[u8]) -> [u32; MAX_CELLS] {
+pub(crate) fn count<const C: usize>(cells: &[u8]) -> [u32; MAX_CELLS] {
     // Wide lanes for speed, narrow ones where few samples would be left over.
     if cells.len() < 256 { count_by::<C, 16>(cells) } else { count_by::<C, 64>(cells) }
 }
@@ -175,13 +166,13 @@ fn count_by<const C: usize, const WIDTH: usize>(cells: &[u8]) -> [u32; MAX_CELLS
     counts
 }
 
-/// Writes the chunk's predictions run by run.
+/// Writes the chunk's predictions run by run. False if one is not finite.
 fn partition<T: Storage>(
     (arch, z, cells): (pulp::Arch, &[T], &[u8]),
     count: usize,
     counts: &[u32; MAX_CELLS],
     values: &mut [T::Arithmetic],
-) {
+) -> bool {
     let mut places = [0; MAX_CELLS];
     for (place, run) in places.iter_mut().zip(runs(counts)) {
         *place = run.start;
@@ -190,11 +181,12 @@ fn partition<T: Storage>(
     if let (pulp::Arch::V4(simd), true) = (arch, count <= COMPRESSED_CELLS) {
         let (blocks, rest) = z.as_chunks::<LANES>();
         let (cell_blocks, rest_cells) = cells.as_chunks::<LANES>();
-        simd.vectorize(Compress { simd, blocks, cells: cell_blocks, count, places: &mut places, values });
-        return scatter(rest, rest_cells, &mut places, values);
+        let finite = simd.vectorize(Compress { simd, blocks, cells: cell_blocks, count, places: &mut places, values });
+        scatter(rest, rest_cells, &mut places, values);
+        return finite && rest.iter().all(|z| z.is_finite());
     }
-    let _ = arch;
     scatter(z, cells, &mut places, values);
+    vectorised!(arch, all_finite(z))
 }
 
 /// One by one: each to the next place of its cell.
@@ -222,13 +214,19 @@ struct Compress<'a, T: Storage> {
 
 #[cfg(target_arch = "x86_64")]
 impl<T: Storage> pulp::NullaryFnOnce for Compress<'_, T> {
-    type Output = ();
+    /// Whether all samples are finite.
+    type Output = bool;
 
     #[inline(always)]
-    fn call(self) {
+    fn call(self) -> bool {
         let Self { simd, blocks, cells, count, places, values } = self;
+        // As in `all_finite`.
+        let mut lanes = [T::Arithmetic::default(); LANES];
         for (block, cells) in blocks.iter().zip(cells) {
             let block: [T::Arithmetic; LANES] = std::array::from_fn(|lane| block[lane].widen());
+            for lane in 0..LANES {
+                lanes[lane] = lanes[lane] + (block[lane].widen() - block[lane].widen());
+            }
             let cells: core::arch::x86_64::__m128i = pulp::cast(*cells);
             for (c, place) in places.iter_mut().enumerate().take(count) {
                 let here = simd.avx512bw._mm512_cmpeq_epi8_mask(
@@ -241,5 +239,6 @@ impl<T: Storage> pulp::NullaryFnOnce for Compress<'_, T> {
                 *place += here.count_ones() as usize;
             }
         }
+        sum_lanes(lanes) == T::Arithmetic::default()
     }
 }
