@@ -307,9 +307,12 @@ fn larger(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
 struct Excess {
     worst: vec2<f32>,
     reported: vec2<f32>,
+    /// Whether the rows' own bounds are kept: equalities, which have no room, to what rounding may move a row.
+    met: bool,
 }
 
-fn excess() -> Excess {
+fn excess(rounding: f32) -> Excess {
+    var met = true;
     var worst = tf(-BIG);
     var of_true = tf(-BIG);
     var largest = 0.0;
@@ -326,16 +329,20 @@ fn excess() -> Excess {
         let gap = tf_add(tf_mul(top, factor), bottom);
         let over = tf_sub(gap, select(blocks[b].level, vec2<f32>(), is_ratio));
         of_true = larger(of_true, over);
+        let is_equality = blocks[b].ratio == 0u && blocks[b].level.x == 0.0;
+        met = met && over.x <= select(0.0, rounding, is_equality);
         worst = larger(worst, tf_sub(over, row_relaxed[blocks[b].first]));
     }
     for (var r = first_contrast(); r < row_count; r += 1u) {
         let mean = row[MEANS][r];
         largest = max(largest, abs(mean.x));
         let over = larger(tf_sub(mean, rows_upper[r]), tf_sub(rows_lower[r], mean));
+        let room = tf_sub(rows_upper[r], rows_lower[r]);
+        met = met && over.x <= select(0.0, rounding, room.x == 0.0);
         worst = larger(worst, over);
         of_true = larger(of_true, tf_add(over, row_relaxed[r]));
     }
-    return Excess(worst, select(vec2<f32>(), of_true, of_true.x > 1e-12 * largest));
+    return Excess(worst, select(vec2<f32>(), of_true, of_true.x > 1e-12 * largest), met);
 }
 
 /// Whether the rows together may allow a single point only: equalities do, and one-sided contrasts can.
