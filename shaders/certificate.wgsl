@@ -1,5 +1,8 @@
 // The proof that a problem has no solution. Twin of src/reference/certificate.rs.
 
+/// Multipliers that move no sample by more than this part of what all of them do are what rounding left of zeros.
+const NOISE: f32 = 1e-10;
+
 /// By how much the least that `ray . A y` can be within the bounds exceeds the most that the rows allow, if that is beyond
 /// doubt; else 0. (Farkas.) The ray is in `X`, 0 but for
 /// one component; `shift` is what it moves the lane's own cell by, if that is one of the component.
@@ -12,8 +15,13 @@ fn lack_of_room(lane: u32, shift: vec2<f32>) -> vec2<f32> {
             return vec2<f32>();
         }
     }
+    var longest = 0.0;
+    for (var r = 0u; r < row_count; r += 1u) {
+        longest += row_reach[r] * abs(row[X][r].x);
+    }
     var most = vec2<f32>();
     var size = 0.0;
+    var noise = 0.0;
     for (var r = 0u; r < row_count; r += 1u) {
         let d = row[X][r];
         if d.x != 0.0 {
@@ -24,6 +32,9 @@ fn lack_of_room(lane: u32, shift: vec2<f32>) -> vec2<f32> {
             let allowed = tf_mul(d, bound);
             most = tf_add(most, allowed);
             size += abs(allowed.x);
+            // What a multiplier pulls may vanish below; what its bound is worth must not count then.
+            let moved = row_reach[r] * abs(d.x);
+            noise += select(0.0, abs(allowed.x), moved > 0.0 && moved <= NOISE * longest);
         }
     }
     if lane < set_cells() {
@@ -31,7 +42,7 @@ fn lack_of_room(lane: u32, shift: vec2<f32>) -> vec2<f32> {
     }
     workgroupBarrier();
     var least = vec2<f32>();
-    var doubt = 1e-10 * size;
+    var doubt = 1e-10 * size + noise;
     for (var c = 0u; c < set_cells(); c += 1u) {
         least = tf_add(least, exchange[c].xy);
         doubt += exchange[c].z;

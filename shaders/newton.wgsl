@@ -1,14 +1,20 @@
 // Proximal Newton on the dual of a problem, as a machine that asks for sums, is told, and asks again. Twin of
 // src/reference/newton.rs, for all components of a problem at once: they are blocks of one system.
 //
+// Of the reference's last defences it has the attempts, which one problem in some thousands needs. Multipliers are
+// two-floats; their reduction to independent rows no problem was found to need at the tolerances of f32.
+//
 // All lanes of a workgroup call it in step, with `lane` from 0; it needs 32 of them. The statuses are `STATUS_` and
 // their names, as `Status` numbers them: constants of the module that this text is joined to.
 
 const ATTEMPTS: u32 = 5u;
 const ATTEMPT_STEPS: u32 = 150u;
 const ATTEMPT_PASSES: u32 = 1200u;
-/// What rows are relaxed by beyond the least that is enough, in units of the predictions.
+/// What rows are relaxed by beyond the least that is enough, in units of the predictions: at first, and at the most.
 const ROOM: f32 = 1e-9;
+const MOST_ROOM: f32 = 1e-6;
+/// Each begins anew, with all the steps that a user allows.
+const MOST_RELAXATIONS: u32 = 100u;
 
 /// What the machine waits for.
 const STAGE_START: u32 = 0u;
@@ -36,6 +42,10 @@ struct Newton {
     spent_passes: u32,
     /// Of the present point, as it is reported.
     excess: vec2<f32>,
+    /// What the rows are relaxed by next, beyond what is needed; how often they were, and the steps before the last time.
+    room: f32,
+    relaxations: u32,
+    steps_before: u32,
 }
 
 var<private> newton: Newton;
@@ -47,7 +57,7 @@ fn floor_factor(attempt: u32) -> f32 {
 
 /// Begins with the problem whose cells' weights and labels are summed.
 fn machine_begin(lane: u32) {
-    newton = Newton(STAGE_START, STATUS_SOLVED, 0u, 0u, false, BIG, 0u, 0u, 0u, vec2<f32>());
+    newton = Newton(STAGE_START, STATUS_SOLVED, 0u, 0u, false, BIG, 0u, 0u, 0u, vec2<f32>(), ROOM, 0u, 0u);
     reset_test();
     prox = PROX;
     let usable = rows_build(lane);
@@ -92,10 +102,10 @@ fn machine_step(lane: u32) {
             row[NU][lane] = row[TRIAL][lane];
         }
         workgroupBarrier();
-        let over = excess();
+        let over = excess(rounding);
         newton.excess = over.reported;
         let kept = over.worst.x <= 0.0;
-        if newton.stage == STAGE_START && !newton.warm && kept {
+        if newton.stage == STAGE_START && !newton.warm && over.met {
             // Fair already: the true bounds are kept, with no margin asked for.
             next = END;
         } else {
@@ -130,7 +140,7 @@ fn work(lane: u32, rounding: f32, kept: bool, out_of_passes: bool) -> u32 {
             return BEGIN_AT_ZERO;
         }
         let steps = newton.steps - newton.spent_steps;
-        if verdict == STUCK || steps >= ATTEMPT_STEPS || newton.steps >= max_iterations() || out_of_passes {
+        if verdict == STUCK || steps >= ATTEMPT_STEPS || out_of_steps() || out_of_passes {
             return GIVE_UP;
         }
         newton.steps += 1u;
@@ -200,12 +210,8 @@ fn is_ray(lane: u32) -> u32 {
         return ASK;
     }
     let needed = least_relaxation(lack);
-    if relax_infeasible() && needed.x > 0.0 && newton.steps < max_iterations() {
-        if in_part {
-            relax_row(lane, tf_add(needed, tf(1e-9 * needed.x + ROOM)));
-        }
-        is_relaxed = true;
-        workgroupBarrier();
+    if may_relax() && needed.x > 0.0 {
+        relax_some(lane, in_part, tf_add(needed, tf(1e-9 * needed.x + newton.room)), 2.0);
         return BEGIN_ANEW;
     }
     if lane < row_count {
@@ -213,6 +219,26 @@ fn is_ray(lane: u32) -> u32 {
     }
     newton.status = STATUS_INFEASIBLE;
     return END;
+}
+
+fn may_relax() -> bool {
+    return relax_infeasible() && newton.relaxations < MOST_RELAXATIONS;
+}
+
+/// Relaxes the lane's own row, if it is one of those, by so much more; there will be more room the next time.
+fn relax_some(lane: u32, is_one: bool, by: vec2<f32>, growth: f32) {
+    if is_one && lane < row_count {
+        relax_row(lane, by);
+    }
+    is_relaxed = true;
+    newton.room = min(growth * newton.room, MOST_ROOM);
+    newton.relaxations += 1u;
+    newton.steps_before = newton.steps;
+    workgroupBarrier();
+}
+
+fn out_of_steps() -> bool {
+    return newton.steps - newton.steps_before >= max_iterations();
 }
 
 /// Begins at zero multipliers.
@@ -233,10 +259,18 @@ fn conclude(lane: u32, next: u32) {
     var after = next;
     if after == GIVE_UP {
         // Ends without an answer, unless another attempt is left.
-        let is_last = newton.attempt + 1u >= ATTEMPTS || newton.steps >= max_iterations();
+        let is_last = newton.attempt + 1u >= ATTEMPTS || out_of_steps();
         newton.status = STATUS_ITERATION_LIMIT;
-        newton.attempt += select(1u, 0u, is_last);
-        after = select(BEGIN_ANEW, END, is_last);
+        newton.attempt += 1u;
+        after = BEGIN_ANEW;
+        if is_last && is_relaxed && may_relax() && newton.room < MOST_ROOM {
+            // Rows that are relaxed by no more than the least leave little room to find an answer in.
+            relax_some(lane, row_relaxed[lane & 31u].x > 0.0, tf(newton.room), 10.0);
+            newton.attempt = 0u;
+        } else if is_last {
+            newton.attempt -= 1u;
+            after = END;
+        }
     } else if after == BEGIN_ANEW {
         newton.attempt = 0u;
     }
@@ -275,6 +309,5 @@ fn machine_multiplier(source: u32) -> vec2<f32> {
 
 /// By how much the rows are exceeded at the sums of the last pass.
 fn machine_excess_here(lane: u32) -> vec2<f32> {
-    _ = take_means(lane);
-    return excess().reported;
+    return excess(take_means(lane)).reported;
 }

@@ -31,17 +31,18 @@ fn machine_save(lane: u32) {
         let of_test = u32(test.tightened) | (u32(test.repaired) << 1u);
         let of_search = u32(search.has_high) | (u32(search.has_kept) << 1u);
         let bits = u32(newton.warm) | (of_test << 1u) | (of_search << 3u);
-        var words = array<u32, 30>(
+        var words = array<u32, 32>(
             bits, newton.stage, newton.steps, newton.passes, newton.attempt, newton.spent_steps, newton.spent_passes,
-            bitcast<u32>(newton.last_residual), bitcast<u32>(prox), u32(is_relaxed), 0u,
+            bitcast<u32>(newton.last_residual), bitcast<u32>(prox), u32(is_relaxed), bitcast<u32>(newton.room),
             bitcast<u32>(test.residual), bitcast<u32>(test.tolerance), bitcast<u32>(test.growth), bitcast<u32>(test.best),
             test.stall, bitcast<u32>(search.step.x), bitcast<u32>(search.step.y), bitcast<u32>(search.max_step),
             bitcast<u32>(search.start_slope), bitcast<u32>(search.low.x), bitcast<u32>(search.low.y),
             bitcast<u32>(search.low_slope), bitcast<u32>(search.high.x), bitcast<u32>(search.high.y),
             bitcast<u32>(search.high_slope), search.trials,
             newton.status, bitcast<u32>(newton.excess.x), bitcast<u32>(newton.excess.y),
+            newton.relaxations, newton.steps_before,
         );
-        for (var at = 0u; at < 30u; at += 1u) {
+        for (var at = 0u; at < 32u; at += 1u) {
             state_write(at, words[at]);
         }
     }
@@ -60,7 +61,8 @@ fn state_pair(at: u32) -> vec2<f32> {
 fn machine_restore(lane: u32) {
     let bits = state_read(0u);
     newton = Newton(state_read(1u), state_read(27u), state_read(2u), state_read(3u), (bits & 1u) != 0u, state_float(7u),
-        state_read(4u), state_read(5u), state_read(6u), state_pair(28u));
+        state_read(4u), state_read(5u), state_read(6u), state_pair(28u), state_float(10u),
+        state_read(30u), state_read(31u));
     prox = state_float(8u);
     test = StopTest(state_float(11u), state_float(12u), state_float(13u), (bits & 2u) != 0u, (bits & 4u) != 0u,
         state_float(14u), state_read(15u));

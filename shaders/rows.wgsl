@@ -12,7 +12,6 @@ const NO_BLOCK: u32 = 0xffffffffu;
 struct Block {
     first: u32,
     end: u32,
-    spread: u32,
     /// Whether the limit is a ratio below 1: the balance of the multipliers then depends on their signs.
     ratio: u32,
     /// Epsilon, or the ratio, and one over that.
@@ -29,7 +28,7 @@ const NU: u32 = 0u;
 const TRIAL: u32 = 1u;
 /// How far the multipliers that minimise the model are from `NU`.
 const STEP: u32 = 2u;
-/// The multipliers of the answer, or a ray.
+/// The step that solves the system on the support; then, a ray.
 const X: u32 = 3u;
 const MEANS: u32 = 4u;
 /// What the means are in the model, at `X`.
@@ -56,7 +55,7 @@ var<workgroup> row_part: array<u32, 32>;
 /// By how much a row's bounds are relaxed; a component's are alike.
 var<workgroup> row_relaxed: array<vec2<f32>, 32>;
 var<workgroup> blocks: array<Block, 16>;
-/// One number of each lane, on its way to all.
+/// Numbers of each lane, on their way to all.
 var<workgroup> exchange: array<vec3<f32>, 32>;
 
 var<private> row_count: u32;
@@ -86,11 +85,6 @@ fn nth_bit(bits: u32, n: u32) -> u32 {
     return firstTrailingBit(rest);
 }
 
-/// Whether a row is held from below alone (-1), from above alone (1), or not at all (0).
-fn side_of(value: f32, tolerance: f32) -> f32 {
-    return select(select(0.0, -1.0, value < -tolerance), 1.0, value > tolerance);
-}
-
 /// What is summed over cells: weights, labels, values, the model's curvatures, and what they make of a move.
 const WEIGHTS: u32 = 0u;
 const LABELS: u32 = 1u;
@@ -115,8 +109,9 @@ fn sum_over(cells: u32, what: u32) -> vec2<f32> {
     return sum;
 }
 
+/// A row bound of the user's, `BIG` in place of an infinite one.
 fn bounded(value: vec2<f32>) -> vec2<f32> {
-    let infinite = !is_finite(value.x);
+    let infinite = !is_finite(value.x) || abs(value.x) >= BIG;
     return select(value, vec2<f32>(select(BIG, -BIG, (bitcast<u32>(value.x) >> 31u) == 1u), 0.0), infinite);
 }
 
@@ -147,7 +142,7 @@ fn rows_build(lane: u32) -> bool {
                 let ratio = u32(is_ratio && tf_less(limit, tf(1.0)));
                 let level = select(limit, vec2<f32>(), is_ratio && ratio == 0u);
                 let inverse = tf_div(tf(1.0), select(tf(1.0), limit, ratio == 1u));
-                blocks[block_count] = Block(row_count, row_count + count, s, ratio, level, inverse, vec2<f32>(), 0u);
+                blocks[block_count] = Block(row_count, row_count + count, ratio, level, inverse, vec2<f32>(), 0u);
             }
             block_count += 1u;
             row_count += count;
@@ -312,9 +307,12 @@ fn larger(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
 struct Excess {
     worst: vec2<f32>,
     reported: vec2<f32>,
+    /// Whether the rows' own bounds are kept: equalities, which have no room, to what rounding may move a row.
+    met: bool,
 }
 
-fn excess() -> Excess {
+fn excess(rounding: f32) -> Excess {
+    var met = true;
     var worst = tf(-BIG);
     var of_true = tf(-BIG);
     var largest = 0.0;
@@ -331,16 +329,20 @@ fn excess() -> Excess {
         let gap = tf_add(tf_mul(top, factor), bottom);
         let over = tf_sub(gap, select(blocks[b].level, vec2<f32>(), is_ratio));
         of_true = larger(of_true, over);
+        let is_equality = blocks[b].ratio == 0u && blocks[b].level.x == 0.0;
+        met = met && over.x <= select(0.0, rounding, is_equality);
         worst = larger(worst, tf_sub(over, row_relaxed[blocks[b].first]));
     }
     for (var r = first_contrast(); r < row_count; r += 1u) {
         let mean = row[MEANS][r];
         largest = max(largest, abs(mean.x));
         let over = larger(tf_sub(mean, rows_upper[r]), tf_sub(rows_lower[r], mean));
+        let room = tf_sub(rows_upper[r], rows_lower[r]);
+        met = met && over.x <= select(0.0, rounding, room.x == 0.0);
         worst = larger(worst, over);
         of_true = larger(of_true, tf_add(over, row_relaxed[r]));
     }
-    return Excess(worst, select(vec2<f32>(), of_true, of_true.x > 1e-12 * largest));
+    return Excess(worst, select(vec2<f32>(), of_true, of_true.x > 1e-12 * largest), met);
 }
 
 /// Whether the rows together may allow a single point only: equalities do, and one-sided contrasts can.

@@ -73,6 +73,11 @@ fn measure_sides(lane: u32, which: u32) {
     workgroupBarrier();
 }
 
+/// Whether a row is held from below alone (-1), from above alone (1), or not at all (0).
+fn side_of(value: f32, tolerance: f32) -> f32 {
+    return select(select(0.0, -1.0, value < -tolerance), 1.0, value > tolerance);
+}
+
 /// The worst of violation and complementarity, in units of the predictions; see `Rows::residual`.
 fn residual_at(tolerance: f32) -> f32 {
     var residual = 0.0;
@@ -127,14 +132,16 @@ fn judge(lane: u32, rounding: f32, kept: bool, room: bool, is_start: bool) -> u3
         test.residual = residual_at(test.tolerance);
         workgroupBarrier();
         let error = test.residual;
+        // (What is too large for its type has an infinite rounding error, and is no solution.)
+        let solved = error <= test.tolerance && error < BIG;
         if first_look {
-            if kept && error <= test.tolerance {
+            if kept && solved {
                 return SOLVED;
             }
             first_look = false;
             continue;
         }
-        if error <= test.tolerance && !kept && !test.tightened && !test.repaired {
+        if solved && !kept && !test.tightened && !test.repaired {
             // Solved without a margin, and a true bound is exceeded by rounding: from here the margin may do.
             test.tightened = true;
             test.repaired = true;
@@ -142,7 +149,7 @@ fn judge(lane: u32, rounding: f32, kept: bool, room: bool, is_start: bool) -> u3
             forget_progress();
             continue;
         }
-        if error <= test.tolerance {
+        if solved {
             return SOLVED;
         }
         if error < 0.5 * test.best {
@@ -156,7 +163,7 @@ fn judge(lane: u32, rounding: f32, kept: bool, room: bool, is_start: bool) -> u3
         }
         // The rounding floor: what is left is accepted if it keeps the true bounds, else the margin grows, and is given up
         // where the rows have no room for one.
-        if error <= accepted * test.tolerance && (!test.tightened || kept) {
+        if error <= accepted * test.tolerance && error < BIG && (!test.tightened || kept) {
             return SOLVED;
         }
         if test.tightened && test.growth < max_growth {

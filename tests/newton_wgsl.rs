@@ -10,7 +10,8 @@ mod common;
 mod device;
 
 use common::kkt::{Stated, judge};
-use common::problems::{Case, Kind, draw_case};
+use common::planted::{contrast, flat, mask};
+use common::problems::{Case, Kind, Scores, draw_case};
 use device::Gpu;
 use fairlayer::*;
 use rand::{RngExt, SeedableRng};
@@ -94,7 +95,7 @@ fn shaders_are_valid() {
         wgpu::naga::front::wgsl::parse_str(&text).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&text)));
     let mut validator = wgpu::naga::valid::Validator::new(
         wgpu::naga::valid::ValidationFlags::all(),
-        wgpu::naga::valid::Capabilities::empty(),
+        wgpu::naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32,
     );
     if let Err(error) = validator.validate(&module) {
         panic!("{}", error.emit_to_string(&text));
@@ -141,14 +142,18 @@ fn two_floats(value: f64) -> [u32; 2] {
     [high.to_bits(), low.to_bits()]
 }
 
-/// A problem of f32 numbers with at most 31 cells in use (the last stands for one without samples). `None` if it has too many rows.
-fn draw(kind: Kind, seed: u64, largest: usize) -> Option<Case> {
+/// A problem of numbers of the storage type, weights and labels of f32, with at most 31 cells in use (the last stands for
+/// one without samples). `None` if it has too many rows.
+fn draw<T: Storage>(kind: Kind, seed: u64, largest: usize) -> Option<Case> {
     let mut case = draw_case(&mut Pcg64Mcg::seed_from_u64(seed), kind, largest);
     if case.set.rows() > 32 {
         return None;
     }
     let p = &mut case.stated;
-    for values in [&mut p.z, &mut p.lo, &mut p.hi, &mut p.weights, &mut p.labels] {
+    for values in [&mut p.z, &mut p.lo, &mut p.hi] {
+        values.iter_mut().for_each(|value| *value = T::from_f64(*value).to_f64());
+    }
+    for values in [&mut p.weights, &mut p.labels] {
         values.iter_mut().for_each(|value| *value = f64::from(*value as f32));
     }
     let used = used_cells(&p.cells);
@@ -174,7 +179,7 @@ fn used_cells(cells: &[u8]) -> Vec<u8> {
 }
 
 /// A problem as the driver reads it, appended to all tables and elements.
-fn encode(
+fn encode<T: Storage>(
     case: &Case,
     settings: &Settings,
     warm_start: Option<&[f64]>,
@@ -191,7 +196,7 @@ fn encode(
     let counts = [used.len(), set.rows(), set.spreads().len(), contrast_rows, first, first + p.z.len()];
     tables.extend(counts.map(|count| count as u32));
     tables.extend(two_floats(settings.tolerance));
-    tables.extend([2_f32.powi(-24).to_bits(), settings.max_iterations]);
+    tables.extend([(T::UNIT_ROUNDOFF as f32).to_bits(), settings.max_iterations]);
     let relax = settings.infeasible == Infeasible::NearestFeasible;
     tables.extend([u32::from(relax), u32::from(warm_start.is_some())]);
     let unions = set.spreads().iter().flat_map(|spread| &spread.unions).map(|union| (union.cells, CellMask::EMPTY));
@@ -258,12 +263,17 @@ struct Answer {
 }
 
 /// Solves the problems on the device, all at once; `warm_starts` are multipliers of each.
-fn solve_wgsl(gpu: &Gpu, cases: &[Case], settings: &Settings, warm_starts: Option<&[Answer]>) -> Vec<Answer> {
+fn solve_wgsl<T: Storage>(
+    gpu: &Gpu,
+    cases: &[Case],
+    settings: &Settings,
+    warm_starts: Option<&[Answer]>,
+) -> Vec<Answer> {
     let (mut tables, mut elements, mut starts) = (Vec::new(), Vec::new(), Vec::new());
     for (index, case) in cases.iter().enumerate() {
         starts.push((cases.len() + tables.len()) as u32);
         let warm_start = warm_starts.map(|starts| &starts[index].multipliers[..]);
-        encode(case, settings, warm_start, &mut tables, &mut elements);
+        encode::<T>(case, settings, warm_start, &mut tables, &mut elements);
     }
     let nan = |length| vec![f32::NAN.to_bits(); length];
     let (mut outcomes, mut all_y) = (nan(OUTCOME * cases.len()), nan(elements.len() / 6));
@@ -294,9 +304,9 @@ fn solve_wgsl(gpu: &Gpu, cases: &[Case], settings: &Settings, warm_starts: Optio
     cases.iter().zip(outcomes.chunks(OUTCOME)).map(answer).collect()
 }
 
-/// The crate's own answer in f32, on the CPU.
-fn solve_reference(case: &Case, settings: &Settings) -> (Vec<f64>, Outcome) {
-    let narrow = |values: &[f64]| -> Vec<f32> { values.iter().map(|value| *value as f32).collect() };
+/// The crate's own answer in that storage type, on the CPU.
+fn solve_reference<T: Storage>(case: &Case, settings: &Settings) -> (Vec<f64>, Outcome) {
+    let narrow = |values: &[f64]| -> Vec<T> { values.iter().map(|value| T::from_f64(*value)).collect() };
     let p = &case.stated;
     let (z, lo, hi) = (narrow(&p.z), narrow(&p.lo), narrow(&p.hi));
     let mut batch = Batch::single(&z).cells(&p.cells).labels(&p.labels);
@@ -304,11 +314,10 @@ fn solve_reference(case: &Case, settings: &Settings) -> (Vec<f64>, Outcome) {
     if case.weighted {
         batch = batch.weights(&p.weights);
     }
-    let mut projector =
-        Projector::<f32>::plan(Device::cpu(), &case.set, Capacities::single(z.len()), *settings).unwrap();
+    let mut projector = Projector::<T>::plan(Device::cpu(), &case.set, Capacities::single(z.len()), *settings).unwrap();
     let solution = projector.project(&batch).unwrap();
     let view = solution.read().unwrap();
-    (view.y.iter().map(|y| f64::from(*y)).collect(), view.outcomes[0])
+    (view.y.iter().map(|y| y.to_f64()).collect(), view.outcomes[0])
 }
 
 fn largest(values: &[f64]) -> f64 {
@@ -374,11 +383,11 @@ impl Tally {
 }
 
 /// Draws problems of a kind, 256 at a time.
-fn draw_some(kind: Kind, count: usize, most: usize) -> impl Iterator<Item = (Vec<u64>, Vec<Case>)> {
+fn draw_some<T: Storage>(kind: Kind, count: usize, most: usize) -> impl Iterator<Item = (Vec<u64>, Vec<Case>)> {
     let first = number("FAIRLAYER_SEED", 1) << 48;
     let seeds: Vec<u64> = (0..count).map(|index| first ^ ((kind as u64) << 40) ^ index as u64).collect();
     let some = move |seeds: &[u64]| -> (Vec<u64>, Vec<Case>) {
-        seeds.iter().filter_map(|seed| draw(kind, *seed, most).map(|case| (*seed, case))).unzip()
+        seeds.iter().filter_map(|seed| draw::<T>(kind, *seed, most).map(|case| (*seed, case))).unzip()
     };
     let chunks: Vec<Vec<u64>> = seeds.chunks(256).map(<[u64]>::to_vec).collect();
     chunks.into_iter().map(move |seeds| some(&seeds))
@@ -387,16 +396,18 @@ fn draw_some(kind: Kind, count: usize, most: usize) -> impl Iterator<Item = (Vec
 #[test]
 fn random_problems_are_solved() {
     let Some(gpu) = machine() else { return };
-    let count = (number("FAIRLAYER_STRESS", 850) as usize).div_ceil(Kind::ALL.len());
+    let count = (number("FAIRLAYER_STRESS", 850) as usize).div_ceil(17);
     let most = number("FAIRLAYER_LARGEST", 300) as usize;
     let only = std::env::var("FAIRLAYER_KIND").ok();
     let settings = Settings::default();
     let mut failures = 0;
-    for kind in Kind::ALL.into_iter().filter(|kind| only.as_ref().is_none_or(|only| *only == format!("{kind:?}"))) {
+    // (The last kinds have dense rows.)
+    let kinds = Kind::ALL.into_iter().take_while(|kind| *kind != Kind::Dense);
+    for kind in kinds.filter(|kind| only.as_ref().is_none_or(|only| *only == format!("{kind:?}"))) {
         let mut tally = Tally::default();
-        for (seeds, cases) in draw_some(kind, count, most) {
-            let answers = solve_wgsl(gpu, &cases, &settings, None);
-            let references: Vec<_> = cases.par_iter().map(|case| solve_reference(case, &settings)).collect();
+        for (seeds, cases) in draw_some::<f32>(kind, count, most) {
+            let answers = solve_wgsl::<f32>(gpu, &cases, &settings, None);
+            let references: Vec<_> = cases.par_iter().map(|case| solve_reference::<f32>(case, &settings)).collect();
             for (((seed, case), answer), reference) in seeds.iter().zip(&cases).zip(&answers).zip(&references) {
                 tally.add(kind, *seed, case, answer, reference);
             }
@@ -426,10 +437,10 @@ fn random_problems_are_solved() {
 fn a_solution_is_a_warm_start_that_needs_no_step() {
     let Some(gpu) = machine() else { return };
     for kind in [Kind::ManyGroups, Kind::ManyMarginals, Kind::Overall, Kind::Ratio, Kind::SpreadsAndContrasts] {
-        for (_, cases) in draw_some(kind, 40, 200) {
+        for (_, cases) in draw_some::<f32>(kind, 40, 200) {
             let settings = Settings::default();
-            let cold = solve_wgsl(gpu, &cases, &settings, None);
-            let warm = solve_wgsl(gpu, &cases, &settings, Some(&cold));
+            let cold = solve_wgsl::<f32>(gpu, &cases, &settings, None);
+            let warm = solve_wgsl::<f32>(gpu, &cases, &settings, Some(&cold));
             let solved = cold.iter().zip(&warm).filter(|(cold, _)| cold.status == 0 && cold.steps > 0);
             let mut starts = 0;
             for (cold, warm) in solved {
@@ -451,7 +462,7 @@ fn rows_that_nothing_meets_are_relaxed_by_the_least() {
     let Some(gpu) = machine() else { return };
     let relaxing = Settings { infeasible: Infeasible::NearestFeasible, ..Settings::default() };
     let mut relaxed = 0;
-    for (seeds, mut cases) in draw_some(Kind::MeanResidual, 60, 200) {
+    for (seeds, mut cases) in draw_some::<f32>(Kind::MeanResidual, 60, 200) {
         for case in &mut cases {
             // Labels out of reach: the means cannot come near them.
             case.stated.labels.iter_mut().for_each(|label| *label = f64::from((*label + 1.5) as f32));
@@ -459,9 +470,9 @@ fn rows_that_nothing_meets_are_relaxed_by_the_least() {
             case.stated.hi.iter_mut().for_each(|hi| *hi = hi.min(1.0));
             case.scalar_bounds &= !case.stated.lo.is_empty();
         }
-        let answers = solve_wgsl(gpu, &cases, &relaxing, None);
+        let answers = solve_wgsl::<f32>(gpu, &cases, &relaxing, None);
         for ((seed, case), answer) in seeds.iter().zip(&cases).zip(&answers) {
-            let (y, outcome) = solve_reference(case, &relaxing);
+            let (y, outcome) = solve_reference::<f32>(case, &relaxing);
             assert_eq!(answer.status, outcome.status as u32, "seed {seed}");
             if outcome.status == Status::Relaxed {
                 relaxed += 1;
@@ -476,4 +487,59 @@ fn rows_that_nothing_meets_are_relaxed_by_the_least() {
         }
     }
     assert!(relaxed >= 50, "{relaxed} relaxed");
+}
+
+#[test]
+fn half_precision_is_solved_to_its_ulp() {
+    let Some(gpu) = machine() else { return };
+    let settings = Settings::default();
+    for kind in [Kind::TwoGroups, Kind::ManyMarginals, Kind::Overall, Kind::MeanResidual, Kind::SpreadsAndContrasts] {
+        let (mut solved, mut other) = (0, 0);
+        for (seeds, cases) in draw_some::<f16>(kind, 60, 200) {
+            let answers = solve_wgsl::<f16>(gpu, &cases, &settings, None);
+            for ((seed, case), answer) in seeds.iter().zip(&cases).zip(&answers) {
+                let (y, outcome) = solve_reference::<f16>(case, &settings);
+                other += usize::from(answer.status != outcome.status as u32);
+                if answer.status == 0 && outcome.status == Status::Solved {
+                    solved += 1;
+                    let size = largest(&y).max(largest(&case.stated.z).min(8.0));
+                    let allowed = 8.0 * f16::UNIT_ROUNDOFF * size + outcome.excess;
+                    assert!(answer.excess <= allowed, "{kind:?}, seed {seed}: excess {:.1e}", answer.excess);
+                }
+            }
+        }
+        println!("f16 {kind:?}: {solved} solved, {other} of other status");
+        assert!(solved >= 50 && other == 0, "{kind:?}: {solved} solved, {other} other");
+    }
+}
+
+/// A row whose sides cancel takes 0 whatever y is: it is met, or nothing can meet it.
+#[test]
+fn rows_without_coefficients_are_met_or_prove_infeasibility() {
+    let Some(gpu) = machine() else { return };
+    let case = |lower: f64, upper: f64| {
+        let mut set = flat(2);
+        set.push_contrast(contrast(mask([0]), mask([1]), 1.0, -0.1, 0.1)).unwrap();
+        set.push_contrast(contrast(mask([0, 1]), mask([0, 1]), 1.0, lower, upper)).unwrap();
+        let z = vec![0.125, 0.25, 0.5, 0.875, 0.75, 0.625];
+        let stated = Stated {
+            z,
+            cells: vec![0, 0, 0, 1, 1, 1],
+            weights: vec![1.0; 6],
+            labels: vec![0.0; 6],
+            lo: vec![0.0; 6],
+            hi: vec![1.0; 6],
+            coefficients: vec![],
+        };
+        Case { set, stated, epsilon: 0.1, scores: Scores::Normal, scalar_bounds: true, weighted: false, feasible: None }
+    };
+    let cases = [case(-0.5, 0.5), case(0.25, 0.5), case(f64::NEG_INFINITY, -0.25)];
+    let settings = Settings::default();
+    let answers = solve_wgsl::<f32>(gpu, &cases, &settings, None);
+    for ((case, answer), expected) in
+        cases.iter().zip(&answers).zip([Status::Solved, Status::Infeasible, Status::Infeasible])
+    {
+        assert_eq!(answer.status, expected as u32);
+        assert_eq!(solve_reference::<f32>(case, &settings).1.status, expected);
+    }
 }
