@@ -8,12 +8,6 @@ const STATUS_INFEASIBLE: u32 = 2u;
 const STATUS_BAD_NUMBER: u32 = 3u;
 const STATUS_RELAXED: u32 = 4u;
 
-const STATUS_SOLVED: u32 = 0u;
-const STATUS_ITERATION_LIMIT: u32 = 1u;
-const STATUS_INFEASIBLE: u32 = 2u;
-const STATUS_BAD_NUMBER: u32 = 3u;
-const STATUS_RELAXED: u32 = 4u;
-
 struct Element {
     z: f32,
     lo: f32,
