@@ -1,7 +1,7 @@
 //! Whatever bits the arrays hold, a call returns: with an `Err` for misuse, else with a status for every problem.
 
 use super::properties::property;
-use crate::common::devices::enough;
+use crate::common::devices::{enough, takes};
 use crate::common::planted::{contrast, mask};
 use crate::common::run::EVERYTHING;
 use crate::for_each_storage;
@@ -144,6 +144,9 @@ fn nothing_panics<T: Storage>(device: &Device) {
     let sets = sets();
     property(enough(device, 20_000), anything(), |input| {
         let set = &sets[input.set];
+        if !takes(device, set) {
+            return;
+        }
         let narrow = |values: &[f64]| values.iter().map(|value| T::from_f64(*value)).collect::<Vec<T>>();
         let (z, g, lo, hi) = (narrow(&input.z), narrow(&input.g), narrow(&input.lo), narrow(&input.hi));
         let groups = [Buffer::host(&input.cells[0])];
