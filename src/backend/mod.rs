@@ -111,7 +111,7 @@ fn no_wgpu(list: &[DeviceInfo]) -> Option<DeviceInfo> {
     none.then(|| DeviceInfo { name, kind: "wgpu", usable: Err(reason.into()) })
 }
 
-/// All devices, usable or not. Of wgpu's, the one that [`Device::wgpu`] takes comes first.
+/// All devices, usable or not. Of wgpu's, the one that `Device::wgpu` takes comes first.
 pub fn devices() -> Vec<DeviceInfo> {
     let mut list = vec![DeviceInfo { name: "CPU".into(), kind: "cpu", usable: Ok(cpu::describe()) }];
     #[cfg(feature = "wgpu")]
