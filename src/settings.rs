@@ -69,7 +69,8 @@ pub enum Infeasible {
     Report,
     /// It gets the nearest point of those that violate its rows the least, and is
     /// [`Status::Relaxed`](crate::Status::Relaxed): for training loops that must go on. Every row is relaxed by the same
-    /// amount in units of the predictions, the smallest that is enough (to 2e-6).
+    /// amount in units of the predictions, the smallest that is enough (to 2e-6; to 2e-4 where less leaves too little room to
+    /// find the answer in, which is rare).
     NearestFeasible,
 }
 

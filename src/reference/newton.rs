@@ -52,6 +52,8 @@ const ATTEMPT_STEPS: u32 = 150;
 /// What rows are relaxed by beyond the least that is enough, in units of the predictions: at first, and at the most.
 const ROOM: f64 = 1e-9;
 const MOST_ROOM: f64 = 1e-6;
+/// The same where less leaves too little room to find the answer in.
+const LAST_ROOM: f64 = 1e-4;
 /// Each begins anew, with all the steps that a user allows.
 const MOST_RELAXATIONS: u32 = 100;
 const ATTEMPT_PASSES: u32 = 1200;
@@ -402,17 +404,17 @@ impl Newton {
     /// and where it was too little to find the answer in.
     pub(crate) fn relax(&mut self, task: &NewtonTask, rows: &mut Rows, totals: &CellTotals) {
         while task.relax && self.relaxations < MOST_RELAXATIONS {
-            let (needed, growth) = match self.outcome.status {
+            let (needed, room) = match self.outcome.status {
                 Status::Infeasible => {
                     let ray = &self.at.nu[..rows.m];
                     let Some(needed) = least_relaxation(rows, &totals.bounds, ray, &mut self.shift) else { return };
-                    (needed, 2.0)
+                    (needed, (2.0 * self.room).min(MOST_ROOM.max(self.room)))
                 }
-                Status::IterationLimit if rows.relaxed > 0.0 && self.room < MOST_ROOM => (0.0, 10.0),
+                Status::IterationLimit if rows.relaxed > 0.0 && self.room <= LAST_ROOM => (0.0, 10.0 * self.room),
                 _ => return,
             };
             rows.relax(needed * (1.0 + 1e-9) + self.room);
-            let (spent, room, relaxations) = (self.outcome, (growth * self.room).min(MOST_ROOM), self.relaxations + 1);
+            let (spent, relaxations) = (self.outcome, self.relaxations + 1);
             self.take_over(rows, totals, Outcome { status: Status::Solved, ..spent });
             (self.room, self.relaxations, self.before) = (room, relaxations, spent.iterations);
         }

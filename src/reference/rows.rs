@@ -526,7 +526,9 @@ impl Rows {
     /// By how much the worst row exceeds its own bound, as it is relaxed, in units of the predictions; of a ratio spread
     /// `ratio * max - min`. Not above 0 if none does.
     pub(crate) fn excess(&self, means: &[f64]) -> f64 {
-        self.excesses(means).fold(f64::NEG_INFINITY, |worst, (_, excess)| worst.max(excess))
+        // (Of values too large for their type a mean may be no number.)
+        let worse = |worst: f64, excess: f64| if excess.is_nan() { f64::INFINITY } else { worst.max(excess) };
+        self.excesses(means).fold(f64::NEG_INFINITY, |worst, (_, excess)| worse(worst, excess))
     }
 
     /// The same of every spread and every other row, each with whether it is an equality.

@@ -92,7 +92,7 @@ impl StopTest {
     pub(crate) fn accepts_start(&mut self, task: &NewtonTask, rows: &Rows, at: &Point) -> bool {
         let tolerance = 2.0 * MAX_GROWTH * needed(task, rows, at);
         self.residual = rows.residual(&rows.lower, &rows.upper, &at.means, &at.nu, tolerance);
-        self.residual <= tolerance && rows.excess(&at.means[..rows.m]) <= 0.0
+        self.residual <= tolerance && tolerance < f64::INFINITY && rows.excess(&at.means[..rows.m]) <= 0.0
     }
 
     /// Judges a point.

@@ -408,7 +408,13 @@ pub fn what_is_too_large_for_its_type_is_no_solution(device: &Device) {
                 Projector::<half::f16>::plan(device, &set, Capacities::single(4), settings).expect("a plan");
             let solution = projector.project(&Batch::single(&z).cells(&[0, 0, 1, 1])).expect("an answer");
             let view = solution.read().expect("on the host");
-            assert_eq!(view.outcomes[0].status, Status::IterationLimit, "{method:?}");
+            assert_eq!(
+                view.outcomes[0].status,
+                Status::IterationLimit,
+                "{method:?}: {:?}, {:?}",
+                view.y,
+                view.outcomes[0]
+            );
             assert_eq!(view.y, z, "{method:?}");
         }
     }
