@@ -1,7 +1,7 @@
 //! Plan once, then project and differentiate many times.
 
 use crate::backend::Device;
-use crate::backend::cpu::CpuProjector;
+use crate::backend::cpu::{self, CpuProjector};
 use crate::batch::{Batch, Buffer, Capacities};
 use crate::constraints::ConstraintSet;
 use crate::error::{Error, Result};
@@ -110,9 +110,9 @@ impl<T: Storage> Projector<T> {
 fn check_memory(set: &ConstraintSet, capacities: Capacities, settings: &Settings) -> Result<()> {
     let Capacities { problems, total, largest } = capacities;
     // At the most: y and five gradients of 8 bytes, those to coefficients, clamp words; multipliers, three gradients and an
-    // outcome of every problem; and the scratch of a worker, with two matrices where rows are dense.
+    // outcome of every problem; and the scratch of a worker, with two matrices where rows are dense or may be expanded.
     let (rows, dense) = (set.rows(), set.dense().len());
-    let is_dense = dense > 0 || settings.method == Method::Admm;
+    let is_dense = dense > 0 || settings.method == Method::Admm || cpu::expands(set, largest);
     let per_sample = if is_dense { 8 * (2 * rows + 48) } else { 32 };
     let bytes = (total.checked_mul(64 + 8 * dense))
         .and_then(|bytes| bytes.checked_add(largest.checked_mul(per_sample)?))

@@ -7,8 +7,9 @@ use crate::error::{Error, Result};
 #[non_exhaustive]
 pub enum Method {
     /// Proximal Newton on the dual: a few steps, exact. A problem that it does not solve is handed to ADMM. Rows over cells
-    /// are expanded for that if they have no more than 2^23 coefficients in the largest problem planned for (64 MiB); larger
-    /// problems end with [`Status::IterationLimit`](crate::Status).
+    /// are expanded for that if they have no more than 2^23 coefficients in the largest problem planned for (64 MiB, and some
+    /// 400 bytes a sample, that are touched only then); larger problems end with
+    /// [`Status::IterationLimit`](crate::Status).
     #[default]
     Newton,
     /// The alternating direction method of multipliers in the form of OSQP: many cheap steps to an approximate answer,

@@ -189,9 +189,15 @@ impl<T: Storage> Split for Backward<'_, T> {
     }
 }
 
-/// The most coefficients that are set aside to expand the rows over cells of a problem that Newton does not solve: 64 MiB,
-/// for one problem at a time. (The system gives memory when it is first touched, which is seldom.)
+/// The most coefficients that are set aside to expand the rows over cells of a problem that Newton does not solve.
 const MOST_EXPANDED: usize = 1 << 23;
+
+/// Whether memory is set aside to expand the rows over cells of one problem at a time, for ADMM: the coefficients, and some
+/// fifty numbers for every sample. (The system gives memory when it is first touched, which is seldom.)
+pub(crate) fn expands(set: &ConstraintSet, largest: usize) -> bool {
+    set.rows().max(1).saturating_mul(largest) <= MOST_EXPANDED
+}
+
 /// Other threads are woken if they would take more elements than this of a batch.
 const WORTH_WAKING: usize = 2048;
 /// The same where cells are compared in pairs, and no element has weights or bounds of its own.
@@ -251,8 +257,8 @@ impl<T: Storage> CpuPlan<T> {
         let workers = (0..threads).map(|_| Mutex::new(Worker::new(set, &components, capacities, is_dense))).collect();
         let is_pair = |component: &Component| component.cells.len() == 2 && is_disjoint(set, component);
         let are_pairs = !is_dense && components.iter().all(is_pair);
-        let expandable = set.rows().max(1).saturating_mul(capacities.largest) <= MOST_EXPANDED;
-        let fallback = (!is_dense && expandable).then(|| Mutex::new(Dense::new(set, capacities.largest)));
+        let has_fallback = !is_dense && expands(set, capacities.largest);
+        let fallback = has_fallback.then(|| Mutex::new(Dense::new(set, capacities.largest)));
         Self { arch: pulp::Arch::new(), settings, components, are_pairs, workers, fallback }
     }
 

@@ -215,11 +215,9 @@ pub(crate) fn solve_rows(
     s: &mut VjpPart,
     out: &mut RowGradients<'_>,
 ) {
-    let VjpSums { free, gradient, value } = &mut s.sums;
-    for (all, own) in [(&sums.free, free), (&sums.gradient, gradient), (&sums.value, value)] {
-        // (Of rows over samples the component has them all.)
-        if rows.by_sample { own.copy_from_slice(all) } else { component.gather(all, own) }
-    }
+    component.gather(&sums.free, &mut s.sums.free);
+    component.gather(&sums.gradient, &mut s.sums.gradient);
+    component.gather(&sums.value, &mut s.sums.value);
     s.lambda[..rows.m].fill(0.0);
     s.pull.fill(0.0);
     collect_held(rows, nu, s);

@@ -623,6 +623,7 @@ mod tests {
             AdmmData { z: &self.z, weight: &self.weight, lo: &self.lo, hi: &self.hi }
         }
 
+        /// `sum row w y` within bounds.
         fn push(&mut self, row: &[f64], bounds: (f64, f64)) {
             let source = self.rows.m;
             let rough = row.iter().fold(0.0_f64, |most, a| most.max(a.abs()));
@@ -640,11 +641,6 @@ mod tests {
                 self.push(&row, (-half, half));
             }
             self.rows.end_block();
-        }
-
-        /// `sum row w y` where the row is scaled to length 1.
-        fn push_dense(&mut self, row: &[f64], bounds: (f64, f64)) {
-            self.push(row, bounds);
         }
 
         fn unit(&self, row: &mut [f64]) {
@@ -860,7 +856,7 @@ mod tests {
                 2 => (value - below, f64::INFINITY),
                 _ => (value - below, value + above),
             };
-            case.push_dense(&row, bounds);
+            case.push(&row, bounds);
         }
         case
     }
@@ -879,7 +875,7 @@ mod tests {
             .sum();
         match rng.random_range(0..4) {
             0 if most.is_finite() => {
-                case.push_dense(&row, (most + gap, f64::INFINITY));
+                case.push(&row, (most + gap, f64::INFINITY));
                 true
             }
             1 if dense.len() > 1 => {
@@ -892,7 +888,7 @@ mod tests {
                     let last = sum.clone();
                     case.unit(&mut sum);
                     let Some(at) = last.iter().position(|a| a.abs() > 1e-9) else { return false };
-                    case.push_dense(&sum, (upper * sum[at] / last[at] + gap, f64::INFINITY));
+                    case.push(&sum, (upper * sum[at] / last[at] + gap, f64::INFINITY));
                     return true;
                 }
                 false
@@ -905,16 +901,16 @@ mod tests {
                 let before = row.clone();
                 case.unit(&mut row);
                 let Some(at) = before.iter().position(|a| a.abs() > 1e-9) else { return false };
-                case.push_dense(&row, (epsilon * row[at] / before[at] + gap, epsilon * row[at] / before[at] + gap));
+                case.push(&row, (epsilon * row[at] / before[at] + gap, epsilon * row[at] / before[at] + gap));
                 true
             }
             _ if !dense.is_empty() => {
                 let r = rng.random_range(dense);
                 let row: Vec<f64> = case.rows.row(r).iter().map(|a| -a).collect();
                 if case.rows.upper[r].is_finite() {
-                    case.push_dense(&row, (f64::NEG_INFINITY, -case.rows.upper[r] - gap));
+                    case.push(&row, (f64::NEG_INFINITY, -case.rows.upper[r] - gap));
                 } else {
-                    case.push_dense(&row, (-case.rows.lower[r] + gap, f64::INFINITY));
+                    case.push(&row, (-case.rows.lower[r] + gap, f64::INFINITY));
                 }
                 true
             }

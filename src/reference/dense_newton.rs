@@ -11,7 +11,7 @@ use super::dense_admm::{Admm, AdmmData};
 use super::newton::{CellSums, Newton, NewtonTask};
 use super::row_sums::{LONGEST_PART, SamplePart, part_length};
 use super::rows::Rows;
-use super::sums::{combine_part, vectorised};
+use super::sums::vectorised;
 use crate::batch::{BoundSlice, Problem, RealSlice};
 use crate::constraints::{ConstraintSet, check_row_bounds};
 use crate::settings::{AdmmSettings, Method};
@@ -277,12 +277,7 @@ impl<'a> PartShifts<'a> {
 
     /// Fills in the shifts of the samples from `start` on.
     fn fill(&self, start: usize, shift: &mut [f64]) {
-        let Self { rows, nu, may_cancel } = self;
-        if *may_cancel {
-            rows.exact_part(*nu, start, shift);
-        } else {
-            combine_part(&rows.matrix, (rows.cells, start), &nu.0[..rows.m.min(nu.0.len())], shift);
-        }
+        self.rows.part_of_shifts(self.nu, self.may_cancel, start, shift);
     }
 }
 

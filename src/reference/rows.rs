@@ -3,7 +3,7 @@
 use super::cells_prepare::CellTotals;
 use super::components::Component;
 use super::point::CellSums;
-use super::sums::{combine, dot, dot_abs, dot_weighted, largest_size, vectorised};
+use super::sums::{combine, combine_part, dot, dot_abs, dot_weighted, largest_size, vectorised};
 use super::two_floats::TwoSum;
 use crate::batch::Problem;
 use crate::constraints::{ConstraintSet, SpreadLimit, check_row_bounds};
@@ -405,11 +405,7 @@ impl Rows {
 
     /// The shifts of multipliers `large + small`, rounded only at the end: what cancels between the rows leaves no error.
     pub(crate) fn exact_shifts(&self, large: &[f64], small: &[f64], shift: &mut [f64]) {
-        if self.may_cancel(large) {
-            self.exact_part((large, small), 0, shift);
-        } else {
-            self.shifts(large, shift);
-        }
+        self.part_of_shifts((large, small), self.may_cancel(large), 0, shift);
     }
 
     /// Whether the shifts of these multipliers have to be summed to twice the digits.
@@ -417,8 +413,17 @@ impl Rows {
         4.0 * f64::EPSILON * self.largest_shift_size(large) > HARMLESS
     }
 
-    /// The exact shifts of the cells from `start` on.
-    pub(crate) fn exact_part(&self, (large, small): (&[f64], &[f64]), start: usize, shift: &mut [f64]) {
+    /// The same of the cells from `start` on, where it is known whether they [`may_cancel`](Self::may_cancel).
+    pub(crate) fn part_of_shifts(
+        &self,
+        (large, small): (&[f64], &[f64]),
+        may_cancel: bool,
+        start: usize,
+        shift: &mut [f64],
+    ) {
+        if !may_cancel {
+            return combine_part(&self.matrix, (self.cells, start), &large[..self.m.min(large.len())], shift);
+        }
         for (c, shift) in (start..).zip(shift) {
             let mut sum = TwoSum::default();
             for r in 0..self.m {
