@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use self::lanes::forward::LanePass;
 use self::lanes::sort::Sorted;
-use self::lanes::{LaneProblem, backward, forward};
+use self::lanes::{LaneProblem, backward, forward, pair};
 use crate::batch::{Batch, Capacities, CellSource, Problem};
 use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::reference::cells_newton::{self, CellPass, Given, Part, PlainPass};
@@ -68,8 +68,9 @@ pub(crate) struct CpuPlan<T: Storage> {
     arch: pulp::Arch,
     settings: Settings,
     components: Vec<Component>,
-    /// Whether every component is one spread of two unions of a cell each.
+    /// Whether every component is one spread of two unions of a cell each, and whether there is only one.
     are_pairs: bool,
+    is_pair: bool,
     workers: Vec<Mutex<Worker<T>>>,
     /// Where rows are over cells: memory to hand one problem at a time to ADMM with its rows expanded, if they are few enough.
     fallback: Option<Mutex<Dense<T>>>,
@@ -213,9 +214,13 @@ fn others_take(elements: usize, threads: usize) -> usize {
 impl<T: Storage> CpuProjector<T> for CpuPlan<T> {
     fn project(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>, solution: &mut Solution<T>) {
         let Solution { y, clamp, multipliers, inactive, outcome, rows, .. } = solution;
+        let problems = batch.offsets().problems();
+        // (For all problems at once: a call for each takes longer than the few numbers.)
+        multipliers[..problems * *rows].fill(0.0);
+        inactive[..problems * inactive_words(*rows)].fill(0);
         let out = Forward { y, clamp, multipliers, inactive, outcome, rows: *rows };
         let plan = &*self;
-        self.each(batch, 0..batch.offsets().problems(), out, &|worker, index, out| {
+        self.each(batch, 0..problems, out, &|worker, index, out| {
             plan.project_one(set, &batch.problem(index, set), worker, out);
         });
     }
@@ -230,6 +235,10 @@ impl<T: Storage> CpuProjector<T> for CpuPlan<T> {
     ) {
         let Gradients { predictions, lo, hi, weights, labels, coefficients, levels, lower, upper, rows, .. } =
             gradients;
+        let problems = batch.offsets().problems();
+        levels[..problems * rows.0].fill(0.0);
+        lower[..problems * rows.1].fill(0.0);
+        upper[..problems * rows.1].fill(0.0);
         let out = Backward {
             elements: ElementGradients { predictions, lo, hi, weights, labels },
             rows: RowGradients { levels, lower, upper },
@@ -237,7 +246,7 @@ impl<T: Storage> CpuProjector<T> for CpuPlan<T> {
             counts: (rows.0, rows.1, set.dense().len()),
         };
         let plan = &*self;
-        self.each(batch, 0..batch.offsets().problems(), out, &|worker, index, out| {
+        self.each(batch, 0..problems, out, &|worker, index, out| {
             let range = batch.offsets().range(index);
             let clamp = &solution.clamp[clamp_start(index, range.start)..];
             let nu = &solution.multipliers[index * solution.rows..(index + 1) * solution.rows];
@@ -257,9 +266,10 @@ impl<T: Storage> CpuPlan<T> {
         let workers = (0..threads).map(|_| Mutex::new(Worker::new(set, &components, capacities, is_dense))).collect();
         let is_pair = |component: &Component| component.cells.len() == 2 && is_disjoint(set, component);
         let are_pairs = !is_dense && components.iter().all(is_pair);
+        let is_pair = are_pairs && components.len() == 1 && set.layout().cells() == 2;
         let has_fallback = !is_dense && expands(set, capacities.largest);
         let fallback = has_fallback.then(|| Mutex::new(Dense::new(set, capacities.largest)));
-        Self { arch: pulp::Arch::new(), settings, components, are_pairs, workers, fallback }
+        Self { arch: pulp::Arch::new(), settings, components, are_pairs, is_pair, workers, fallback }
     }
 
     /// Whether a batch is worth waking other threads for.
@@ -383,49 +393,51 @@ fn prepare<'a, T: Storage>(
 impl<T: Storage> CpuPlan<T> {
     fn project_one(&self, set: &ConstraintSet, problem: &Problem<'_, T>, worker: &mut Worker<T>, out: Forward<'_, T>) {
         let Worker { cells: scratch, totals, parts, shift, sums, chunk, sorted, dense, .. } = worker;
-        out.multipliers.fill(0.0);
         if problem.z.is_empty() {
             out.outcome[0] = Outcome::default();
-            out.inactive.fill(0);
             (0..set.rows()).for_each(|row| out.inactive[row / 32] |= 1 << (row % 32));
             return;
         }
         if let Some((dense, _)) = dense {
             return self.project_dense(set, problem, scratch, dense, (self.settings.method, Outcome::default()), out);
         }
-        let sort = |lanes: &LaneProblem<'_, T>, sorted: &mut Sorted<T::Arithmetic>| sorted.sort(lanes);
-        let form = prepare((self.arch, set), problem, scratch, sort, sorted, totals);
-        let given = Given { set, problem, totals };
         let short_cut = problem.warm_start.is_none();
+        let is_pair = self.is_pair && short_cut;
+        let begin = |lanes: &LaneProblem<'_, T>, sorted: &mut Sorted<T::Arithmetic>| match is_pair {
+            true => sorted.look_at_pair(lanes),
+            false => sorted.sort(lanes),
+        };
+        let form = prepare((self.arch, set), problem, scratch, begin, sorted, totals);
+        let given = Given { set, problem, totals };
         let take_up = |(part, component): (&mut Part, &Component)| part.take_up(&given, component, short_cut);
         let usable = form.filter(|_| parts.iter_mut().zip(&self.components).all(take_up));
-        out.inactive.fill(0);
         let Some(form) = usable else {
             cells_newton::write_unsolved(problem, out.y, out.clamp);
             out.outcome[0] = Outcome { status: Status::BadNumber, excess: f64::INFINITY, ..Outcome::default() };
             return;
         };
         let task = self.task();
+        for (part, component) in parts.iter().zip(&self.components) {
+            part.mark_inactive(component, out.inactive);
+        }
+        let mut spent = 0;
+        if let (Form::Lanes(lanes), [part], [component], true) = (form, &mut parts[..], &self.components[..], is_pair) {
+            let answer = (&mut *out.y, &mut *out.clamp, &mut out.outcome[0]);
+            match part
+                .short_cut()
+                .map_or(Err(0), |disjoint| pair::solve(&lanes, &task, (disjoint, totals), sorted, answer))
+            {
+                Ok(()) => return part.write_multipliers(component, totals.total, out.multipliers),
+                Err(passes) => spent = passes,
+            }
+            sorted.sort(&lanes);
+        }
         let mut pass = match form {
             Form::Lanes(problem) => Pass::Lanes(LanePass::new(problem, &totals.weight, sorted)),
             Form::Plain(cells) => Pass::Plain(PlainPass { problem, cells, total: totals.total, chunk }),
         };
-        for (part, component) in parts.iter().zip(&self.components) {
-            part.mark_inactive(component, out.inactive);
-        }
-        let quick = match (&mut pass, &mut parts[..]) {
-            (Pass::Lanes(pass), [part]) => {
-                part.short_cut().map_or(Err(0), |disjoint| pass.solve_pair(&task, disjoint, totals, shift))
-            }
-            _ => Err(0),
-        };
-        let mut outcome = match quick {
-            Ok(outcome) => outcome,
-            Err(spent) => {
-                let outcome = cells_newton::solve(&task, &given, &self.components, parts, &mut pass, shift, sums);
-                Outcome { passes: outcome.passes + spent, ..outcome }
-            }
-        };
+        let mut outcome = cells_newton::solve(&task, &given, &self.components, parts, &mut pass, shift, sums);
+        outcome.passes += spent;
         if let (Status::IterationLimit, Some(fallback)) = (outcome.status, &self.fallback) {
             let mut dense = fallback.lock().unwrap_or_else(PoisonError::into_inner);
             return self.project_dense(set, problem, scratch, &mut dense, (Method::Admm, outcome), out);
@@ -499,9 +511,6 @@ impl<T: Storage> CpuPlan<T> {
         mut out: Backward<'_, T>,
     ) {
         let Worker { cells: scratch, totals, parts, sorted, vjp_sums: sums, vjp_parts, terms, dense, .. } = worker;
-        for array in [&mut *out.rows.levels, out.rows.lower, out.rows.upper] {
-            array.fill(0.0);
-        }
         out.coefficients.fill(T::default());
         let solved = status.has_answer() && !problem.z.is_empty();
         // Rows that were relaxed are held where they have a multiplier, and nowhere else. (By how much is no matter here.)

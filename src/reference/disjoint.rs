@@ -9,7 +9,7 @@ use super::cells_prepare::CellTotals;
 use super::cells_vjp::VjpSums;
 use super::components::Component;
 use super::newton::{CellSums, NewtonTask};
-use super::pair::{Pair, PairAnswer};
+use super::pair::Pair;
 use crate::batch::RealSlice;
 use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::solution::{Outcome, Status};
@@ -205,12 +205,10 @@ impl Disjoint {
         Some(Pair { mass, inverse_mass, epsilon: self.epsilon, total: totals.total })
     }
 
-    /// Ends with a pair's answer.
+    /// Ends with the shifts of a pair's answer. (What became of it is known to who solved it.)
     #[inline]
-    pub(crate) fn accept(&mut self, answer: &PairAnswer) {
-        self.outcome = answer.outcome;
-        self.shift.copy_from_slice(&answer.shift);
-        for (&group, shift) in self.group_of.iter().zip(answer.shift) {
+    pub(crate) fn accept(&mut self, shift: [f64; 2]) {
+        for (&group, shift) in self.group_of.iter().zip(shift) {
             self.groups[group].shift = shift;
         }
     }
@@ -218,7 +216,9 @@ impl Disjoint {
     /// The unions that constrain nothing here, counted from the spread's first.
     #[inline]
     pub(crate) fn inactive(&self) -> impl Iterator<Item = usize> {
-        (0..self.unions).filter(|union| self.groups.iter().all(|group| group.union != *union))
+        let some = self.groups.len() < self.unions;
+        let unions = if some { self.unions } else { 0 };
+        (0..unions).filter(|union| self.groups.iter().all(|group| group.union != *union))
     }
 
     /// The shifts of the point asked for; when it has ended, of the answer. `[cells]`

@@ -10,6 +10,7 @@
 mod avx512;
 pub(crate) mod backward;
 pub(crate) mod forward;
+pub(crate) mod pair;
 mod small;
 pub(crate) mod sort;
 

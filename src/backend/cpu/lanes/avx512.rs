@@ -2,9 +2,8 @@
 //! cell is looked up in a register, comparisons are the bits of clamp words, and sums are added to under masks. To the bit
 //! what `forward` and `backward` do without.
 
-use super::LANES;
-use super::small::set_counts;
 use super::sort::Chunk;
+use super::{LANES, MAX_CELLS};
 use crate::reference::cells_newton::split_shift;
 use crate::storage::Storage;
 use core::arch::x86_64::{__m128i, __m512, __m512d, _CMP_GT_OQ, _CMP_NEQ_UQ};
@@ -40,29 +39,148 @@ pub(super) const fn holds<T: Storage>() -> bool {
     size_of::<T::Arithmetic>() == size_of::<f32>()
 }
 
-/// Does something with every block of samples; the last is filled up with samples of no cell. Blocks are `f32`, which
-/// holds what is computed in it exactly.
+/// A block of samples as `f32`, which holds what is computed in it exactly.
 #[inline(always)]
-pub(super) fn for_blocks<T: Storage>(values: &[T], cells: &[u8], mut work: impl FnMut(usize, __m512, __m128i)) {
-    let widened = |block: &[T; LANES]| cast(block.map(|value| value.to_f64() as f32));
+pub(super) fn widened<T: Storage>(block: &[T; LANES]) -> __m512 {
+    cast(block.map(|value| value.to_f64() as f32))
+}
+
+/// The samples that are left over after whole blocks, filled up with samples of no cell.
+#[inline(always)]
+fn filled_up<T: Storage, const WIDTH: usize>(values: &[T], cells: &[u8]) -> ([T; WIDTH], [u8; WIDTH]) {
+    let (mut block, mut of_block) = ([T::default(); WIDTH], [NO_CELL; WIDTH]);
+    block.iter_mut().zip(values).for_each(|(value, rest)| *value = *rest);
+    of_block.iter_mut().zip(cells).for_each(|(cell, rest)| *cell = *rest);
+    (block, of_block)
+}
+
+/// Does something with every block of samples and its word.
+#[inline(always)]
+pub(super) fn for_blocks<T: Storage, W>(
+    (values, cells): (&[T], &[u8]),
+    words: impl IntoIterator<Item = W>,
+    mut work: impl FnMut(__m512, __m128i, W),
+) {
     let (blocks, rest) = values.as_chunks::<LANES>();
     let (cell_blocks, rest_cells) = cells.as_chunks::<LANES>();
-    for (index, (block, cells)) in blocks.iter().zip(cell_blocks).enumerate() {
-        work(index, widened(block), cast(*cells));
+    let mut words = words.into_iter();
+    for ((block, cells), word) in blocks.iter().zip(cell_blocks).zip(words.by_ref()) {
+        work(widened(block), cast(*cells), word);
+    }
+    if let (false, Some(word)) = (rest.is_empty(), words.next()) {
+        let (block, cells) = filled_up(rest, rest_cells);
+        work(widened(&block), cast(cells), word);
+    }
+}
+
+/// Writes something for every block of samples and its word.
+#[inline(always)]
+pub(super) fn map_blocks<T: Storage, W>(
+    (values, cells): (&[T], &[u8]),
+    words: impl IntoIterator<Item = W>,
+    out: &mut [T],
+    mut work: impl FnMut(__m512, __m128i, W) -> __m512,
+) {
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    let (cell_blocks, rest_cells) = cells.as_chunks::<LANES>();
+    let (out_blocks, rest_out) = out.as_chunks_mut::<LANES>();
+    let mut words = words.into_iter();
+    for (((block, cells), out), word) in blocks.iter().zip(cell_blocks).zip(out_blocks).zip(words.by_ref()) {
+        *out = narrowed(work(widened(block), cast(*cells), word));
+    }
+    if let (false, Some(word)) = (rest.is_empty(), words.next()) {
+        let (block, cells) = filled_up(rest, rest_cells);
+        let values = narrowed(work(widened(&block), cast(cells), word));
+        rest_out.iter_mut().zip(values).for_each(|(out, value)| *out = value);
+    }
+}
+
+/// The values as they are stored.
+#[inline(always)]
+pub(super) fn narrowed<T: Storage>(values: __m512) -> [T; LANES] {
+    let values: [f32; LANES] = cast(values);
+    values.map(|value| T::from_f64(f64::from(value)))
+}
+
+/// Cell ids in a register.
+pub(super) const IDS: usize = 64;
+
+/// Which of `IDS` samples are in each cell.
+#[inline(always)]
+fn bits<const C: usize>(simd: V4, cells: [u8; IDS]) -> [u64; C] {
+    let id = |c: usize| simd.avx512f._mm512_set1_epi8(c as i8);
+    std::array::from_fn(|c| simd.avx512bw._mm512_cmpeq_epi8_mask(cast(cells), id(c)))
+}
+
+/// Does something with every `IDS` samples, of which the bits say in which cell they are, and their word.
+#[inline(always)]
+pub(super) fn for_wide_blocks<const C: usize, T: Storage, W>(
+    simd: V4,
+    (values, cells): (&[T], &[u8]),
+    words: impl IntoIterator<Item = W>,
+    mut work: impl FnMut(&[[T; LANES]], [u64; C], W),
+) {
+    let (blocks, rest) = values.as_chunks::<IDS>();
+    let (cell_blocks, rest_cells) = cells.as_chunks::<IDS>();
+    let mut words = words.into_iter();
+    for ((block, cells), word) in blocks.iter().zip(cell_blocks).zip(words.by_ref()) {
+        work(block.as_chunks().0, bits(simd, *cells), word);
+    }
+    if let (false, Some(word)) = (rest.is_empty(), words.next()) {
+        let (block, cells) = filled_up::<T, IDS>(rest, rest_cells);
+        work(block.as_chunks().0, bits(simd, cells), word);
+    }
+}
+
+/// Writes something for every `IDS` samples, and their words.
+#[inline(always)]
+pub(super) fn map_wide_blocks<const C: usize, T: Storage>(
+    simd: V4,
+    (values, cells): (&[T], &[u8]),
+    (words, out): (&mut [u32], &mut [T]),
+    mut work: impl FnMut(&[[T; LANES]], [u64; C], &mut [u32], &mut [[T; LANES]]),
+) {
+    const WORDS: usize = IDS / LANES;
+    let (blocks, rest) = values.as_chunks::<IDS>();
+    let (cell_blocks, rest_cells) = cells.as_chunks::<IDS>();
+    let (word_blocks, rest_words) = words.split_at_mut(blocks.len() * WORDS);
+    let word_blocks = word_blocks.chunks_exact_mut(WORDS);
+    let (out_blocks, rest_out) = out.as_chunks_mut::<IDS>();
+    for (((block, cells), words), out) in blocks.iter().zip(cell_blocks).zip(word_blocks).zip(out_blocks) {
+        work(block.as_chunks().0, bits(simd, *cells), words, out.as_chunks_mut().0);
     }
     if !rest.is_empty() {
-        let (mut block, mut cells) = ([T::default(); LANES], [NO_CELL; LANES]);
-        block.iter_mut().zip(rest).for_each(|(value, rest)| *value = *rest);
-        cells.iter_mut().zip(rest_cells).for_each(|(cell, rest)| *cell = *rest);
-        work(blocks.len(), widened(&block), cast(cells));
+        let (block, cells) = filled_up::<T, IDS>(rest, rest_cells);
+        let (mut words, mut out) = ([0; WORDS], [T::default(); IDS]);
+        work(block.as_chunks().0, bits(simd, cells), &mut words, out.as_chunks_mut().0);
+        rest_words.iter_mut().zip(words).for_each(|(word, found)| *word = found);
+        rest_out.iter_mut().zip(out).for_each(|(out, found)| *out = found);
     }
+}
+
+/// The lanes of a register among the samples of some bits.
+#[inline(always)]
+pub(super) fn lanes_of(bits: u64, register: usize) -> u16 {
+    (bits >> (register * LANES)) as u16
+}
+
+/// Which of `IDS` samples these clamp words say are clamped.
+#[inline(always)]
+pub(super) fn clamped_bits(simd: V4, words: &[u32]) -> u64 {
+    // The lower half of every word.
+    let halves: __m128i = cast([0_u8, 1, 4, 5, 8, 9, 12, 13, 0, 1, 4, 5, 8, 9, 12, 13]);
+    let words: [u32; IDS / LANES] = match words.first_chunk() {
+        Some(words) => *words,
+        None => std::array::from_fn(|index| words.get(index).copied().unwrap_or(0)),
+    };
+    let [clamped, _]: [u64; 2] = cast(simd.ssse3._mm_shuffle_epi8(cast(words), halves));
+    clamped
 }
 
 /// The values as they would be stored.
 #[inline(always)]
 pub(super) fn stored<T: Storage>(values: __m512) -> __m512 {
-    let values: [f32; LANES] = cast(values);
-    cast(values.map(|value| T::from_f64(f64::from(value)).to_f64() as f32))
+    widened(&narrowed::<T>(values))
 }
 
 /// Sums of `f64` by cell.
@@ -131,15 +249,25 @@ impl CellTable {
     }
 }
 
-/// Writes a block, or the part of it for which there is room.
+/// Which samples are clamped, and which of them at the upper bound.
 #[inline(always)]
-fn put<T: Storage>(out: &mut [T], index: usize, values: __m512) {
-    let values: [f32; LANES] = cast(values);
-    let values = values.map(|value| T::from_f64(f64::from(value)));
-    let out = &mut out[index * LANES..];
-    match out.first_chunk_mut::<LANES>() {
-        Some(block) => *block = values,
-        None => out.iter_mut().zip(values).for_each(|(out, value)| *out = value),
+pub(super) fn clamp_states(simd: V4, t: __m512, clipped: __m512, hi: __m512) -> (u16, u16) {
+    let clamped = simd.avx512f._mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(clipped, t);
+    (clamped, simd.avx512f._mm512_cmp_ps_mask::<_CMP_GT_OQ>(t, hi))
+}
+
+/// The clamp word of a block.
+#[inline(always)]
+pub(super) fn clamp_word((clamped, above): (u16, u16)) -> u32 {
+    u32::from(clamped) | (u32::from(above) << LANES)
+}
+
+/// Clears what the last word of so many samples says of lanes beyond them.
+#[inline(always)]
+pub(super) fn end_words(clamp: &mut [u32], n: usize) {
+    if let (Some(last), rest @ 1..) = (clamp.get_mut(n / LANES), n % LANES) {
+        let inside = u32::MAX >> (32 - rest);
+        *last &= inside | (inside << LANES);
     }
 }
 
@@ -164,22 +292,20 @@ impl<T: Storage> NullaryFnOnce for Write<'_, T> {
         let shift = CellTable::of_shifts(shift);
         let bound = |bound: T| f._mm512_set1_ps(bound.to_f64() as f32);
         let (lo, hi) = (bound(bounds.0), bound(bounds.1));
-        let n = z.len();
-        for_blocks(
-            z,
-            cells,
+        map_blocks(
+            (z, cells),
+            &mut *clamp,
+            y,
             #[inline(always)]
-            |index, z, cells| {
+            |z, cells, word| {
                 let (shift, rest) = shift.of(simd, cells);
                 let t = f._mm512_sub_ps(f._mm512_sub_ps(z, shift), rest);
                 let clipped = f._mm512_min_ps(hi, f._mm512_max_ps(lo, t));
-                put(y, index, clipped);
-                let clamped = u32::from(f._mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(clipped, t));
-                let above = u32::from(f._mm512_cmp_ps_mask::<_CMP_GT_OQ>(t, hi));
-                let inside = u32::MAX >> (32 - LANES.min(n - index * LANES));
-                clamp[index] = (clamped & inside) | ((above & inside) << LANES);
+                *word = clamp_word(clamp_states(simd, t, clipped, hi));
+                clipped
             },
         );
+        end_words(clamp, z.len());
     }
 }
 
@@ -202,57 +328,59 @@ impl<T: Storage> NullaryFnOnce for WriteGradient<'_, T> {
         let Self { simd, cells, clamp, g, pull, out } = self;
         let f = simd.avx512f;
         let pull: __m512 = cast(pull);
-        for_blocks(
-            g,
-            cells,
+        map_blocks(
+            (g, cells),
+            clamp,
+            out,
             #[inline(always)]
-            |index, g, cells| {
+            |g, cells, word| {
                 let pull = f._mm512_permutexvar_ps(f._mm512_cvtepu8_epi32(cells), pull);
-                put(out, index, f._mm512_maskz_sub_ps(!(clamp[index] as u16), g, pull));
+                f._mm512_maskz_sub_ps(!(*word as u16), g, pull)
             },
         );
     }
 }
 
-/// The sums of the backward pass over a chunk, and the samples of each cell.
+/// The sums of the backward pass over a chunk.
 pub(super) struct BackwardSums<'a, T, const C: usize> {
     pub(super) simd: V4,
     pub(super) cells: &'a [u8],
     pub(super) clamp: &'a [u32],
     pub(super) g: &'a [T],
-    /// The number of cells, up to `C`.
-    pub(super) count: usize,
     pub(super) chunk: &'a mut Chunk,
 }
 
 impl<T: Storage, const C: usize> NullaryFnOnce for BackwardSums<'_, T, C> {
-    /// How many samples are in one of the cells.
-    type Output = u32;
+    type Output = ();
 
     #[inline(always)]
-    fn call(self) -> u32 {
-        let Self { simd, cells, clamp, g, count, chunk } = self;
+    fn call(self) {
+        let Self { simd, cells, clamp, g, chunk } = self;
         let mut gradient = Sums::<C>::new(simd);
-        let (mut counts, mut free) = ([0; C], [0; C]);
-        for_blocks(
-            g,
-            cells,
+        let (mut counts, mut free) = ([0; MAX_CELLS], [0; C]);
+        for_wide_blocks(
+            simd,
+            (g, cells),
+            clamp.chunks(IDS / LANES),
             #[inline(always)]
-            |index, g, cells| {
-                let is_free = !(clamp[index] as u16);
-                let g = halves(simd, g);
+            |g, here: [u64; C], words| {
+                let clamped = clamped_bits(simd, words);
+                let free_here = here.map(|here| here & !clamped);
+                for (register, g) in g.iter().enumerate() {
+                    let g = halves(simd, widened(g));
+                    for c in 0..C {
+                        gradient.add(simd, c, lanes_of(free_here[c], register), g);
+                    }
+                }
                 for c in 0..C {
-                    let here = samples_in(simd, cells, c);
-                    gradient.add(simd, c, here & is_free, g);
-                    counts[c] += here.count_ones();
-                    free[c] += (here & is_free).count_ones();
+                    counts[c] += here[c].count_ones();
+                    free[c] += free_here[c].count_ones();
                 }
             },
         );
-        set_counts(chunk, &counts);
+        chunk.counts = counts;
         for c in 0..C {
             chunk.sums[c] = [gradient.total(simd, c), f64::from(free[c]), 0.0, 0.0];
         }
-        counts.iter().take(count).sum()
     }
 }

@@ -27,10 +27,10 @@ pub(crate) fn sum<T: Storage>(
         let clamp = &clamp[index * (CHUNK / LANES)..];
         #[cfg(target_arch = "x86_64")]
         if let (pulp::Arch::V4(simd), true) = (problem.arch, avx512::holds::<T>() && problem.count <= MAX_SMALL_CELLS) {
-            let known = avx512::with_few_cells!(problem.count, C => {
-                simd.vectorize(avx512::BackwardSums::<T, C> { simd, cells, clamp, g, count: problem.count, chunk })
+            avx512::with_few_cells!(problem.count, C => {
+                simd.vectorize(avx512::BackwardSums::<T, C> { simd, cells, clamp, g, chunk });
             });
-            chunk.usable = known as usize == cells.len();
+            chunk.usable = covers(&chunk.counts[..problem.count], cells);
             return;
         }
         vectorised!(
@@ -98,7 +98,7 @@ fn add<A: Arithmetic>(values: &[A], lanes: &mut [f64; LANES]) {
 
 /// Bytes of all ones where a clamp word says that the element is clamped.
 #[inline(always)]
-fn unpack(words: &[u32], bytes: &mut [u8; STAGE]) {
+pub(super) fn unpack(words: &[u32], bytes: &mut [u8; STAGE]) {
     for (word, bytes) in words.iter().zip(bytes.as_chunks_mut::<LANES>().0) {
         let bytes = bytes.as_chunks_mut::<8>().0;
         bytes[0] = unpack_byte(word & 0xff);

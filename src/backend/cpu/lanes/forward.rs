@@ -5,10 +5,8 @@ use super::avx512;
 use super::sort::{Chunk, Sorted, runs, total_sums};
 use super::{LANES, LaneProblem, STAGE, Table, for_chunks, small, sum_lanes, vectorised, with_cells};
 use crate::reference::cells_newton::{CellPass, element, split_shift};
-use crate::reference::cells_prepare::{CHUNK, CellTotals};
-use crate::reference::disjoint::Disjoint;
-use crate::reference::newton::{CellSums, NewtonTask};
-use crate::solution::Outcome;
+use crate::reference::cells_prepare::CHUNK;
+use crate::reference::newton::CellSums;
 use crate::storage::{Arithmetic, Storage};
 use rayon::prelude::*;
 
@@ -34,27 +32,6 @@ impl<'a, T: Storage> LanePass<'a, T> {
         let known = small::is_small::<T>(problem.n(), problem.count);
         Self { problem, weight, sorted, full: true, inverse: 1.0 / problem.n() as f64, known }
     }
-
-    /// Solves a problem of one component, if it is a small pair and an easy one; `shift` is then the answer's. If not, says
-    /// how many passes it took to see that.
-    pub(crate) fn solve_pair(
-        &mut self,
-        task: &NewtonTask,
-        disjoint: &mut Disjoint,
-        totals: &CellTotals,
-        shift: &mut [f64],
-    ) -> Result<Outcome, u32> {
-        let (Some(pair), [_, _], true) = (disjoint.pair(totals), &mut *shift, self.known) else {
-            return Err(0);
-        };
-        let (chunks, ..) = self.sorted.chunks(self.problem.n());
-        let [chunk] = chunks else { return Err(0) };
-        self.known = false;
-        let answer = small::solve_pair(&self.problem, task, &pair, chunk)?;
-        disjoint.accept(&answer);
-        shift.copy_from_slice(&answer.shift);
-        Ok(answer.outcome)
-    }
 }
 
 impl<T: Storage> CellPass for LanePass<'_, T> {
@@ -64,7 +41,7 @@ impl<T: Storage> CellPass for LanePass<'_, T> {
         let signed = lo.to_f64() < 0.0;
         let (chunks, values, stride) = self.sorted.chunks(n);
         let at_zero = shift.iter().all(|shift| *shift == 0.0);
-        let known = std::mem::take(&mut self.known) && small::looks_beyond(count) && at_zero;
+        let known = std::mem::take(&mut self.known) && at_zero;
         for_chunks(chunks, |index, chunk| {
             let values = &values[index * stride..];
             let shift = &shift[..count];
@@ -216,7 +193,7 @@ pub(crate) fn write<T: Storage>(problem: &LaneProblem<'_, T>, shift: &[f64], y: 
 }
 
 #[inline(always)]
-fn write_chunk<T: Storage, const C: usize>(
+pub(super) fn write_chunk<T: Storage, const C: usize>(
     z: &[T],
     cells: &[u8],
     (shift, rest): &(Table<T::Arithmetic, C>, Table<T::Arithmetic, C>),

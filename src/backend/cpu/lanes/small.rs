@@ -10,8 +10,6 @@ mod avx512;
 use super::sort::Chunk;
 use super::{LANES, LaneProblem, MAX_CELLS, sum_lanes};
 use crate::reference::cells_newton::{element, split_shift};
-use crate::reference::newton::NewtonTask;
-use crate::reference::pair::{Pair, PairAnswer};
 use crate::storage::{Arithmetic, Storage};
 
 /// Most samples of a problem in this form.
@@ -25,11 +23,6 @@ pub(crate) fn is_small<T: Storage>(n: usize, cells: usize) -> bool {
     n <= MAX_SAMPLES && cells <= MAX_SMALL_CELLS && size_of::<T::Arithmetic>() == size_of::<f32>()
 }
 
-/// Whether the look at a problem finds out how far elements lie beyond the bounds: a pair's method needs not know.
-pub(crate) fn looks_beyond(cells: usize) -> bool {
-    cells > 2
-}
-
 /// The sums of a cell.
 #[derive(Clone, Copy, Default)]
 struct Sums<A> {
@@ -41,7 +34,7 @@ struct Sums<A> {
     count: u32,
 }
 
-/// Counts the samples of each cell, and sums at shifts of zero; see [`looks_beyond`]. False if a number cannot be used.
+/// Counts the samples of each cell, and sums at shifts of zero. False if a number cannot be used.
 pub(crate) fn look<T: Storage>(problem: &LaneProblem<'_, T>, chunk: &mut Chunk) -> bool {
     let usable = match problem.arch {
         #[cfg(target_arch = "x86_64")]
@@ -63,33 +56,6 @@ pub(crate) fn sums<T: Storage>(problem: &LaneProblem<'_, T>, shift: &[f64], full
         pulp::Arch::V4(simd) => avx512::sums(simd, problem, shift, full, chunk),
         _ => set_sums(chunk, &cell_sums(problem, shift)),
     }
-}
-
-/// Solves a problem of two cells that was looked at, if it is easy; if not, says how many passes it took to see that.
-pub(crate) fn solve_pair<T: Storage>(
-    problem: &LaneProblem<'_, T>,
-    task: &NewtonTask,
-    pair: &Pair,
-    chunk: &mut Chunk,
-) -> Result<PairAnswer, u32> {
-    let first = pair_sums(chunk);
-    match problem.arch {
-        #[cfg(target_arch = "x86_64")]
-        pulp::Arch::V4(simd) => avx512::solve_pair(simd, problem, (task, pair), first, chunk),
-        _ => pair.solve(task, first, |shift| {
-            set_sums(chunk, &cell_sums(problem, &shift));
-            pair_sums(chunk)
-        }),
-    }
-}
-
-/// The sums of two cells: y, |y|, free.
-#[inline(always)]
-fn pair_sums(chunk: &Chunk) -> [[f64; 3]; 2] {
-    [0, 1].map(|cell| {
-        let [y, size, free, _] = chunk.sums[cell];
-        [y, size, free]
-    })
 }
 
 /// Sets the samples of each cell.
@@ -154,7 +120,7 @@ mod tests {
             let mut out = Vec::new();
             let mut chunk = Chunk::default();
             assert!(look(&problem(arch), &mut chunk));
-            out.extend(bits(&chunk, count, if looks_beyond(count) { 4 } else { 3 }));
+            out.extend(bits(&chunk, count, 4));
             sums(&problem(arch), &shift, true, &mut chunk);
             out.extend(bits(&chunk, count, 4));
             sums(&problem(arch), &shift, false, &mut chunk);

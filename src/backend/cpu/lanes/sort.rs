@@ -67,6 +67,11 @@ impl<A: Arithmetic> Sorted<A> {
         Self { values: vec![A::default(); chunks * stride], chunks: vec![Chunk::default(); chunks], stride }
     }
 
+    /// The chunks of a problem of `n` elements.
+    pub(crate) fn chunks_mut(&mut self, n: usize) -> &mut [Chunk] {
+        &mut self.chunks[..chunks_of(n)]
+    }
+
     /// The chunks of a problem of `n` elements, each with its values.
     pub(crate) fn chunks(&mut self, n: usize) -> (&mut [Chunk], &[A], usize) {
         (&mut self.chunks[..chunks_of(n)], &self.values, self.stride)
@@ -111,6 +116,11 @@ pub(crate) fn covers(counts: &[u32], cells: &[u8]) -> bool {
     counts.iter().sum::<u32>() as usize == cells.len()
 }
 
+/// Whether every number is finite.
+pub(crate) fn is_all_finite<T: Storage>(arch: pulp::Arch, z: &[T]) -> bool {
+    vectorised!(arch, all_finite(z))
+}
+
 /// Whether every number is finite: `z - z` is 0 then, and NaN else. NaNs last through a sum.
 #[inline(always)]
 fn all_finite<T: Storage>(z: &[T]) -> bool {
@@ -150,13 +160,7 @@ fn count_by<const C: usize, const WIDTH: usize>(cells: &[u8]) -> [u32; MAX_CELLS
     let mut counts = [0; MAX_CELLS];
     let (blocks, rest) = cells.as_chunks::<WIDTH>();
     for c in 0..C {
-        let mut lanes = [0_u8; WIDTH];
-        for block in blocks {
-            for lane in 0..WIDTH {
-                lanes[lane] += u8::from(block[lane] == c as u8);
-            }
-        }
-        counts[c] = sum_bytes(&lanes);
+        counts[c] = sum_bytes(&count_lanes(blocks, c as u8));
     }
     for &cell in rest {
         if usize::from(cell) < MAX_CELLS {
@@ -164,6 +168,17 @@ fn count_by<const C: usize, const WIDTH: usize>(cells: &[u8]) -> [u32; MAX_CELLS
         }
     }
     counts
+}
+
+/// How many samples of each lane are in a cell.
+#[inline(always)]
+fn count_lanes<const WIDTH: usize>(blocks: &[[u8; WIDTH]], cell: u8) -> [u8; WIDTH] {
+    let mut lanes = [0; WIDTH];
+    for block in blocks {
+        // (A new array every time: one that is changed in place is kept in memory.)
+        lanes = std::array::from_fn(|lane| lanes[lane] + u8::from(block[lane] == cell));
+    }
+    lanes
 }
 
 /// Writes the chunk's predictions run by run. False if one is not finite.
@@ -186,7 +201,7 @@ fn partition<T: Storage>(
         return finite && rest.iter().all(|z| z.is_finite());
     }
     scatter(z, cells, &mut places, values);
-    vectorised!(arch, all_finite(z))
+    is_all_finite(arch, z)
 }
 
 /// One by one: each to the next place of its cell.

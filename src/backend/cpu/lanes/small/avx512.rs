@@ -3,21 +3,15 @@
 use super::super::avx512::{CellTable, Sums, for_blocks, halves, samples_in, stored, with_few_cells};
 use super::super::sort::Chunk;
 use super::super::{LaneProblem, sum_lanes};
-use super::{pair_sums, set_counts};
-use crate::reference::cells_newton::split_shift;
-use crate::reference::newton::NewtonTask;
-use crate::reference::pair::{Pair, PairAnswer};
+use super::set_counts;
 use crate::storage::Storage;
-use core::arch::x86_64::{__m128i, __m512, _CMP_EQ_OQ};
+use core::arch::x86_64::_CMP_EQ_OQ;
 use pulp::x86::V4;
 use pulp::{NullaryFnOnce, cast};
 
 /// See [`look`](super::look).
 pub(super) fn look<T: Storage>(simd: V4, problem: &LaneProblem<'_, T>, chunk: &mut Chunk) -> u32 {
-    match super::looks_beyond(problem.count) {
-        true => pass::<T, true, true>(simd, problem, &[], chunk),
-        false => pass::<T, false, true>(simd, problem, &[], chunk),
-    }
+    pass::<T, true, true>(simd, problem, &[], chunk)
 }
 
 /// See [`sums`](super::sums).
@@ -40,69 +34,6 @@ fn pass<T: Storage, const FULL: bool, const LOOK: bool>(
     })
 }
 
-/// See [`solve_pair`](super::solve_pair). The whole loop is compiled for these vectors.
-pub(super) fn solve_pair<T: Storage>(
-    simd: V4,
-    problem: &LaneProblem<'_, T>,
-    (task, pair): (&NewtonTask, &Pair),
-    first: [[f64; 3]; 2],
-    chunk: &mut Chunk,
-) -> Result<PairAnswer, u32> {
-    match problem.lo.to_f64() < 0.0 {
-        true => simd.vectorize(SolvePair::<T, true> { simd, problem, task, pair, first, chunk }),
-        false => simd.vectorize(SolvePair::<T, false> { simd, problem, task, pair, first, chunk }),
-    }
-}
-
-struct SolvePair<'a, 'b, T, const SIGNED: bool> {
-    simd: V4,
-    problem: &'a LaneProblem<'b, T>,
-    task: &'a NewtonTask,
-    pair: &'a Pair,
-    first: [[f64; 3]; 2],
-    chunk: &'a mut Chunk,
-}
-
-impl<T: Storage, const SIGNED: bool> NullaryFnOnce for SolvePair<'_, '_, T, SIGNED> {
-    type Output = Result<PairAnswer, u32>;
-
-    #[inline(always)]
-    fn call(self) -> Self::Output {
-        let Self { simd, problem, task, pair, first, chunk } = self;
-        pair.solve(
-            task,
-            first,
-            #[inline(always)]
-            |shift| {
-                let pass = Pass::<T, 2, SIGNED, false, false> { simd, problem, shift: &shift, chunk: &mut *chunk };
-                pass.call();
-                pair_sums(chunk)
-            },
-        )
-    }
-}
-
-/// The shifts of two cells, as two numbers each.
-struct PairShifts([(__m512, __m512); 2]);
-
-impl PairShifts {
-    #[inline(always)]
-    fn new(simd: V4, shift: &[f64]) -> Self {
-        let of = |cell: usize| shift.get(cell).map_or((0.0, 0.0), |shift| split_shift(*shift));
-        let splat = |(first, rest)| (simd.avx512f._mm512_set1_ps(first), simd.avx512f._mm512_set1_ps(rest));
-        Self([splat(of(0)), splat(of(1))])
-    }
-
-    /// Those of a block: a choice is faster than the look-up that more cells need.
-    #[inline(always)]
-    fn of(&self, simd: V4, cells: __m128i) -> (__m512, __m512) {
-        let Self([zero, one]) = self;
-        let second = samples_in(simd, cells, 1);
-        let choose = |zero, one| simd.avx512f._mm512_mask_blend_ps(second, zero, one);
-        (choose(zero.0, one.0), choose(zero.1, one.1))
-    }
-}
-
 struct Pass<'a, 'b, T, const C: usize, const SIGNED: bool, const FULL: bool, const LOOK: bool> {
     simd: V4,
     problem: &'a LaneProblem<'b, T>,
@@ -123,19 +54,18 @@ impl<T: Storage, const C: usize, const SIGNED: bool, const FULL: bool, const LOO
         let bound = |bound: T| f._mm512_set1_ps(bound.to_f64() as f32);
         let (lo, hi) = (bound(problem.lo), bound(problem.hi));
         let table = CellTable::of_shifts(shift);
-        let pair = PairShifts::new(simd, shift);
         let (mut sums, mut sizes) = (Sums::<C>::new(simd), Sums::<C>::new(simd));
         let mut beyond = [f._mm512_setzero_ps(); C];
         let (mut free, mut counts) = ([0; C], [0; C]);
         for_blocks(
-            problem.z,
-            problem.cells,
+            (problem.z, problem.cells),
+            std::iter::repeat(()),
             #[inline(always)]
-            |_, z, cells| {
+            |z, cells, ()| {
                 let t = if LOOK {
                     z
                 } else {
-                    let (shift, rest) = if C == 2 { pair.of(simd, cells) } else { table.of(simd, cells) };
+                    let (shift, rest) = table.of(simd, cells);
                     f._mm512_sub_ps(f._mm512_sub_ps(z, shift), rest)
                 };
                 let clipped = f._mm512_min_ps(hi, f._mm512_max_ps(lo, t));
