@@ -427,7 +427,7 @@ impl Admm {
         }
         rows.balance_plainly(&mut self.ray);
         rows.blocks.iter().filter(|block| block.is_ratio()).for_each(|block| lower_balance(block, &mut self.ray));
-        if proves_infeasible(rows, bounds, &self.ray, &mut self.shift) {
+        if proves_infeasible(rows, (bounds, data.weight), &self.ray, &mut self.shift) {
             return true;
         }
         if iterations < self.next_mend {
@@ -435,7 +435,7 @@ impl Admm {
         }
         self.next_mend = iterations + iterations / 2;
         self.mend_ray(rows, data);
-        proves_infeasible(rows, bounds, &self.ray, &mut self.shift)
+        proves_infeasible(rows, (bounds, data.weight), &self.ray, &mut self.shift)
     }
 
     /// A ray must not pull a sample to where it has no bound, nor move a spread's centre, and the iterates only tend to
@@ -977,7 +977,7 @@ mod tests {
                     assert_eq!(outcome.status, Status::Infeasible, "seed {seed}");
                     assert!(proves_infeasible(
                         &case.rows,
-                        &case.bounds,
+                        (&case.bounds, &case.weight),
                         admm.multipliers(),
                         &mut vec![0.0; case.z.len()]
                     ));

@@ -14,6 +14,7 @@ pub(crate) mod components;
 pub(crate) mod curvature;
 pub(crate) mod dense_admm;
 pub(crate) mod dense_newton;
+pub(crate) mod dense_pivots;
 pub(crate) mod dense_vjp;
 pub(crate) mod disjoint;
 pub(crate) mod line_search;

@@ -71,6 +71,8 @@ enum Stage {
     Search,
     /// The sums at the answer that was kept.
     Kept,
+    /// The sums at what another method ended with.
+    Last,
     /// Nothing: it has ended.
     Done,
 }
@@ -180,6 +182,41 @@ impl Newton {
         self.begin_warm(rows);
     }
 
+    /// Takes a point that another method ended with, of multipliers as two numbers: it is the answer, or what was before stays.
+    pub(crate) fn end_at(&mut self, rows: &Rows, (nu, rest): (&[f64], &[f64])) {
+        if self.outcome.status.has_answer() {
+            self.keep();
+        }
+        self.trial.nu[..rows.m].copy_from_slice(nu);
+        self.trial.rest[..rows.m].copy_from_slice(rest);
+        self.trial.shifts(rows, &mut self.shift);
+        self.stage = Stage::Last;
+    }
+
+    /// Whether it has ended with multipliers that leave the shifts of samples open.
+    pub(crate) fn is_lost(&self, rows: &Rows) -> bool {
+        self.outcome.status.has_answer() && self.are_enormous(rows)
+    }
+
+    fn are_enormous(&self, rows: &Rows) -> bool {
+        f64::EPSILON * rows.largest_shift_size(&self.at.nu) > ENORMOUS
+    }
+
+    fn keep(&mut self) {
+        self.kept[0].copy_from_slice(&self.at.nu);
+        self.kept[1].copy_from_slice(&self.at.rest);
+        self.kept_residual = Some(self.test.residual);
+    }
+
+    /// Whether a ray proves that a problem has no answer; it ends with it then.
+    pub(crate) fn ends_at_proof(&mut self, rows: &Rows, totals: &CellTotals, ray: &[f64]) -> bool {
+        let proved = proves_infeasible(rows, (&totals.bounds, &totals.weight), ray, &mut self.shift);
+        if proved {
+            self.end_at_ray(rows, ray);
+        }
+        proved
+    }
+
     /// Ends with a ray that proves that a problem has no answer.
     pub(crate) fn end_at_ray(&mut self, rows: &Rows, ray: &[f64]) {
         self.outcome = Outcome::default();
@@ -260,6 +297,11 @@ impl Newton {
                 std::mem::swap(&mut self.at, &mut self.trial);
                 return self.end(rows, Status::Solved);
             }
+            Stage::Last => {
+                std::mem::swap(&mut self.at, &mut self.trial);
+                let solved = self.test.accepts_last(task, rows, &self.at);
+                return if solved { self.end(rows, Status::Solved) } else { self.end_without(rows) };
+            }
             Stage::Search => {
                 let (bounds, model) = (self.test.bounds(), &self.active_set);
                 if !self.out_of_passes() && !self.line_search.ends_at(rows, bounds, &self.at, model, &mut self.trial) {
@@ -330,7 +372,9 @@ impl Newton {
         }
         let rays = [&self.active_set.d[..rows.m], &self.active_set.v[..rows.m]];
         let scratch = &mut self.shift;
-        let Some(ray) = rays.into_iter().find(|ray| proves_infeasible(rows, &totals.bounds, ray, scratch)) else {
+        let Some(ray) =
+            rays.into_iter().find(|ray| proves_infeasible(rows, (&totals.bounds, &totals.weight), ray, scratch))
+        else {
             return false;
         };
         self.at.nu[..rows.m].copy_from_slice(ray);
@@ -353,14 +397,12 @@ impl Newton {
         }
         // Contrasts may be independent only by rounding, and another attempt may find smaller multipliers. Those of dense rows
         // are as large as the rows make them, and y, which the test judged, does not depend on their last digits.
-        let enormous = !rows.by_sample || f64::EPSILON * rows.largest_shift_size(&self.at.nu) > ENORMOUS;
+        let enormous = !rows.by_sample || self.are_enormous(rows);
         let hopeful = lost && enormous && !rows.contrasts().is_empty();
         // Solved without a margin where there is room for one: another attempt may find it.
         let needless = self.test.exceeds_needlessly(rows, &self.at);
         if (hopeful || needless) && self.attempt + 1 < FLOORS.len() {
-            self.kept[0].copy_from_slice(&self.at.nu);
-            self.kept[1].copy_from_slice(&self.at.rest);
-            self.kept_residual = Some(self.test.residual);
+            self.keep();
             self.marginless |= hopeful;
             self.give_up(task, rows);
         } else {
@@ -407,7 +449,10 @@ impl Newton {
             let (needed, room) = match self.outcome.status {
                 Status::Infeasible => {
                     let ray = &self.at.nu[..rows.m];
-                    let Some(needed) = least_relaxation(rows, &totals.bounds, ray, &mut self.shift) else { return };
+                    let Some(needed) = least_relaxation(rows, (&totals.bounds, &totals.weight), ray, &mut self.shift)
+                    else {
+                        return;
+                    };
                     (needed, (2.0 * self.room).min(MOST_ROOM.max(self.room)))
                 }
                 Status::IterationLimit if rows.relaxed > 0.0 && self.room <= LAST_ROOM => (0.0, 10.0 * self.room),
@@ -452,7 +497,14 @@ impl Newton {
     fn give_up(&mut self, task: &NewtonTask, rows: &Rows) {
         if self.attempt + 1 < FLOORS.len() && !self.out_of_steps(task) {
             self.begin_attempt(self.attempt + 1);
-        } else if let Some(residual) = self.kept_residual.take() {
+        } else {
+            self.end_without(rows);
+        }
+    }
+
+    /// Ends with the answer that was kept, or without one.
+    fn end_without(&mut self, rows: &Rows) {
+        if let Some(residual) = self.kept_residual.take() {
             self.trial.nu.copy_from_slice(&self.kept[0]);
             self.trial.rest.copy_from_slice(&self.kept[1]);
             self.trial.shifts(rows, &mut self.shift);
