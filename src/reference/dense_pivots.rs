@@ -216,7 +216,7 @@ impl Pivots {
     fn gap_of_row(&self, rows: &Rows, data: AdmmData<'_>, r: usize) -> f64 {
         let nu = self.nu[r].large;
         if nu != 0.0 && !self.is_equality(rows, r) {
-            return self.beyond(rows, data, r, nu);
+            return self.beyond(rows, data, r, nu.signum());
         }
         let above = self.beyond(rows, data, r, 1.0);
         if above > 0.0 { above } else { self.beyond(rows, data, r, -1.0).min(0.0) }
