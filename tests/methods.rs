@@ -274,6 +274,25 @@ fn look_at_only(problems: &[String], largest_n: usize) {
     assert!(wrong.is_empty(), "{} wrong", wrong.len());
 }
 
+/// Where neither method came to an end, where one of them called infeasible what is not, or where the multipliers were
+/// needlessly large.
+#[test]
+fn problems_that_were_hard_are_solved() {
+    let problems = [
+        "DenseConditioned:1990116046275508",
+        "DenseConditioned:1990116046277573",
+        "DenseConditioned:1990116046278102",
+        "DenseConditioned:1990116046280291",
+        "DenseConditioned:1990116046282835",
+        "DenseConditioned:1990116046291187",
+        "DenseCorner:1993414581158181",
+        "DenseCorner:1993414581158468",
+        "DenseCorner:1993414581159466",
+        "DenseCorner:1993414581161035",
+    ];
+    look_at_only(&problems.map(str::to_owned), 4_096);
+}
+
 #[test]
 fn both_methods_and_clarabel_agree() {
     let count = (number("FAIRLAYER_STRESS", 3_000) as usize).div_ceil(Kind::DENSE.len());

@@ -11,14 +11,19 @@ pub(crate) struct BoxSums {
     pub(crate) hi: Vec<f64>,
 }
 
-/// What the samples are bounded by, and the weights of the cells.
-pub(crate) type Within<'a> = (&'a BoxSums, &'a [f64]);
+/// What a ray is judged by: the bounds of the samples, the weights of the cells, and how large values are, about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Within<'a> {
+    pub(crate) bounds: &'a BoxSums,
+    pub(crate) weight: &'a [f64],
+    pub(crate) size: f64,
+}
 
 /// Multipliers that move no sample by more than this part of what all of them do are what rounding left of zeros.
 const NOISE: f64 = 1e-10;
 
-/// Where a sample has no bound, what rounding leaves of a pull there must not be enough for values up to this many times the
-/// largest of the rows' bounds, or of the bounds that there are. (Nothing is so small that no value is far enough.)
+/// Where a sample has no bound, what is left of a pull there must not do for values up to this many times the size of the
+/// present ones, the largest bound of the rows, and the largest of the bounds that there are.
 const FAR: f64 = 1e3;
 
 /// Whether the ray `d` of the multipliers proves infeasibility: the least that `d . A y` can be within the bounds exceeds
@@ -36,8 +41,9 @@ pub(crate) fn least_relaxation(rows: &Rows, within: Within<'_>, d: &[f64], shift
 }
 
 /// By how much the least that `d . A y` can be exceeds the most that the rows allow, if that is beyond doubt.
-fn lack_of_room(rows: &Rows, (bounds, weight): Within<'_>, d: &[f64], shift: &mut [f64]) -> Option<f64> {
-    let (mut most, mut size, mut largest) = (0.0_f64, 0.0_f64, 0.0_f64);
+fn lack_of_room(rows: &Rows, within: Within<'_>, d: &[f64], shift: &mut [f64]) -> Option<f64> {
+    let Within { bounds, weight, size: mut largest } = within;
+    let (mut most, mut size) = (0.0_f64, 0.0_f64);
     for block in &rows.blocks {
         // A spread allows any centre, so only rays that are balanced over it are bounded.
         let (balance, total) = block.balance(d);
@@ -93,4 +99,28 @@ fn lack_of_room(rows: &Rows, (bounds, weight): Within<'_>, d: &[f64], shift: &mu
 
 fn finite(bound: f64) -> f64 {
     if bound.is_finite() { bound.abs() } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::components::Component;
+
+    #[test]
+    fn what_nearly_cancels_proves_nothing_without_bounds() {
+        // x + y <= 0 and x + (1 + 2e-11) y >= 4e-10: (-20, 20) meets both.
+        let weight = [0.5, 0.5];
+        let mut rows = Rows::with_capacity(&Component::default()).of_samples();
+        rows.clear(2);
+        rows.push_scaled(&weight, [1.0, 1.0].into_iter(), (f64::NEG_INFINITY, 0.0), 0);
+        rows.push_scaled(&weight, [1.0, 1.0 + 2e-11].into_iter(), (2e-10, f64::INFINITY), 1);
+        let proves = |lo: f64, hi: f64| {
+            let bounds = BoxSums { lo: vec![lo; 2], hi: vec![hi; 2] };
+            let within = Within { bounds: &bounds, weight: &weight, size: 1.0 };
+            proves_infeasible(&rows, within, &[1.0, -1.0], &mut [0.0; 2])
+        };
+        assert!(!proves(f64::NEG_INFINITY, f64::INFINITY));
+        // Where 20 is out of bounds it is a proof.
+        assert!(proves(-0.5, 0.5));
+    }
 }

@@ -410,3 +410,152 @@ fn add_times(x: &mut [Twofold], a: &[f64], factor: Twofold) {
         |_| x.iter_mut().zip(a).for_each(|(x, a)| *x = *x + factor.times(*a)),
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::certificate::{BoxSums, Within, proves_infeasible};
+    use crate::reference::components::Component;
+    use rand::{RngExt, SeedableRng};
+    use rand_pcg::Pcg64Mcg;
+
+    struct Case {
+        rows: Rows,
+        z: Vec<f64>,
+        weight: Vec<f64>,
+        lo: Vec<f64>,
+        hi: Vec<f64>,
+    }
+
+    impl Case {
+        fn new(rng: &mut Pcg64Mcg, n: usize) -> Self {
+            let weight: Vec<f64> = (0..n).map(|_| 0.01 + rng.random::<f64>()).collect();
+            let total: f64 = weight.iter().sum();
+            let mut rows = Rows::with_capacity(&Component::default()).of_samples();
+            rows.clear(n);
+            Self {
+                rows,
+                z: (0..n).map(|_| 4.0 * rng.random::<f64>() - 1.5).collect(),
+                weight: weight.iter().map(|w| w / total).collect(),
+                lo: vec![0.0; n],
+                hi: (0..n).map(|i| if i % 5 == 4 { f64::INFINITY } else { 1.0 }).collect(),
+            }
+        }
+
+        fn push(&mut self, row: &[f64], bounds: impl Fn(f64) -> (f64, f64), point: &[f64]) {
+            let value = row.iter().zip(&self.weight).zip(point).map(|((b, w), y)| b * w * y).sum();
+            let source = self.rows.m;
+            self.rows.push_scaled(&self.weight, row.iter().copied(), bounds(value), source);
+        }
+
+        fn data(&self) -> AdmmData<'_> {
+            AdmmData { z: &self.z, weight: &self.weight, lo: &self.lo, hi: &self.hi }
+        }
+
+        fn solve(&self, first: &[f64]) -> (Found, Pivots) {
+            let mut pivots = Pivots::new(self.rows.m, self.z.len());
+            pivots.begin_at(first);
+            (pivots.solve(&self.rows, self.data(), (1e-13, 0.0)), pivots)
+        }
+
+        /// What an answer's multipliers make of every sample; how far its rows are from where they have to be.
+        fn judge(&self, pivots: &Pivots) -> (Vec<f64>, f64) {
+            let (nu, rest) = pivots.multipliers();
+            let mut shift = vec![0.0; self.z.len()];
+            self.rows.exact_shifts(nu, rest, &mut shift);
+            let y: Vec<f64> =
+                (0..shift.len()).map(|i| (self.z[i] - shift[i]).max(self.lo[i]).min(self.hi[i])).collect();
+            let mut off = 0.0_f64;
+            for (r, &nu) in nu.iter().enumerate() {
+                let mean: f64 = self.rows.row(r).iter().zip(&self.weight).zip(&y).map(|((b, w), y)| b * w * y).sum();
+                let (lower, upper) = (self.rows.lower[r], self.rows.upper[r]);
+                let side = if nu > 0.0 { upper } else { lower };
+                off = off.max(mean - upper).max(lower - mean).max(if nu == 0.0 { 0.0 } else { (mean - side).abs() });
+            }
+            (y, off)
+        }
+    }
+
+    /// Rows that differ by down to a millionth, met by a point within the bounds.
+    fn draw(rng: &mut Pcg64Mcg) -> Case {
+        let (n, m) = (rng.random_range(1..12), rng.random_range(1..8));
+        let mut case = Case::new(rng, n);
+        let point: Vec<f64> = (0..n).map(|_| if rng.random() { 1.0 } else { rng.random() }).collect();
+        let shared: Vec<f64> = (0..n).map(|_| rng.random::<f64>() - 0.5).collect();
+        let closeness = 10_f64.powf(-6.0 * rng.random::<f64>());
+        for _ in 0..m {
+            let row: Vec<f64> = shared.iter().map(|b| b + closeness * (rng.random::<f64>() - 0.5)).collect();
+            let form = rng.random_range(0..4);
+            let bounds = |value: f64| match form {
+                0 => (value - 1e-12, f64::INFINITY),
+                1 => (f64::NEG_INFINITY, value + 1e-12),
+                2 => (value - 1e-3, value + 1e-12),
+                _ => (value - 1e-12, value + 0.1),
+            };
+            case.push(&row, bounds, &point);
+        }
+        case
+    }
+
+    #[test]
+    fn answers_are_proved_by_their_multipliers() {
+        let mut rng = Pcg64Mcg::seed_from_u64(1);
+        for trial in 0..3000 {
+            let case = draw(&mut rng);
+            let (found, pivots) = case.solve(&[]);
+            assert_eq!(found, Found::Answer, "trial {trial}");
+            let (y, off) = case.judge(&pivots);
+            assert!(off <= 2e-13, "trial {trial}: {off:e}");
+            let size: f64 = pivots.multipliers().0.iter().map(|nu| nu.abs()).sum();
+            // From anywhere else it is the same, as far as the tolerance lets the objective tell.
+            let first: Vec<f64> = (0..case.rows.m).map(|_| rng.random::<f64>() - 0.5).collect();
+            let (found, pivots) = case.solve(&first);
+            assert_eq!(found, Found::Answer, "trial {trial}");
+            let (other, off) = case.judge(&pivots);
+            let squares = y.iter().zip(&other).zip(&case.weight).map(|((a, b), w)| w * (a - b) * (a - b));
+            let apart: f64 = squares.sum();
+            let told = size + pivots.multipliers().0.iter().map(|nu| nu.abs()).sum::<f64>();
+            assert!(off <= 2e-13 && apart <= 2e-13 * told + 1e-25, "trial {trial}: {off:e}, {apart:e}, {told:e}");
+        }
+    }
+
+    #[test]
+    fn equalities_take_either_sign() {
+        let mut rng = Pcg64Mcg::seed_from_u64(2);
+        for trial in 0..500 {
+            let n = rng.random_range(3..12);
+            let mut case = Case::new(&mut rng, n);
+            let point: Vec<f64> = (0..n).map(|_| 0.1 + 0.8 * rng.random::<f64>()).collect();
+            for _ in 0..rng.random_range(1..4) {
+                let row: Vec<f64> = (0..n).map(|_| rng.random::<f64>() - 0.5).collect();
+                case.push(&row, |value| (value, value), &point);
+            }
+            let (found, pivots) = case.solve(&[]);
+            assert_eq!(found, Found::Answer, "trial {trial}");
+            let (_, off) = case.judge(&pivots);
+            assert!(off <= 2e-13, "trial {trial}: {off:e}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_met_leaves_a_ray() {
+        let mut rng = Pcg64Mcg::seed_from_u64(3);
+        for trial in 0..200 {
+            let n = rng.random_range(2..12);
+            let mut case = Case::new(&mut rng, n);
+            case.hi.fill(1.0);
+            let row: Vec<f64> = (0..n).map(|_| 0.1 + rng.random::<f64>()).collect();
+            let other: Vec<f64> = (0..n).map(|_| rng.random::<f64>() - 0.5).collect();
+            let ones = vec![1.0; n];
+            case.push(&other, |value| (f64::NEG_INFINITY, value), &ones);
+            case.push(&row, |value| (1.01 * value, f64::INFINITY), &ones);
+            let (found, pivots) = case.solve(&[]);
+            assert_eq!(found, Found::Ray, "trial {trial}");
+            let times = |bounds: &[f64]| bounds.iter().zip(&case.weight).map(|(bound, w)| bound * w).collect();
+            let bounds = BoxSums { lo: times(&case.lo), hi: times(&case.hi) };
+            let within = Within { bounds: &bounds, weight: &case.weight, size: 1.0 };
+            assert!(proves_infeasible(&case.rows, within, pivots.multipliers().0, &mut vec![0.0; n]), "trial {trial}");
+            assert!(pivots.lack() > 0.0);
+        }
+    }
+}

@@ -7,7 +7,7 @@
 use super::active_set::ActiveSet;
 use super::basis::Basis;
 use super::cells_prepare::CellTotals;
-use super::certificate::{least_relaxation, proves_infeasible};
+use super::certificate::{Within, least_relaxation, proves_infeasible};
 use super::components::Component;
 use super::curvature::{Curvature, Floor};
 use super::line_search::LineSearch;
@@ -210,7 +210,7 @@ impl Newton {
 
     /// Whether a ray proves that a problem has no answer; it ends with it then.
     pub(crate) fn ends_at_proof(&mut self, rows: &Rows, totals: &CellTotals, ray: &[f64]) -> bool {
-        let proved = proves_infeasible(rows, (&totals.bounds, &totals.weight), ray, &mut self.shift);
+        let proved = proves_infeasible(rows, within(rows, totals, &self.at.sums), ray, &mut self.shift);
         if proved {
             self.end_at_ray(rows, ray);
         }
@@ -371,10 +371,8 @@ impl Newton {
             return false;
         }
         let rays = [&self.active_set.d[..rows.m], &self.active_set.v[..rows.m]];
-        let scratch = &mut self.shift;
-        let Some(ray) =
-            rays.into_iter().find(|ray| proves_infeasible(rows, (&totals.bounds, &totals.weight), ray, scratch))
-        else {
+        let (within, scratch) = (within(rows, totals, &self.at.sums), &mut self.shift);
+        let Some(ray) = rays.into_iter().find(|ray| proves_infeasible(rows, within, ray, scratch)) else {
             return false;
         };
         self.at.nu[..rows.m].copy_from_slice(ray);
@@ -449,8 +447,8 @@ impl Newton {
             let (needed, room) = match self.outcome.status {
                 Status::Infeasible => {
                     let ray = &self.at.nu[..rows.m];
-                    let Some(needed) = least_relaxation(rows, (&totals.bounds, &totals.weight), ray, &mut self.shift)
-                    else {
+                    let within = within(rows, totals, &self.at.sums);
+                    let Some(needed) = least_relaxation(rows, within, ray, &mut self.shift) else {
                         return;
                     };
                     (needed, (2.0 * self.room).min(MOST_ROOM.max(self.room)))
@@ -531,4 +529,9 @@ impl Newton {
         self.outcome.excess = rows.measured_excess(&self.at.means[..rows.m]);
         self.at.shifts(rows, &mut self.shift);
     }
+}
+
+/// What a ray is judged by; the values of these sums are as large as the rows see them.
+fn within<'a>(rows: &Rows, totals: &'a CellTotals, sums: &CellSums) -> Within<'a> {
+    Within { bounds: &totals.bounds, weight: &totals.weight, size: rows.rounding(1.0, sums) }
 }

@@ -172,8 +172,9 @@ mod tests {
         assert!(off.large.abs() < 1e-31, "{off:?}");
         let small = Twofold::from(1e-20);
         assert_eq!(((one + small) - one - small).large, 0.0);
-        let root = Twofold::product(1.0 + 1e-9, 1.0 - 1e-9);
-        assert!(((root - one).large + 1e-18).abs() < 1e-24, "{root:?}");
+        let power = |exponent: i32| 2.0_f64.powi(exponent);
+        let difference = Twofold::product(1.0 + power(-30), 1.0 - power(-30)) - one;
+        assert_eq!((difference.large, difference.small), (-power(-60), 0.0));
     }
 
     #[test]

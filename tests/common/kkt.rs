@@ -122,7 +122,8 @@ pub fn proves(set: &ConstraintSet, p: &Stated, limits: &Limits, d: &[f64]) -> Re
         }
     }
     // Where there is no bound, what cancelling leaves of a zero counts as if y could be this large.
-    let bounds = p.lo.iter().chain(&p.hi).filter(|bound| bound.is_finite()).fold(0.0_f64, |far, b| far.max(b.abs()));
+    let of_samples = p.lo.iter().chain(&p.hi).chain(&p.z).filter(|bound| bound.is_finite());
+    let bounds = of_samples.fold(0.0_f64, |far, bound| far.max(bound.abs()));
     let far = 1e3
         * rows.iter().fold(bounds, |far, row| match row.origin {
             Origin::Bounded(k) if d[row.index] != 0.0 => {
