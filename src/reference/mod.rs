@@ -22,6 +22,7 @@ pub(crate) mod linear;
 pub(crate) mod newton;
 pub(crate) mod pair;
 pub(crate) mod point;
+pub(crate) mod relaxation;
 pub(crate) mod row_sums;
 pub(crate) mod rows;
 pub(crate) mod stop_test;

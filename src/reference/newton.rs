@@ -13,6 +13,7 @@ use super::curvature::{Curvature, Floor};
 use super::line_search::LineSearch;
 pub(crate) use super::point::CellSums;
 use super::point::Point;
+use super::relaxation::Relaxation;
 use super::rows::Rows;
 use super::stop_test::{StopTest, Verdict};
 use crate::batch::RealSlice;
@@ -49,13 +50,6 @@ impl NewtonTask {
 const FLOORS: [f64; 5] = [1.0, 1.0, 10.0, 0.01, 100.0];
 /// Limits of one attempt that no user needs to set.
 const ATTEMPT_STEPS: u32 = 150;
-/// What rows are relaxed by beyond the least that is enough, in units of the predictions: at first, and at the most.
-const ROOM: f64 = 1e-9;
-const MOST_ROOM: f64 = 1e-6;
-/// The same where less leaves too little room to find the answer in.
-const LAST_ROOM: f64 = 1e-4;
-/// Each begins anew, with all the steps that a user allows.
-const MOST_RELAXATIONS: u32 = 100;
 const ATTEMPT_PASSES: u32 = 1200;
 /// Multipliers that, as single numbers, leave the shifts of samples to more than this are no conditioned rows' own.
 const ENORMOUS: f64 = 1e-6;
@@ -102,10 +96,8 @@ pub(crate) struct Newton {
     warm: bool,
     /// The residual of the step before.
     last_residual: f64,
-    /// What the rows are relaxed by next, beyond what is needed.
-    room: f64,
-    /// How often they were, and the steps before the last time.
-    relaxations: u32,
+    relaxation: Relaxation,
+    /// The steps before the rows were relaxed last.
     before: u32,
     /// Index into `FLOORS`.
     attempt: usize,
@@ -133,8 +125,7 @@ impl Newton {
             marginless: false,
             warm: false,
             last_residual: f64::INFINITY,
-            room: ROOM,
-            relaxations: 0,
+            relaxation: Relaxation::default(),
             before: 0,
             attempt: 0,
             spent: (0, 0),
@@ -161,7 +152,7 @@ impl Newton {
     pub(crate) fn start(&mut self, rows: &Rows, totals: &CellTotals, warm: Option<RealSlice<'_>>) {
         self.outcome = Outcome::default();
         (self.kept_residual, self.marginless) = (None, false);
-        (self.room, self.relaxations, self.before) = (ROOM, 0, 0);
+        (self.relaxation, self.before) = (Relaxation::default(), 0);
         self.begin_attempt(0);
         self.warm = warm.is_some();
         for ((nu, &source), unit) in self.trial.nu.iter_mut().zip(&rows.source).zip(&rows.unit) {
@@ -438,28 +429,27 @@ impl Newton {
         true
     }
 
-    /// Where the rows cannot be met and are to be relaxed: relaxes them by what the ray shows to be needed at the least, and a
-    /// little more, so that there is room to find the answer in; and begins anew. Every ray takes the relaxation further,
-    /// towards the least that is enough, which only the last room exceeds. It grows with every ray, or they might be many,
-    /// and where it was too little to find the answer in.
+    /// Where the rows cannot be met and are to be relaxed: relaxes them, and begins anew.
     pub(crate) fn relax(&mut self, task: &NewtonTask, rows: &mut Rows, totals: &CellTotals) {
-        while task.relax && self.relaxations < MOST_RELAXATIONS {
-            let (needed, room) = match self.outcome.status {
-                Status::Infeasible => {
-                    let ray = &self.at.nu[..rows.m];
-                    let within = within(rows, totals, &self.at.sums);
-                    let Some(needed) = least_relaxation(rows, within, ray, &mut self.shift) else {
+        loop {
+            let needed = match self.outcome.status {
+                Status::Infeasible if task.relax => {
+                    let (within, ray) = (within(rows, totals, &self.at.sums), &self.at.nu[..rows.m]);
+                    let needed = least_relaxation(rows, within, ray, &mut self.shift);
+                    if needed.is_none() {
                         return;
-                    };
-                    (needed, (2.0 * self.room).min(MOST_ROOM.max(self.room)))
+                    }
+                    needed
                 }
-                Status::IterationLimit if rows.relaxed > 0.0 && self.room <= LAST_ROOM => (0.0, 10.0 * self.room),
+                Status::IterationLimit if task.relax => None,
                 _ => return,
             };
-            rows.relax(needed * (1.0 + 1e-9) + self.room);
-            let (spent, relaxations) = (self.outcome, self.relaxations + 1);
+            if !self.relaxation.relax(rows, needed) {
+                return;
+            }
+            let (spent, relaxation) = (self.outcome, self.relaxation);
             self.take_over(rows, totals, Outcome { status: Status::Solved, ..spent });
-            (self.room, self.relaxations, self.before) = (room, relaxations, spent.iterations);
+            (self.relaxation, self.before) = (relaxation, spent.iterations);
         }
     }
 
