@@ -6,9 +6,10 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Method {
-    /// Proximal Newton on the dual: a few steps, exact. A problem that it does not solve is handed to ADMM. Rows over cells
+    /// Proximal Newton on the dual: a few steps, exact. A problem that it does not solve is handed to ADMM, and if that does
+    /// not solve it either and it has no spreads, to an active set method in numbers of twice the digits. Rows over cells
     /// are expanded for that if they have no more than 2^23 coefficients in the largest problem planned for (64 MiB, and some
-    /// 400 bytes a sample, that are touched only then); larger problems end with
+    /// 450 bytes a sample, that are touched only then); larger problems end with
     /// [`Status::IterationLimit`](crate::Status).
     #[default]
     Newton,
@@ -79,7 +80,8 @@ pub enum Infeasible {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// The largest allowed residual (violation and complementarity) in units of the predictions. It is raised, problem
-    /// by problem, to what rounding to the storage type makes reachable. Default 1e-11.
+    /// by problem, to what rounding to the storage type makes reachable. Default 1e-11. At 0, problems with dense rows and
+    /// without spreads are solved to all digits that there are, which takes longer.
     pub tolerance: f64,
     /// The most Newton steps before a problem ends with [`Status::IterationLimit`](crate::Status), anew for every time that its
     /// rows are relaxed. Default 600.

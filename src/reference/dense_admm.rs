@@ -24,7 +24,7 @@
 //! Of a problem without a solution `nu' - nu` tends to a ray that proves it. Where samples lack a bound it must vanish
 //! there exactly, which the iterates do not reach: what is left is projected out.
 
-use super::certificate::{BoxSums, proves_infeasible};
+use super::certificate::{BoxSums, Within, proves_infeasible};
 use super::linear::{jacobi_eigen, ldl_factor, ldl_solve_refined};
 use super::rows::{Block, NO_BLOCK, Rows};
 use crate::settings::AdmmSettings;
@@ -427,7 +427,9 @@ impl Admm {
         }
         rows.balance_plainly(&mut self.ray);
         rows.blocks.iter().filter(|block| block.is_ratio()).for_each(|block| lower_balance(block, &mut self.ray));
-        if proves_infeasible(rows, bounds, &self.ray, &mut self.shift) {
+        let size = self.x.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
+        let within = Within { bounds, weight: data.weight, size };
+        if proves_infeasible(rows, within, &self.ray, &mut self.shift) {
             return true;
         }
         if iterations < self.next_mend {
@@ -435,7 +437,7 @@ impl Admm {
         }
         self.next_mend = iterations + iterations / 2;
         self.mend_ray(rows, data);
-        proves_infeasible(rows, bounds, &self.ray, &mut self.shift)
+        proves_infeasible(rows, within, &self.ray, &mut self.shift)
     }
 
     /// A ray must not pull a sample to where it has no bound, nor move a spread's centre, and the iterates only tend to
@@ -977,7 +979,7 @@ mod tests {
                     assert_eq!(outcome.status, Status::Infeasible, "seed {seed}");
                     assert!(proves_infeasible(
                         &case.rows,
-                        &case.bounds,
+                        Within { bounds: &case.bounds, weight: &case.weight, size: 1.0 },
                         admm.multipliers(),
                         &mut vec![0.0; case.z.len()]
                     ));

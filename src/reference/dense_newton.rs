@@ -8,6 +8,7 @@ use super::cells_newton::{clamp_bits, element, split_shift};
 use super::cells_prepare::CellTotals;
 use super::components::Component;
 use super::dense_admm::{Admm, AdmmData};
+use super::dense_pivots::{Found, Pivots};
 use super::newton::{CellSums, Newton, NewtonTask};
 use super::row_sums::{LONGEST_PART, SamplePart, part_length};
 use super::rows::Rows;
@@ -31,6 +32,7 @@ pub(crate) struct Dense<T: Storage> {
     inverse: Vec<f64>,
     newton: Newton,
     admm: Admm,
+    pivots: Pivots,
     /// Predictions and bounds as ADMM takes them, `[n]` each.
     data: [Vec<f64>; 3],
     sums: CellSums,
@@ -43,6 +45,11 @@ pub(crate) struct Dense<T: Storage> {
     /// `[cells of the layout]`: sums of weights, and of labels times weights.
     pub(crate) of_cells: CellTotals,
 }
+
+/// The last resort keeps to this part of the tolerance: it can, and Newton's test has to accept it.
+const FINER: f64 = 0.01;
+/// What rows may be relaxed by where it cannot for rounding: half of what that test accepts at the rounding floor.
+const MOST_SLACK: f64 = 4.0;
 
 /// Arrays over the samples of one part.
 type Scratch = [[f64; LONGEST_PART]; 4];
@@ -67,6 +74,7 @@ impl<T: Storage> Dense<T> {
             inverse: vec![0.0; largest],
             newton: Newton::new(&component),
             admm: Admm::new(component.rows, largest, component.spreads.len()),
+            pivots: Pivots::new(component.rows, largest),
             data: std::array::from_fn(|_| Vec::with_capacity(largest)),
             sums: CellSums::new(largest).with_rows(component.rows),
             scratch: Box::new([[0.0; LONGEST_PART]; 4]),
@@ -191,21 +199,58 @@ impl<T: Storage> Dense<T> {
     /// Runs Newton from where it stands to its end.
     fn run_newton(&mut self, task: &NewtonTask) {
         while self.newton.is_waiting() {
-            self.evaluate(true);
-            self.newton.receive(task, &self.component, &self.rows, &self.totals, &self.sums);
+            self.receive(task);
+            if !self.newton.is_waiting() {
+                let outcome = self.newton.outcome();
+                // Relaxed rows leave as little room as was needed: before they get more, what there is gets its chance.
+                let narrow = outcome.status == Status::IterationLimit && self.rows.relaxed > 0.0;
+                if narrow || self.newton.is_lost(&self.rows) {
+                    self.pivots.begin_at(&[]);
+                    self.solve_by_pivots(task);
+                } else if task.tolerance == 0.0 && outcome.status.has_answer() && outcome.iterations > 0 {
+                    // This asks for all digits that there are.
+                    self.pivots.begin_at(self.newton.multipliers());
+                    self.solve_by_pivots(task);
+                }
+            }
             self.newton.relax(task, &mut self.rows, &self.totals);
+        }
+    }
+
+    /// The pass that Newton waits for.
+    fn receive(&mut self, task: &NewtonTask) {
+        self.evaluate(true);
+        self.newton.receive(task, &self.component, &self.rows, &self.totals, &self.sums);
+    }
+
+    /// The last resort, and the way to multipliers no larger than they need be. What it finds Newton takes if it is an answer.
+    fn solve_by_pivots(&mut self, task: &NewtonTask) {
+        if !self.rows.blocks.is_empty() {
+            return;
+        }
+        let data = load(&mut self.data, &self.samples, &self.totals);
+        let rounding = self.rows.rounding(task.unit_roundoff, &self.sums);
+        let tolerance = NewtonTask { tolerance: FINER * task.tolerance, ..*task }.needed(rounding);
+        let (mut slack, most) = (0.0, MOST_SLACK * task.needed(rounding));
+        loop {
+            let found = self.pivots.solve(&self.rows, data, (tolerance, slack));
+            let multipliers = self.pivots.multipliers();
+            if found == Found::Answer {
+                self.newton.end_at(&self.rows, multipliers);
+                return self.receive(task);
+            }
+            // Rows that meet in one point do so but for rounding.
+            let disproved = found == Found::Ray && self.newton.ends_at_proof(&self.rows, &self.totals, multipliers.0);
+            if found == Found::Nothing || disproved || slack >= most {
+                return;
+            }
+            slack = (4.0 * self.pivots.lack()).max(4.0 * slack).max(0.01 * most).min(most);
         }
     }
 
     /// ADMM, and from its multipliers on Newton: the stop test that proves the answer is the same.
     fn solve_by_admm(&mut self, task: &NewtonTask, settings: &AdmmSettings) -> Outcome {
-        let Samples { z, lo, hi } = &self.samples;
-        for (array, source) in self.data.iter_mut().zip([z, lo, hi]) {
-            array.clear();
-            array.extend(source.iter().map(|value| value.to_f64()));
-        }
-        let [z, lo, hi] = &self.data;
-        let data = AdmmData { z, weight: &self.totals.weight, lo, hi };
+        let data = load(&mut self.data, &self.samples, &self.totals);
         let found = self.admm.solve(settings, &self.rows, &self.totals.bounds, data);
         if found.status == Status::Infeasible {
             self.newton.end_at_ray(&self.rows, self.admm.multipliers());
@@ -214,6 +259,10 @@ impl<T: Storage> Dense<T> {
             self.newton.start_at(&self.rows, self.admm.multipliers());
         }
         self.run_newton(task);
+        if self.newton.outcome().status == Status::IterationLimit {
+            self.pivots.begin_at(self.admm.multipliers());
+            self.solve_by_pivots(task);
+        }
         let outcome = self.newton.outcome();
         Outcome { iterations: outcome.iterations + found.iterations, ..outcome }
     }
@@ -314,6 +363,17 @@ impl<T: Storage> Samples<T> {
         }
         of_rows.end(m);
     }
+}
+
+/// Fills in the predictions and bounds as ADMM takes them.
+fn load<'a, T: Storage>(data: &'a mut [Vec<f64>; 3], samples: &Samples<T>, totals: &'a CellTotals) -> AdmmData<'a> {
+    let Samples { z, lo, hi } = samples;
+    for (array, source) in data.iter_mut().zip([z, lo, hi]) {
+        array.clear();
+        array.extend(source.iter().map(|value| value.to_f64()));
+    }
+    let [z, lo, hi] = &*data;
+    AdmmData { z, weight: &totals.weight, lo, hi }
 }
 
 /// Loads a bound of every sample, and its product with the weight.

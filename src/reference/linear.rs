@@ -1,34 +1,44 @@
 //! Small dense symmetric systems: the m x m algebra of the kernels. Matrices are row-major slices of `n * n`.
 
+use std::ops::{Add, Div, Mul, Sub};
+
+/// What systems are of: single numbers, or those of twice the digits.
+pub(crate) trait Number:
+    Copy + Default + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
+{
+}
+
+impl<T: Copy + Default + Add<Output = T> + Sub<Output = T> + Mul<Output = T> + Div<Output = T>> Number for T {}
+
 /// Factors a symmetric quasi-definite matrix in place, unpivoted: `L D L^T`, L unit lower, D on the diagonal.
-pub(crate) fn ldl_factor(a: &mut [f64], n: usize) {
+pub(crate) fn ldl_factor<T: Number>(a: &mut [T], n: usize) {
     for k in 0..n {
         let pivot = a[k * n + k];
         for i in k + 1..n {
             let factor = a[i * n + k] / pivot;
             for j in k + 1..=i {
                 // The column still holds L * D here; it is divided once its updates are done.
-                a[i * n + j] -= factor * a[j * n + k];
+                a[i * n + j] = a[i * n + j] - factor * a[j * n + k];
             }
         }
         for i in k + 1..n {
-            a[i * n + k] /= pivot;
+            a[i * n + k] = a[i * n + k] / pivot;
         }
     }
 }
 
 /// Solves with the factors of [`ldl_factor`], in place.
-pub(crate) fn ldl_solve(factor: &[f64], n: usize, x: &mut [f64]) {
+pub(crate) fn ldl_solve<T: Number>(factor: &[T], n: usize, x: &mut [T]) {
     for i in 0..n {
-        let dot: f64 = (0..i).map(|j| factor[i * n + j] * x[j]).sum();
-        x[i] -= dot;
+        let dot = (0..i).fold(T::default(), |sum, j| sum + factor[i * n + j] * x[j]);
+        x[i] = x[i] - dot;
     }
     for i in 0..n {
-        x[i] /= factor[i * n + i];
+        x[i] = x[i] / factor[i * n + i];
     }
     for i in (0..n).rev() {
-        let dot: f64 = (i + 1..n).map(|j| factor[j * n + i] * x[j]).sum();
-        x[i] -= dot;
+        let dot = (i + 1..n).fold(T::default(), |sum, j| sum + factor[j * n + i] * x[j]);
+        x[i] = x[i] - dot;
     }
 }
 

@@ -7,12 +7,13 @@
 use super::active_set::ActiveSet;
 use super::basis::Basis;
 use super::cells_prepare::CellTotals;
-use super::certificate::{least_relaxation, proves_infeasible};
+use super::certificate::{Within, least_relaxation, proves_infeasible};
 use super::components::Component;
 use super::curvature::{Curvature, Floor};
 use super::line_search::LineSearch;
 pub(crate) use super::point::CellSums;
 use super::point::Point;
+use super::relaxation::Relaxation;
 use super::rows::Rows;
 use super::stop_test::{StopTest, Verdict};
 use crate::batch::RealSlice;
@@ -49,13 +50,6 @@ impl NewtonTask {
 const FLOORS: [f64; 5] = [1.0, 1.0, 10.0, 0.01, 100.0];
 /// Limits of one attempt that no user needs to set.
 const ATTEMPT_STEPS: u32 = 150;
-/// What rows are relaxed by beyond the least that is enough, in units of the predictions: at first, and at the most.
-const ROOM: f64 = 1e-9;
-const MOST_ROOM: f64 = 1e-6;
-/// The same where less leaves too little room to find the answer in.
-const LAST_ROOM: f64 = 1e-4;
-/// Each begins anew, with all the steps that a user allows.
-const MOST_RELAXATIONS: u32 = 100;
 const ATTEMPT_PASSES: u32 = 1200;
 /// Multipliers that, as single numbers, leave the shifts of samples to more than this are no conditioned rows' own.
 const ENORMOUS: f64 = 1e-6;
@@ -71,6 +65,8 @@ enum Stage {
     Search,
     /// The sums at the answer that was kept.
     Kept,
+    /// The sums at what another method ended with.
+    Last,
     /// Nothing: it has ended.
     Done,
 }
@@ -100,10 +96,8 @@ pub(crate) struct Newton {
     warm: bool,
     /// The residual of the step before.
     last_residual: f64,
-    /// What the rows are relaxed by next, beyond what is needed.
-    room: f64,
-    /// How often they were, and the steps before the last time.
-    relaxations: u32,
+    relaxation: Relaxation,
+    /// The steps before the rows were relaxed last.
     before: u32,
     /// Index into `FLOORS`.
     attempt: usize,
@@ -131,8 +125,7 @@ impl Newton {
             marginless: false,
             warm: false,
             last_residual: f64::INFINITY,
-            room: ROOM,
-            relaxations: 0,
+            relaxation: Relaxation::default(),
             before: 0,
             attempt: 0,
             spent: (0, 0),
@@ -159,7 +152,7 @@ impl Newton {
     pub(crate) fn start(&mut self, rows: &Rows, totals: &CellTotals, warm: Option<RealSlice<'_>>) {
         self.outcome = Outcome::default();
         (self.kept_residual, self.marginless) = (None, false);
-        (self.room, self.relaxations, self.before) = (ROOM, 0, 0);
+        (self.relaxation, self.before) = (Relaxation::default(), 0);
         self.begin_attempt(0);
         self.warm = warm.is_some();
         for ((nu, &source), unit) in self.trial.nu.iter_mut().zip(&rows.source).zip(&rows.unit) {
@@ -178,6 +171,41 @@ impl Newton {
         self.begin_attempt(0);
         self.trial.nu[..rows.m].copy_from_slice(&nu[..rows.m]);
         self.begin_warm(rows);
+    }
+
+    /// Takes a point that another method ended with, of multipliers as two numbers: it is the answer, or what was before stays.
+    pub(crate) fn end_at(&mut self, rows: &Rows, (nu, rest): (&[f64], &[f64])) {
+        if self.outcome.status.has_answer() {
+            self.keep();
+        }
+        self.trial.nu[..rows.m].copy_from_slice(nu);
+        self.trial.rest[..rows.m].copy_from_slice(rest);
+        self.trial.shifts(rows, &mut self.shift);
+        self.stage = Stage::Last;
+    }
+
+    /// Whether it has ended with multipliers that leave the shifts of samples open.
+    pub(crate) fn is_lost(&self, rows: &Rows) -> bool {
+        self.outcome.status.has_answer() && self.are_enormous(rows)
+    }
+
+    fn are_enormous(&self, rows: &Rows) -> bool {
+        f64::EPSILON * rows.largest_shift_size(&self.at.nu) > ENORMOUS
+    }
+
+    fn keep(&mut self) {
+        self.kept[0].copy_from_slice(&self.at.nu);
+        self.kept[1].copy_from_slice(&self.at.rest);
+        self.kept_residual = Some(self.test.residual);
+    }
+
+    /// Whether a ray proves that a problem has no answer; it ends with it then.
+    pub(crate) fn ends_at_proof(&mut self, rows: &Rows, totals: &CellTotals, ray: &[f64]) -> bool {
+        let proved = proves_infeasible(rows, within(rows, totals, &self.at.sums), ray, &mut self.shift);
+        if proved {
+            self.end_at_ray(rows, ray);
+        }
+        proved
     }
 
     /// Ends with a ray that proves that a problem has no answer.
@@ -260,6 +288,11 @@ impl Newton {
                 std::mem::swap(&mut self.at, &mut self.trial);
                 return self.end(rows, Status::Solved);
             }
+            Stage::Last => {
+                std::mem::swap(&mut self.at, &mut self.trial);
+                let solved = self.test.accepts_last(task, rows, &self.at);
+                return if solved { self.end(rows, Status::Solved) } else { self.end_without(rows) };
+            }
             Stage::Search => {
                 let (bounds, model) = (self.test.bounds(), &self.active_set);
                 if !self.out_of_passes() && !self.line_search.ends_at(rows, bounds, &self.at, model, &mut self.trial) {
@@ -329,8 +362,8 @@ impl Newton {
             return false;
         }
         let rays = [&self.active_set.d[..rows.m], &self.active_set.v[..rows.m]];
-        let scratch = &mut self.shift;
-        let Some(ray) = rays.into_iter().find(|ray| proves_infeasible(rows, &totals.bounds, ray, scratch)) else {
+        let (within, scratch) = (within(rows, totals, &self.at.sums), &mut self.shift);
+        let Some(ray) = rays.into_iter().find(|ray| proves_infeasible(rows, within, ray, scratch)) else {
             return false;
         };
         self.at.nu[..rows.m].copy_from_slice(ray);
@@ -353,14 +386,12 @@ impl Newton {
         }
         // Contrasts may be independent only by rounding, and another attempt may find smaller multipliers. Those of dense rows
         // are as large as the rows make them, and y, which the test judged, does not depend on their last digits.
-        let enormous = !rows.by_sample || f64::EPSILON * rows.largest_shift_size(&self.at.nu) > ENORMOUS;
+        let enormous = !rows.by_sample || self.are_enormous(rows);
         let hopeful = lost && enormous && !rows.contrasts().is_empty();
         // Solved without a margin where there is room for one: another attempt may find it.
         let needless = self.test.exceeds_needlessly(rows, &self.at);
         if (hopeful || needless) && self.attempt + 1 < FLOORS.len() {
-            self.kept[0].copy_from_slice(&self.at.nu);
-            self.kept[1].copy_from_slice(&self.at.rest);
-            self.kept_residual = Some(self.test.residual);
+            self.keep();
             self.marginless |= hopeful;
             self.give_up(task, rows);
         } else {
@@ -398,25 +429,27 @@ impl Newton {
         true
     }
 
-    /// Where the rows cannot be met and are to be relaxed: relaxes them by what the ray shows to be needed at the least, and a
-    /// little more, so that there is room to find the answer in; and begins anew. Every ray takes the relaxation further,
-    /// towards the least that is enough, which only the last room exceeds. It grows with every ray, or they might be many,
-    /// and where it was too little to find the answer in.
+    /// Where the rows cannot be met and are to be relaxed: relaxes them, and begins anew.
     pub(crate) fn relax(&mut self, task: &NewtonTask, rows: &mut Rows, totals: &CellTotals) {
-        while task.relax && self.relaxations < MOST_RELAXATIONS {
-            let (needed, room) = match self.outcome.status {
-                Status::Infeasible => {
-                    let ray = &self.at.nu[..rows.m];
-                    let Some(needed) = least_relaxation(rows, &totals.bounds, ray, &mut self.shift) else { return };
-                    (needed, (2.0 * self.room).min(MOST_ROOM.max(self.room)))
+        loop {
+            let needed = match self.outcome.status {
+                Status::Infeasible if task.relax => {
+                    let (within, ray) = (within(rows, totals, &self.at.sums), &self.at.nu[..rows.m]);
+                    let needed = least_relaxation(rows, within, ray, &mut self.shift);
+                    if needed.is_none() {
+                        return;
+                    }
+                    needed
                 }
-                Status::IterationLimit if rows.relaxed > 0.0 && self.room <= LAST_ROOM => (0.0, 10.0 * self.room),
+                Status::IterationLimit if task.relax => None,
                 _ => return,
             };
-            rows.relax(needed * (1.0 + 1e-9) + self.room);
-            let (spent, relaxations) = (self.outcome, self.relaxations + 1);
+            if !self.relaxation.relax(rows, needed) {
+                return;
+            }
+            let (spent, relaxation) = (self.outcome, self.relaxation);
             self.take_over(rows, totals, Outcome { status: Status::Solved, ..spent });
-            (self.room, self.relaxations, self.before) = (room, relaxations, spent.iterations);
+            (self.relaxation, self.before) = (relaxation, spent.iterations);
         }
     }
 
@@ -452,7 +485,14 @@ impl Newton {
     fn give_up(&mut self, task: &NewtonTask, rows: &Rows) {
         if self.attempt + 1 < FLOORS.len() && !self.out_of_steps(task) {
             self.begin_attempt(self.attempt + 1);
-        } else if let Some(residual) = self.kept_residual.take() {
+        } else {
+            self.end_without(rows);
+        }
+    }
+
+    /// Ends with the answer that was kept, or without one.
+    fn end_without(&mut self, rows: &Rows) {
+        if let Some(residual) = self.kept_residual.take() {
             self.trial.nu.copy_from_slice(&self.kept[0]);
             self.trial.rest.copy_from_slice(&self.kept[1]);
             self.trial.shifts(rows, &mut self.shift);
@@ -479,4 +519,9 @@ impl Newton {
         self.outcome.excess = rows.measured_excess(&self.at.means[..rows.m]);
         self.at.shifts(rows, &mut self.shift);
     }
+}
+
+/// What a ray is judged by; the values of these sums are as large as the rows see them.
+fn within<'a>(rows: &Rows, totals: &'a CellTotals, sums: &CellSums) -> Within<'a> {
+    Within { bounds: &totals.bounds, weight: &totals.weight, size: rows.rounding(1.0, sums) }
 }

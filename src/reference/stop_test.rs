@@ -95,10 +95,17 @@ impl StopTest {
         self.residual <= tolerance && tolerance < f64::INFINITY && rows.excess(&at.means[..rows.m]) <= 0.0
     }
 
+    /// Whether a point that leaves nothing to be bettered is the answer: at the true bounds, to what the rounding floor allows.
+    pub(crate) fn accepts_last(&mut self, task: &NewtonTask, rows: &Rows, at: &Point) -> bool {
+        let tolerance = needed(task, rows, at);
+        self.residual = rows.residual(&rows.lower, &rows.upper, &at.means, &at.nu, tolerance);
+        self.residual <= accepted(task) * tolerance && tolerance < f64::INFINITY
+    }
+
     /// Judges a point.
     pub(crate) fn judge(&mut self, task: &NewtonTask, rows: &Rows, at: &Point) -> Verdict {
         let needed = needed(task, rows, at);
-        let (max_growth, accepted) = if task.is_coarse() { (1.0, 2.0) } else { (MAX_GROWTH, 8.0) };
+        let max_growth = if task.is_coarse() { 1.0 } else { MAX_GROWTH };
         loop {
             self.tolerance = needed * self.growth;
             let (m, tolerance) = (rows.m, self.tolerance);
@@ -125,7 +132,7 @@ impl StopTest {
             }
             // The rounding floor: what is left is accepted if it keeps the true bounds, else the margin grows, and is
             // given up where the rows have no room for one.
-            if error <= accepted * tolerance && error < f64::INFINITY && (!self.tightened || kept) {
+            if error <= accepted(task) * tolerance && error < f64::INFINITY && (!self.tightened || kept) {
                 return Verdict::Solved;
             }
             if self.tightened && self.growth < max_growth {
@@ -158,6 +165,11 @@ impl StopTest {
     pub(crate) fn exceeds_needlessly(&self, rows: &Rows, at: &Point) -> bool {
         !self.tightened && !rows.may_lack_room() && rows.measured_excess(&at.means[..rows.m]) > 0.0
     }
+}
+
+/// How many times the tolerance is accepted at the rounding floor.
+fn accepted(task: &NewtonTask) -> f64 {
+    if task.is_coarse() { 2.0 } else { 8.0 }
 }
 
 /// The smallest tolerance that the point can be asked for.

@@ -121,6 +121,17 @@ pub fn proves(set: &ConstraintSet, p: &Stated, limits: &Limits, d: &[f64]) -> Re
             most += d[row.index] * (side + row.target);
         }
     }
+    // Where there is no bound, what cancelling leaves of a zero counts as if y could be this large.
+    let of_samples = p.lo.iter().chain(&p.hi).chain(&p.z).filter(|bound| bound.is_finite());
+    let bounds = of_samples.fold(0.0_f64, |far, bound| far.max(bound.abs()));
+    let far = 1e3
+        * rows.iter().fold(bounds, |far, row| match row.origin {
+            Origin::Bounded(k) if d[row.index] != 0.0 => {
+                let side = if d[row.index] > 0.0 { limits.upper[k] } else { limits.lower[k] };
+                far.max((row.unit * (side + row.target)).abs())
+            }
+            _ => far,
+        });
     let mut least = 0.0;
     for i in 0..p.z.len() {
         let terms = rows.iter().map(|row| d[row.index] * row.a[i]);
@@ -129,6 +140,8 @@ pub fn proves(set: &ConstraintSet, p: &Stated, limits: &Limits, d: &[f64]) -> Re
         // What cancelling leaves of a zero says nothing about a bound that is not there.
         if pull.abs() > 1e-11 * size || (pull != 0.0 && bound.is_finite()) {
             least += pull * bound;
+        } else if pull != 0.0 {
+            least -= pull.abs() * far;
         }
         if least == f64::NEG_INFINITY {
             return Err(format!(
@@ -138,4 +151,62 @@ pub fn proves(set: &ConstraintSet, p: &Stated, limits: &Limits, d: &[f64]) -> Re
         }
     }
     if least > most { Ok(()) } else { Err(format!("at least {least:e}, at most {most:e}")) }
+}
+
+/// How far an answer is from stationary with multipliers of more digits than it was reported with, those that its own `y`
+/// makes of them: where large ones cancel, single numbers do not say where they put y. The reported ones are mended, as least
+/// squares over the samples between their bounds ask for, until nothing is left; one that changes its sign is none.
+pub fn mended_stationarity(set: &ConstraintSet, p: &Stated, y: &[f64], nu: &[f64]) -> f64 {
+    let rows = live_rows(set, p);
+    let free: Vec<usize> = (0..y.len()).filter(|&i| p.lo[i] < y[i] && y[i] < p.hi[i]).collect();
+    let held: Vec<&Row> = rows.iter().filter(|row| nu[row.index] != 0.0).collect();
+    let columns: Vec<Vec<f64>> =
+        held.iter().map(|row| free.iter().map(|&i| p.weights[i].sqrt() * row.moved(i, 1.0)).collect()).collect();
+    let mut total = nu.to_vec();
+    let mut shift = shifts(&rows, y.len(), nu);
+    for _ in 0..6 {
+        let left: Vec<f64> = free.iter().map(|&i| p.weights[i].sqrt() * (p.z[i] - y[i] - shift[i])).collect();
+        let mut part = vec![0.0; nu.len()];
+        for (row, mended) in held.iter().zip(least_squares(&columns, left)) {
+            part[row.index] = mended;
+            total[row.index] += mended;
+        }
+        shift.iter_mut().zip(shifts(&rows, y.len(), &part)).for_each(|(shift, part)| *shift += part);
+    }
+    if held.iter().any(|row| total[row.index] * nu[row.index] <= 0.0) {
+        return f64::INFINITY;
+    }
+    let off = |i: usize| ((p.z[i] - shift[i]).max(p.lo[i]).min(p.hi[i]) - y[i]).abs();
+    (0..y.len()).map(off).fold(0.0, f64::max)
+}
+
+/// `argmin |b - sum_k x_k columns_k|`, by the modified Gram-Schmidt process; columns that depend on those before get 0.
+fn least_squares(columns: &[Vec<f64>], mut b: Vec<f64>) -> Vec<f64> {
+    let plain = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let mut columns = columns.to_vec();
+    let k = columns.len();
+    let lengths: Vec<f64> = columns.iter().map(|column| plain(column, column).sqrt()).collect();
+    let (mut upper, mut right) = (vec![vec![0.0; k]; k], vec![0.0; k]);
+    for j in 0..k {
+        let length = plain(&columns[j], &columns[j]).sqrt();
+        if length <= 1e-14 * lengths[j] {
+            continue;
+        }
+        let unit: Vec<f64> = columns[j].iter().map(|value| value / length).collect();
+        upper[j][j] = length;
+        for other in j + 1..k {
+            upper[j][other] = plain(&unit, &columns[other]);
+            let factor = upper[j][other];
+            columns[other].iter_mut().zip(&unit).for_each(|(value, unit)| *value -= factor * unit);
+        }
+        right[j] = plain(&unit, &b);
+        let factor = right[j];
+        b.iter_mut().zip(&unit).for_each(|(value, unit)| *value -= factor * unit);
+    }
+    let mut x = vec![0.0; k];
+    for j in (0..k).rev().filter(|&j| upper[j][j] > 0.0) {
+        let known: f64 = (j + 1..k).map(|other| upper[j][other] * x[other]).sum();
+        x[j] = (right[j] - known) / upper[j][j];
+    }
+    x
 }
