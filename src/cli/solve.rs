@@ -37,8 +37,9 @@ impl Engine {
     pub fn of(args: &ProjectArgs) -> Result<Self> {
         let (device, passed_over) = match args.device {
             DeviceName::Cpu => (Device::cpu(), Vec::new()),
-            DeviceName::Auto => auto(),
-            DeviceName::Wgpu | DeviceName::Cuda => return Err(unusable(&name_of(args.device))),
+            DeviceName::Auto => auto(args.dtype),
+            DeviceName::Wgpu => (wgpu(args.dtype)?, Vec::new()),
+            DeviceName::Cuda => return Err(unusable(&name_of(args.device))),
         };
         let method = match args.method {
             Method::Newton => crate::Method::Newton,
@@ -88,7 +89,7 @@ impl Engine {
             batch = batch.weights(weights);
         }
         let capacities = Capacities::of(&offsets);
-        let mut projector = Projector::plan(self.device, &plan.constraints, capacities, self.settings)?;
+        let mut projector = Projector::plan(&self.device, &plan.constraints, capacities, self.settings)?;
         let mut solution = projector.solution();
         let started = Instant::now();
         projector.project_into(&batch, &mut solution)?;
@@ -107,10 +108,31 @@ impl Engine {
     }
 }
 
-fn auto() -> (Device, Vec<String>) {
+/// The fastest device for this number type.
+fn auto(dtype: Dtype) -> (Device, Vec<String>) {
     let (device, others) = Device::auto();
     let reason = |other: DeviceInfo| Some(format!("{}: {}", other.kind, other.usable.err()?));
-    (device, others.into_iter().filter_map(reason).collect())
+    let mut passed_over: Vec<String> = others.into_iter().filter_map(reason).collect();
+    if device.kind() == "wgpu" && dtype == Dtype::F64 {
+        passed_over.push(format!("wgpu: {NO_F64}"));
+        return (Device::cpu(), passed_over);
+    }
+    (device, passed_over)
+}
+
+const NO_F64: &str = "its shaders have no double precision; use --dtype f32";
+
+#[cfg(feature = "wgpu")]
+fn wgpu(dtype: Dtype) -> Result<Device> {
+    match dtype {
+        Dtype::F64 => Err(Failure::new(format!("--device wgpu: {NO_F64}, or --device cpu"))),
+        Dtype::F32 => Ok(Device::wgpu()?),
+    }
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn wgpu(_: Dtype) -> Result<Device> {
+    Err(unusable("wgpu"))
 }
 
 fn unusable(kind: &str) -> Failure {
