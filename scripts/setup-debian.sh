@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what building and testing need beside Rust itself: a linker, cargo's fmt and clippy, and Mesa's lavapipe, a
-# Vulkan device that the CPU emulates, for the tests of the GPU kernels. Does nothing where all is there. Rust is not installed: which one, and from where, is the user's choice.
+# Vulkan device that the CPU emulates, for the tests of the GPU kernels. Does nothing where all is there. Rust is not
+# installed: which one, and from where, is the user's choice.
 set -eu
 
 if ! command -v cargo >/dev/null; then
