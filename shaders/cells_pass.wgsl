@@ -1,9 +1,7 @@
-// Passes over a problem's elements: its values are read and sorted by cell once; a pass sums them by cell at given shifts;
-// the last pass's arithmetic writes the answer.
+// Passes over a problem's elements: its values are read and sorted by cell once; a pass sums them by cell at given shifts.
 //
 // All sums are integers, so that neither their order nor the number of lanes is seen in any bit.
 
-override LANES: u32 = 64u;
 // Elements that there is room for in the workgroup; and whether a problem may have more, which then lie in `order`.
 override CAPACITY: u32 = 1024u;
 override SPILLS: bool = true;
@@ -11,16 +9,7 @@ override SPILLS: bool = true;
 override WEIGHTED: bool = true;
 override BOUNDED: bool = true;
 
-@group(0) @binding(2) var<storage, read> predictions: array<u32>;
-@group(0) @binding(3) var<storage, read> cells: array<u32>;
-@group(0) @binding(4) var<storage, read> weights: array<f32>;
-@group(0) @binding(5) var<storage, read> lower: array<u32>;
-@group(0) @binding(6) var<storage, read> upper: array<u32>;
-@group(0) @binding(7) var<storage, read> totals: array<u32>;
 @group(0) @binding(8) var<storage, read_write> order: array<u32>;
-@group(0) @binding(9) var<storage, read_write> y_out: array<u32>;
-@group(0) @binding(10) var<storage, read_write> clamp_out: array<u32>;
-@group(0) @binding(11) var<storage, read_write> results: array<u32>;
 
 // Elements sorted by cell, lane by lane: their bits, or (with arrays beside them) their indices.
 var<workgroup> order_here: array<u32, CAPACITY>;
@@ -40,7 +29,6 @@ var<workgroup> largest_bound: atomic<u32>;
 var<workgroup> largest_weight: atomic<u32>;
 // Of each cell: sums are cut relative to what is in them, so that light cells are summed as finely as heavy ones.
 var<workgroup> largest_weight_of: array<atomic<u32>, 32>;
-var<workgroup> unusable: atomic<u32>;
 
 // The shifts asked for, as two floats.
 var<workgroup> cell_shift: array<vec2<f32>, 32>;
@@ -50,32 +38,6 @@ var<workgroup> cell_free: array<vec2<f32>, 32>;
 var<workgroup> cell_size: array<f32, 32>;
 var<workgroup> cell_beyond: array<f32, 32>;
 var<workgroup> cell_weight: array<vec2<f32>, 32>;
-
-var<workgroup> clamp_here: array<atomic<u32>, LANES>;
-
-fn z_of(i: u32) -> u32 {
-    return predictions[params.z_at + first + i];
-}
-
-// Bits moved into the bounds. Of a NaN they are left alone, and a NaN bounds nothing.
-fn clip(bits: u32, lo: u32, hi: u32) -> u32 {
-    let raised = select(bits, lo, key(bits) < key(lo));
-    return select(raised, hi, key(raised) > key(hi));
-}
-
-fn clip_any(bits: u32, lo: u32, hi: u32) -> u32 {
-    if is_nan(bits) {
-        return bits;
-    }
-    let raised = select(bits, lo, !is_nan(lo) && key(bits) < key(lo));
-    return select(raised, hi, !is_nan(hi) && key(raised) > key(hi));
-}
-
-// An element moved by a shift. One that is not moved keeps its bits.
-fn moved(bits: u32, shift: vec2<f32>) -> u32 {
-    let t = guard(guard(bitcast<f32>(bits) - shift.x) - shift.y);
-    return select(bitcast<u32>(t), bits, ((bitcast<u32>(shift.x) | bitcast<u32>(shift.y)) & 0x7fffffffu) == 0u);
-}
 
 // Whether the sorted elements lie in the workgroup.
 fn is_in_group() -> bool {
@@ -99,14 +61,6 @@ fn scaled_weight(i: u32) -> vec2<f32> {
     let unit = power_of_two(-weight_exponent());
     let weight = weight_of(i);
     return vec2<f32>(weight.x * unit, weight.y * unit);
-}
-
-fn totals_of(cell: u32) -> u32 {
-    return problem * params.totals_stride + TOTALS_HEAD + TOTALS_CELL * cell;
-}
-
-fn totals_pair(at: u32) -> vec2<f32> {
-    return vec2<f32>(bitcast<f32>(totals[at]), bitcast<f32>(totals[at + 1u]));
 }
 
 // Reads the problem and sorts it. `unusable` is set if a number cannot be used.
@@ -359,34 +313,7 @@ fn pass_over(lane: u32) {
     workgroupBarrier();
 }
 
-// Writes the values and clamp states at the shifts of the last pass; of a problem without an answer clip(z), none free.
-fn write_answer(lane: u32, has_answer: bool) {
-    let words = first / CLAMP_LANES + problem;
-    for (var tile = 0u; tile < n; tile += CLAMP_LANES * LANES) {
-        atomicStore(&clamp_here[lane], 0u);
-        workgroupBarrier();
-        let end = min(tile + CLAMP_LANES * LANES, n);
-        for (var i = tile + lane; i < end; i += LANES) {
-            let bits = z_of(i);
-            let lo = lower_of(i);
-            let hi = upper_of(i);
-            if has_answer {
-                let t = moved(bits, cell_shift[cell_of(i)]);
-                y_out[first + i] = clip(t, lo, hi);
-                let below = key(t) < key(lo);
-                let above = key(t) > key(hi);
-                if below || above {
-                    let mark = select(1u, 1u | (1u << CLAMP_LANES), above);
-                    atomicOr(&clamp_here[(i - tile) / CLAMP_LANES], mark << (i % CLAMP_LANES));
-                }
-            } else {
-                y_out[first + i] = clip_any(bits, lo, hi);
-            }
-        }
-        workgroupBarrier();
-        if tile + CLAMP_LANES * lane < n {
-            let word = atomicLoad(&clamp_here[lane]);
-            clamp_out[words + tile / CLAMP_LANES + lane] = select((1u << CLAMP_LANES) - 1u, word, has_answer);
-        }
-    }
+// The shift of an element at the last pass.
+fn shift_at(i: u32) -> vec2<f32> {
+    return cell_shift[cell_of(i)];
 }

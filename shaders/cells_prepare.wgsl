@@ -155,6 +155,9 @@ fn has_samples(mask: u32) -> bool {
 
 fn is_live(row: u32) -> bool {
     let spread = row_spread(row);
+    if spread == NONE && row_contrast(row) >= params.contrasts {
+        return true;
+    }
     if spread == NONE {
         return has_samples(row_plus(row)) && (row_minus(row) == 0u || has_samples(row_minus(row)));
     }

@@ -5,8 +5,8 @@ const NOISE: f32 = 1e-10;
 
 /// By how much the least that `ray . A y` can be within the bounds exceeds the most that the rows allow, if that is beyond
 /// doubt; else 0. (Farkas.) The ray is in `X`, 0 but for
-/// one component; `shift` is what it moves the lane's own cell by, if that is one of the component.
-fn lack_of_room(lane: u32, shift: vec2<f32>) -> vec2<f32> {
+/// one component.
+fn lack_of_room(lane: u32) -> vec2<f32> {
     for (var b = 0u; b < block_count; b += 1u) {
         // A spread allows any centre, so only rays that are balanced over it are bounded.
         let balance = block_balance(b, X);
@@ -37,33 +37,25 @@ fn lack_of_room(lane: u32, shift: vec2<f32>) -> vec2<f32> {
             noise += select(0.0, abs(allowed.x), moved > 0.0 && moved <= NOISE * longest);
         }
     }
-    if lane < set_cells() {
-        exchange[lane] = least_of_cell(lane, shift);
-    }
-    workgroupBarrier();
-    var least = vec2<f32>();
-    var doubt = 1e-10 * size + noise;
-    for (var c = 0u; c < set_cells(); c += 1u) {
-        least = tf_add(least, exchange[c].xy);
-        doubt += exchange[c].z;
-    }
-    workgroupBarrier();
-    let gap = tf_sub(least, most);
+    let least = least_of_ray(lane);
+    let doubt = 1e-10 * size + noise + least.z;
+    let gap = tf_sub(least.xy, most);
     return select(vec2<f32>(), gap, gap.x > doubt && is_finite(gap.x));
 }
 
-/// The least that the ray can make of a cell, and how far rounding may have it wrong.
-fn least_of_cell(c: u32, shift: vec2<f32>) -> vec3<f32> {
-    var magnitude = 0.0;
+/// By how much all rows have to be relaxed at the least for what the ray in `X` proves, which lacks `lack`, not to hold any
+/// more; 0 if no relaxation helps.
+fn least_relaxation(lack: vec2<f32>) -> vec2<f32> {
+    var per_unit = vec2<f32>();
     for (var r = 0u; r < row_count; r += 1u) {
-        let cells = row_cells[r].x | row_cells[r].y | row_cells[r].z;
-        magnitude += select(0.0, row_rough[r] * abs(row[X][r].x), ((cells >> c) & 1u) == 1u);
+        per_unit = tf_add(per_unit, row[X][r] * relaxed_bound(r, row[X][r].x));
     }
-    if magnitude == 0.0 {
-        return vec3<f32>();
-    }
-    let low = cell_low(c);
-    let high = cell_high(c);
+    return select(vec2<f32>(), tf_div(lack, per_unit), per_unit.x > 0.0);
+}
+
+/// The least that a ray can make of what it moves by `shift`, whose terms are up to `magnitude`, and which lies between
+/// these bounds; and how far rounding may have it wrong.
+fn least_within(shift: vec2<f32>, magnitude: f32, low: vec2<f32>, high: vec2<f32>) -> vec3<f32> {
     if abs(shift.x) <= 1e-11 * magnitude {
         // What cancellation leaves of a zero must not meet an infinite bound.
         let largest = max(select(0.0, abs(low.x), is_finite(low.x)), select(0.0, abs(high.x), is_finite(high.x)));
@@ -75,14 +67,4 @@ fn least_of_cell(c: u32, shift: vec2<f32>) -> vec3<f32> {
     }
     let term = tf_mul(shift, bound);
     return vec3<f32>(term, 1e-10 * abs(term.x) + 1e-12 * magnitude * abs(bound.x));
-}
-
-/// By how much all rows have to be relaxed at the least for what the ray in `X` proves, which lacks `lack`, not to hold any
-/// more; 0 if no relaxation helps.
-fn least_relaxation(lack: vec2<f32>) -> vec2<f32> {
-    var per_unit = vec2<f32>();
-    for (var r = 0u; r < row_count; r += 1u) {
-        per_unit = tf_add(per_unit, row[X][r] * relaxed_bound(r, row[X][r].x));
-    }
-    return select(vec2<f32>(), tf_div(lack, per_unit), per_unit.x > 0.0);
 }

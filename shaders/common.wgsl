@@ -11,6 +11,7 @@ struct Params {
     rows: u32,
     spreads: u32,
     contrasts: u32,
+    dense: u32,
     components: u32,
     features: u32,
     strata: u32,
@@ -37,6 +38,8 @@ struct Params {
     weights_low_at: u32,
     labels_at: u32,
     labels_low_at: u32,
+    coefficients_at: u32,
+    coefficients_low_at: u32,
     lo_at: u32,
     hi_at: u32,
     max_iterations: u32,
@@ -67,11 +70,13 @@ const ELEMENT_HI = 256u;
 const HAS_RATIO = 512u;
 const RELAX = 1024u;
 const HAS_WEIGHTS = 2048u;
+const SHARED_COEFFICIENTS = 4096u;
 
 // Bits of `Params::wanted`.
 const WANT_BOUNDS = 1u;
 const WANT_WEIGHTS = 2u;
 const WANT_LABELS = 4u;
+const WANT_COEFFICIENTS = 8u;
 
 const MAX_CELLS = 32u;
 const MAX_ROWS = 32u;
@@ -202,9 +207,14 @@ fn power_of_two(e: i32) -> f32 {
     return bitcast<f32>(u32(e + 127) << 23u);
 }
 
-// The contrast that a row is, if it is one.
+// The rows that are no spread's: contrasts, then those with a coefficient for every sample.
+fn bounded_rows() -> u32 {
+    return params.contrasts + params.dense;
+}
+
+// The number of a row among those, if it is one.
 fn row_contrast(row: u32) -> u32 {
-    return row - (params.rows - params.contrasts);
+    return row - (params.rows - bounded_rows());
 }
 
 fn contrast_scale(contrast: u32) -> vec2<f32> {
@@ -217,10 +227,11 @@ fn contrast_residual(contrast: u32) -> bool {
 
 // Whether a row is about y - label.
 fn row_is_residual(row: u32) -> bool {
-    return row_spread(row) == NONE && contrast_residual(row_contrast(row));
+    let is_contrast = row_spread(row) == NONE && row_contrast(row) < params.contrasts;
+    return is_contrast && contrast_residual(select(0u, row_contrast(row), is_contrast));
 }
 
-// The bounds of a contrast in the present problem; infinite ones by their bits.
+// The bounds of a bounded row in the present problem; infinite ones by their bits.
 fn row_lower(contrast: u32) -> vec2<f32> {
     return pair_at(params.lower_at + problem * params.bounds_stride + 2u * contrast);
 }

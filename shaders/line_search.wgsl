@@ -79,27 +79,19 @@ fn slopes(lane: u32, which: u32) -> vec3<f32> {
     return sum;
 }
 
-/// Sets up the search from the present point, whose residual is `error`, along the step of the model, which moves the
-/// cells by `cell_moved`. False if phi does not fall.
+/// Sets up the search from the present point, whose residual is `error`, along the step of the model. False if phi does
+/// not fall.
 fn begin_search(lane: u32, error: f32) -> bool {
     set_aim(lane);
     let slope = slopes(lane, NU).x;
     if !(slope < 0.0) || !is_finite(slope) {
         return false;
     }
-    var longest = 0.0;
-    var farthest = 0.0;
-    var is_floored = false;
-    for (var c = 0u; c < set_cells(); c += 1u) {
-        let moved = abs(cell_moved[c].x);
-        longest = max(longest, moved);
-        farthest = max(farthest, select(0.0, cell_beyond[c] / cell_weight[c].x, cell_weight[c].x > 0.0));
-        is_floored = is_floored || (floored[c] > 1.000001 * cell_free[c].x && moved != 0.0);
-    }
+    let extent = extent_of_step(lane);
     // No farther than to where all elements are free; most steps are far shorter.
-    let reach = 2.0 * error + 4.0 * farthest;
-    search.step = tf(select(min(reach / longest, 1.0), 1.0, longest <= 2.0 * error));
-    search.max_step = select(1.0, 1e9, is_floored);
+    let reach = 2.0 * error + 4.0 * extent.farthest;
+    search.step = tf(select(min(reach / extent.longest, 1.0), 1.0, extent.longest <= 2.0 * error));
+    search.max_step = select(1.0, 1e9, extent.is_floored);
     for (var b = 0u; b < block_count; b += 1u) {
         if blocks[b].ratio == 1u {
             search.max_step = min(search.max_step, longest_ratio_step(b));

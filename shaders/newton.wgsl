@@ -72,9 +72,7 @@ fn machine_begin(lane: u32) {
         workgroupBarrier();
         balance_rows(lane, TRIAL);
     }
-    if lane < set_cells() {
-        cell_shift[lane] = shift_of(TRIAL, lane);
-    }
+    set_shift(lane);
     if lane == 0u {
         machine_stage = u32(!usable || row_count == 0u);
         machine_status = select(STATUS_BAD_NUMBER, STATUS_SOLVED, usable);
@@ -167,15 +165,8 @@ fn work(lane: u32, rounding: f32, kept: bool, out_of_passes: bool) -> u32 {
 
 /// Fills the active set's step from the present point, and its shifts. False if rounding left it no numbers.
 fn find_direction(lane: u32) -> bool {
-    floor_cells(lane, test.residual, floor_factor(newton.attempt), newton.attempt > 0u);
-    if !minimise(lane, 1e-3 * test.tolerance) {
-        return false;
-    }
-    if lane < set_cells() {
-        cell_moved[lane] = shift_of(STEP, lane);
-    }
-    workgroupBarrier();
-    return true;
+    prepare_curvature(lane, test.residual, floor_factor(newton.attempt), newton.attempt > 0u);
+    return minimise(lane, 1e-3 * test.tolerance);
 }
 
 /// Whether the step, or where it leads to, is a ray that proves of a component that there is no answer. Then the problem
@@ -197,12 +188,8 @@ fn is_ray(lane: u32) -> u32 {
                 let whole = tf_add(row[STEP][lane], of_nu * row[NU][lane]);
                 row[X][lane] = select(vec2<f32>(), whole, in_part);
             }
-            var shift = vec2<f32>();
-            if lane < set_cells() {
-                shift = tf_add(cell_moved[lane], of_nu * cell_shift[lane]);
-            }
             workgroupBarrier();
-            lack = lack_of_room(lane, shift);
+            lack = lack_of_room(lane);
             workgroupBarrier();
         }
     }
@@ -286,8 +273,8 @@ fn conclude(lane: u32, next: u32) {
     } else if after == ASK {
         place_trial(lane);
     }
-    if after != END && lane < set_cells() {
-        cell_shift[lane] = shift_of(TRIAL, lane);
+    if after != END {
+        set_shift(lane);
     }
     if lane == 0u {
         machine_stage = u32(after == END);

@@ -80,8 +80,6 @@ fn machine_restore(lane: u32) {
         relax_row(lane, state_pair(at + 12u));
     }
     workgroupBarrier();
-    if lane < set_cells() {
-        cell_shift[lane] = shift_of(TRIAL, lane);
-    }
+    set_shift(lane);
     workgroupBarrier();
 }

@@ -2,7 +2,8 @@
 //
 // Lane r works on row r, and lane c on cell c; numbers without an index are the same in all lanes, which all compute them
 // in the same order. A row has one coefficient for all cells of its first mean only, one for those of its second mean
-// only, and one for the cells of both.
+// only, and one for the cells of both. Of rows with a coefficient for every sample, the last of a set, this knows only
+// what all rows have: `rows_of_cells.wgsl` and `rows_of_samples.wgsl` work with the coefficients.
 
 /// Stands for an infinite bound: larger than whatever else there is.
 const BIG: f32 = 1e20;
@@ -47,8 +48,6 @@ var<workgroup> row_reach: array<f32, 32>;
 var<workgroup> row_rough: array<f32, 32>;
 /// Of the lane's own row `sum_c coefficient^2 weight`, 1 if that is 0.
 var<private> row_scale: f32;
-/// What a step moves the cells by.
-var<workgroup> cell_moved: array<vec2<f32>, 32>;
 var<workgroup> row_block: array<u32, 32>;
 /// The component that a row belongs to: rows that share cells, directly or through others.
 var<workgroup> row_part: array<u32, 32>;
@@ -85,26 +84,11 @@ fn nth_bit(bits: u32, n: u32) -> u32 {
     return firstTrailingBit(rest);
 }
 
-/// What is summed over cells: weights, labels, values, the model's curvatures, and what they make of a move.
-const WEIGHTS: u32 = 0u;
-const LABELS: u32 = 1u;
-const VALUES: u32 = 2u;
-const CURVATURES: u32 = 3u;
-const MOVED: u32 = 4u;
-
+/// The sum over cells of one of their numbers: see `cell_number` of the module that this text is joined to.
 fn sum_over(cells: u32, what: u32) -> vec2<f32> {
     var sum = vec2<f32>();
     for (var rest = cells; rest != 0u; rest &= rest - 1u) {
-        let c = firstTrailingBit(rest);
-        var value = vec2<f32>();
-        switch what {
-            case WEIGHTS: { value = cell_weight[c]; }
-            case LABELS: { value = cell_label[c]; }
-            case VALUES: { value = cell_y[c]; }
-            case CURVATURES: { value = tf(floored[c]); }
-            default: { value = cell_moved[c]; }
-        }
-        sum = tf_add(sum, value);
+        sum = tf_add(sum, cell_number(firstTrailingBit(rest), what));
     }
     return sum;
 }
@@ -148,21 +132,28 @@ fn rows_build(lane: u32) -> bool {
             row_count += count;
         }
     }
-    let contrasts = set_rows() - set_contrasts();
-    for (var k = 0u; k < set_contrasts(); k += 1u) {
+    let bounded_rows = set_contrasts() + sample_rows();
+    for (var k = 0u; k < bounded_rows; k += 1u) {
         let lower = row_lower(k);
         let upper = row_upper(k);
         let high = (bitcast<u32>(lower.x) != 0x7f800000u) && (bitcast<u32>(upper.x) != 0xff800000u);
         usable = usable && high && number(lower.x) && number(upper.x) && !tf_less(bounded(upper), bounded(lower));
-        let minus = row_minus(contrasts + k);
-        if (row_plus(contrasts + k) & present) != 0u && (minus == 0u || (minus & present) != 0u) {
-            live_rows |= 1u << (contrasts + k);
+        let source = set_rows() - bounded_rows + k;
+        let minus = row_minus(source);
+        let held = (row_plus(source) & present) != 0u && (minus == 0u || (minus & present) != 0u);
+        if held || k >= set_contrasts() {
+            live_rows |= 1u << source;
             row_count += 1u;
         }
     }
     workgroupBarrier();
     if lane < row_count {
-        build_row(lane, present);
+        let source = nth_bit(live_rows, lane);
+        if source < set_rows() - sample_rows() {
+            build_row(lane, source, present);
+        } else {
+            build_sample_row(lane, source);
+        }
     }
     workgroupBarrier();
     for (var r = 0u; r < row_count; r += 1u) {
@@ -171,8 +162,7 @@ fn rows_build(lane: u32) -> bool {
     return usable;
 }
 
-fn build_row(r: u32, present: u32) {
-    let source = nth_bit(live_rows, r);
+fn build_row(r: u32, source: u32, present: u32) {
     let first = row_plus(source) & present;
     let second = row_minus(source) & present;
     let cells = vec3<u32>(first & ~second, second & ~first, first & second);
@@ -193,7 +183,7 @@ fn build_row(r: u32, present: u32) {
         let half = 0.5 * blocks[b].level * f32(1u - blocks[b].ratio);
         bounds = array<vec2<f32>, 2>(-half, half);
     } else {
-        let k = source - (set_rows() - set_contrasts());
+        let k = source + set_contrasts() + sample_rows() - set_rows();
         scale = select(vec2<f32>(), contrast_scale(k), second != 0u);
         is_residual = contrast_residual(k);
         bounds = array<vec2<f32>, 2>(bounded(row_lower(k)), bounded(row_upper(k)));
@@ -256,46 +246,6 @@ fn coefficient(r: u32, c: u32) -> vec2<f32> {
     let cells = (row_cells[r] >> vec3<u32>(c)) & vec3<u32>(1u);
     let part = select(select(0u, 1u, cells.y == 1u), 2u, cells.z == 1u);
     return select(vec2<f32>(), row_factor[r][part], (cells.x | cells.y | cells.z) == 1u);
-}
-
-/// How far these multipliers move a cell.
-fn shift_of(which: u32, c: u32) -> vec2<f32> {
-    var shift = vec2<f32>();
-    for (var r = 0u; r < row_count; r += 1u) {
-        shift = tf_add(shift, tf_mul(coefficient(r, c), row[which][r]));
-    }
-    return shift;
-}
-
-/// The mean of a row.
-fn row_mean(r: u32, what: u32) -> vec2<f32> {
-    var mean = vec2<f32>();
-    for (var part = 0u; part < 3u; part += 1u) {
-        mean = tf_add(mean, tf_mul(row_factor[r][part], sum_over(row_cells[r][part], what)));
-    }
-    return mean;
-}
-
-/// Takes the means at the sums of a pass. Returns four times what rounding the stored values may move a row by at the
-/// worst: a mean of values of this size, two means of a spread.
-fn take_means(lane: u32) -> f32 {
-    if lane < row_count {
-        var size = 0.0;
-        for (var part = 0u; part < 3u; part += 1u) {
-            for (var rest = row_cells[lane][part]; rest != 0u; rest &= rest - 1u) {
-                size += abs(row_factor[lane][part].x) * cell_size[firstTrailingBit(rest)];
-            }
-        }
-        row[MEANS][lane] = row_mean(lane, VALUES);
-        exchange[lane].x = size * select(8.0, 4.0, row_block[lane] == NO_BLOCK);
-    }
-    workgroupBarrier();
-    var worst = 0.0;
-    for (var r = 0u; r < row_count; r += 1u) {
-        worst = max(worst, exchange[r].x);
-    }
-    workgroupBarrier();
-    return worst * unit_roundoff();
 }
 
 fn larger(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {

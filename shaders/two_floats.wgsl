@@ -75,6 +75,12 @@ fn tf_div(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
     return quick_two_sum(first, rest / b.x);
 }
 
+fn tf_sqrt(square: vec2<f32>) -> vec2<f32> {
+    let root = sqrt(square.x);
+    let rest = tf_sub(square, two_product(root, root));
+    return quick_two_sum(root, 0.5 * rest.x / root);
+}
+
 fn tf_neg(a: vec2<f32>) -> vec2<f32> {
     return -a;
 }

@@ -81,6 +81,16 @@ fn is_equality(row: u32) -> bool {
     return is_equal(level(spread), tf(select(0.0, 1.0, spread_is_ratio(spread))));
 }
 
+// What rows over cells make of the sums over a cell of their squares.
+fn square_over_cells(row: u32) -> f32 {
+    var square = 0.0;
+    for (var cell = 0u; cell < params.cells; cell++) {
+        let b = coefficient(row, cell).x;
+        square += b * b * cell_weight(cell).x;
+    }
+    return square;
+}
+
 // A held row, scaled, and with the direction of balance taken out.
 fn reduced(index: u32, cell: u32) -> vec2<f32> {
     let row = held[index];
@@ -94,16 +104,15 @@ fn reduced(index: u32, cell: u32) -> vec2<f32> {
 fn collect_held(lane: u32) {
     for (var row = lane; row < params.rows; row += LANES) {
         if is_live(row) {
-            inverse_plus[row] = tf_div(tf(1.0), mass_of(row_plus(row)));
+            inverse_plus[row] = tf(0.0);
             inverse_minus[row] = tf(0.0);
+            if row_plus(row) != 0u {
+                inverse_plus[row] = tf_div(tf(1.0), mass_of(row_plus(row)));
+            }
             if row_minus(row) != 0u {
                 inverse_minus[row] = tf_div(tf(1.0), mass_of(row_minus(row)));
             }
-            var scale = 0.0;
-            for (var cell = 0u; cell < params.cells; cell++) {
-                let b = coefficient(row, cell).x;
-                scale += b * b * cell_weight(cell).x;
-            }
+            let scale = row_square(row);
             row_scale[row] = select(1.0, scale, scale > 0.0);
         }
     }
@@ -144,7 +153,7 @@ fn collect_held(lane: u32) {
                 }
             }
             let own = tf_scale(centre_coefficient(held[index]), jacobi[index]);
-            balance[index] = tf_div(own, root_of(square));
+            balance[index] = tf_div(own, tf_sqrt(square));
         }
     }
     workgroupBarrier();
@@ -157,38 +166,6 @@ fn collect_held(lane: u32) {
             }
         }
         work[k] = sum;
-    }
-    workgroupBarrier();
-}
-
-fn root_of(square: vec2<f32>) -> vec2<f32> {
-    let root = sqrt(square.x);
-    let rest = tf_sub(square, two_product(root, root));
-    return quick_two_sum(root, 0.5 * rest.x / root);
-}
-
-fn fill_system(lane: u32) {
-    let k = held_rows;
-    for (var at = lane; at < k * k; at += LANES) {
-        let i = at / k;
-        let j = at % k;
-        if j <= i {
-            var sum = tf(0.0);
-            for (var cell = 0u; cell < params.cells; cell++) {
-                if cell_free[cell].x > 0.0 {
-                    sum = tf_add(sum, tf_mul(tf_mul(reduced(i, cell), reduced(j, cell)), cell_free[cell]));
-                }
-            }
-            system[packed(i, j)] = sum;
-        }
-    }
-    for (var i = lane; i < k; i += LANES) {
-        var sum = tf(0.0);
-        for (var cell = 0u; cell < params.cells; cell++) {
-            sum = tf_add(sum, tf_mul(reduced(i, cell), cell_gradient[cell]));
-        }
-        rhs[i] = sum;
-        step_of[i] = NONE;
     }
     workgroupBarrier();
 }
@@ -332,14 +309,7 @@ fn solve_system(lane: u32) {
         lambda[held[index]] = tf_scale(sum, jacobi[index]);
     }
     workgroupBarrier();
-    for (var cell = lane; cell < params.cells; cell += LANES) {
-        var sum = tf(0.0);
-        for (var index = 0u; index < k; index++) {
-            sum = tf_add(sum, tf_mul(coefficient(held[index], cell), lambda[held[index]]));
-        }
-        cell_pull[cell] = sum;
-    }
-    workgroupBarrier();
+    fill_pull(lane);
 }
 
 // The gradient to a difference spread's epsilon.
@@ -363,8 +333,7 @@ fn ratio_gradient(spread: u32) -> vec2<f32> {
         if row_spread(row) == spread {
             var left = tf(0.0);
             for (var cell = 0u; cell < params.cells; cell++) {
-                let moved = tf_sub(cell_gradient[cell], tf_mul(cell_free[cell], cell_pull[cell]));
-                left = tf_add(left, tf_mul(coefficient(row, cell), moved));
+                left = tf_add(left, tf_mul(coefficient(row, cell), moved_of(cell)));
             }
             let e = tf_scale(centre_coefficient(row), jacobi[index]);
             dot = tf_add(dot, tf_scale(tf_mul(e, left), jacobi[index]));
@@ -401,17 +370,17 @@ fn write_row_gradients(lane: u32) {
             store_level(spread, difference_gradient(spread));
         }
     }
-    for (var contrast = lane; contrast < params.contrasts; contrast += LANES) {
-        let row = params.rows - params.contrasts + contrast;
-        let own = lambda[row];
+    for (var index = lane; index < bounded_rows(); index += LANES) {
+        let row = params.rows - bounded_rows() + index;
+        let own = tf_scale(lambda[row], row_unit(row));
         let below = multiplier(row).x < 0.0;
-        store_lower(contrast, select(tf(0.0), own, vec2<bool>(below)));
-        store_upper(contrast, select(own, tf(0.0), vec2<bool>(below)));
+        store_lower(index, select(tf(0.0), own, vec2<bool>(below)));
+        store_upper(index, select(own, tf(0.0), vec2<bool>(below)));
     }
     workgroupBarrier();
 }
 
-fn solve_rows(lane: u32) {
+fn solve_held(lane: u32) {
     collect_held(lane);
     fill_system(lane);
     factor(lane);

@@ -99,7 +99,7 @@ pub mod cli;
 
 #[cfg(feature = "wgpu")]
 pub use backend::wgpu::WgpuDevice;
-pub use backend::{Device, DeviceInfo, devices};
+pub use backend::{Device, DeviceInfo, devices, devices_of};
 pub use batch::{Batch, Bound, Buffer, Capacities, Offsets, Place, Reals, Sharing};
 pub use cells::{CellLayout, CellMask, ControlFeature, MAX_CELLS, Population, SensitiveFeature, Strata};
 pub use constraints::{ConstraintSet, Contrast, DenseRow, Spread, SpreadLimit, Union};

@@ -21,6 +21,8 @@ pub(crate) struct Params {
     pub(crate) rows: u32,
     pub(crate) spreads: u32,
     pub(crate) contrasts: u32,
+    /// Rows with a coefficient for every sample.
+    pub(crate) dense: u32,
     pub(crate) components: u32,
     pub(crate) features: u32,
     /// 0 for one stratum, [`STRATA_BY_LABEL`], or the values of the control feature.
@@ -51,6 +53,8 @@ pub(crate) struct Params {
     pub(crate) weights_low_at: u32,
     pub(crate) labels_at: u32,
     pub(crate) labels_low_at: u32,
+    pub(crate) coefficients_at: u32,
+    pub(crate) coefficients_low_at: u32,
     pub(crate) lo_at: u32,
     pub(crate) hi_at: u32,
     pub(crate) max_iterations: u32,
@@ -89,6 +93,7 @@ pub(crate) mod flags {
     pub(crate) const HAS_RATIO: u32 = 512;
     pub(crate) const RELAX: u32 = 1024;
     pub(crate) const HAS_WEIGHTS: u32 = 2048;
+    pub(crate) const SHARED_COEFFICIENTS: u32 = 4096;
 }
 
 /// Bits of `Params::wanted`.
@@ -96,6 +101,7 @@ pub(crate) mod wanted {
     pub(crate) const BOUNDS: u32 = 1;
     pub(crate) const WEIGHTS: u32 = 2;
     pub(crate) const LABELS: u32 = 4;
+    pub(crate) const COEFFICIENTS: u32 = 8;
 }
 
 /// Words of a problem's totals before those of its cells, and of a cell.
@@ -109,6 +115,12 @@ pub(crate) const MAX_GPU_ROWS: usize = 32;
 /// Words of a problem's state between two dispatches, before those of its rows, and of a row.
 pub(crate) const STATE_HEAD: usize = 32;
 pub(crate) const STATE_ROW: usize = 14;
+
+/// Words of a sample in what kernels over samples work on: its rows' coefficients, its weight, value and distance beyond
+/// its bounds.
+pub(crate) fn sample_words(dense_rows: usize) -> usize {
+    2 * dense_rows + 4
+}
 
 #[cfg(test)]
 mod tests {
@@ -139,6 +151,7 @@ mod tests {
             rows,
             spreads,
             contrasts,
+            dense,
             components,
             features,
             strata,
@@ -165,6 +178,8 @@ mod tests {
             weights_low_at,
             labels_at,
             labels_low_at,
+            coefficients_at,
+            coefficients_low_at,
             lo_at,
             hi_at,
             max_iterations,
@@ -215,9 +230,11 @@ mod tests {
             ("HAS_RATIO", flags::HAS_RATIO),
             ("RELAX", flags::RELAX),
             ("HAS_WEIGHTS", flags::HAS_WEIGHTS),
+            ("SHARED_COEFFICIENTS", flags::SHARED_COEFFICIENTS),
             ("WANT_BOUNDS", wanted::BOUNDS),
             ("WANT_WEIGHTS", wanted::WEIGHTS),
             ("WANT_LABELS", wanted::LABELS),
+            ("WANT_COEFFICIENTS", wanted::COEFFICIENTS),
             ("NONE", ABSENT),
             ("NONE", STRATA_BY_LABEL),
             ("TOTALS_HEAD", TOTALS_HEAD as u32),

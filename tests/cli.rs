@@ -22,6 +22,8 @@ fn fairlayer(folder: &Path, args: &[&str], stdin: &[u8]) -> Ran {
     let mut child = Command::new(env!("CARGO_BIN_EXE_fairlayer"))
         .current_dir(folder)
         .args(args)
+        // Mesa complains on stderr where there is none.
+        .env("XDG_RUNTIME_DIR", folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -20,9 +20,10 @@ use rayon::prelude::*;
 use std::io::Write;
 use std::sync::OnceLock;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "two_floats",
     "rows",
+    "rows_of_cells",
     "stop_test",
     "curvature",
     "active_set",

@@ -56,11 +56,13 @@ on_backends!([cpu] {
     anything: no_input_panics, no_helper_panics, no_question_panics;
 });
 
-// Bodies that are not here are about f64 (differences, peers, misuse), which WGSL has not, or about dense rows.
+// Bodies that are not here are about f64 (differences, peers, misuse), which WGSL has not, or about ADMM.
 on_backends!([wgpu] {
     closed_forms: two_groups_without_bounds, equal_means_without_bounds, fair_input_is_untouched,
         one_sample_a_group, equal_groups_stay, all_beyond_their_bounds, mean_residual_by_hand, ratio_by_hand,
         weights_by_hand, clipping_by_hand, frozen_elements_by_hand, absent_groups_are_reported;
+    dense: one_equality_by_hand, a_budget_by_hand, shared_coefficients_equal_repeated_ones,
+        bad_coefficients_spoil_their_problem;
     planted: planted_solutions_are_found_in_every_storage;
     promises: bounds_hold_bit_for_bit, gap_never_exceeds_epsilon, excess_is_reported_as_measured,
         feasible_input_is_bit_identical, a_problem_does_not_see_its_batch, same_bits_on_any_number_of_threads,

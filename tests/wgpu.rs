@@ -3,9 +3,13 @@
 
 mod common;
 
-use common::devices::run_on;
+use common::devices::{run_on, takes};
+use common::problems::{Kind, draw_case};
+use common::run::{Inputs, Rig, assert_close, largest, widened};
 use fairlayer::wgpu::util::DeviceExt;
 use fairlayer::*;
+use rand::SeedableRng;
+use rand_pcg::Pcg64Mcg;
 
 const PROBLEMS: usize = 30;
 const SIZE: usize = 50;
@@ -152,6 +156,62 @@ fn what_it_does_not_take_is_an_error_that_says_what_does() {
         assert!(plan(&many, Settings::default()).contains("33 cells"));
         let admm = Settings { method: Method::Admm, ..Settings::default() };
         assert!(plan(&set, admm).contains("ADMM"));
+    });
+}
+
+/// Rows with a coefficient for every sample, alone and beside means: the answers are those in double precision of the same
+/// stored numbers, and where the active set is the same, the gradients to every input.
+#[test]
+fn dense_rows_agree_with_double() {
+    run_on("wgpu", |device| {
+        let (mut compared, mut infeasible) = ((0, 0), 0);
+        for (kind, seed) in [Kind::Dense, Kind::DenseBesideMeans, Kind::DenseContradictory]
+            .into_iter()
+            .flat_map(|kind| (0..40).map(move |seed| (kind, seed)))
+        {
+            let case = draw_case(&mut Pcg64Mcg::seed_from_u64(seed << 8 | kind as u64), kind, 100);
+            let what = format!("{kind:?}, seed {seed}");
+            if !takes(device, &case.set) {
+                continue;
+            }
+            let single = Inputs::<f32>::new(&[&case.stated]);
+            let double = Inputs::<f64>::new(&[&single.stated(0)]);
+            let mut rigs = (
+                Rig::new(device, &case.set, &single.offsets()),
+                Rig::new(&Device::cpu(), &case.set, &double.offsets()),
+            );
+            let (a, b) = (rigs.0.project(&single.batch()), rigs.1.project(&double.batch()));
+            if b.outcomes[0].status == Status::Infeasible && kind == Kind::DenseContradictory {
+                infeasible += usize::from(a.outcomes[0].status == Status::Infeasible);
+                continue;
+            }
+            // (What few samples and many rows leave of the room is less than single precision needs.)
+            if b.outcomes[0].status != Status::Solved || !case.scores.ordinary() || case.set.dense().len() > 4 {
+                continue;
+            }
+            assert_eq!(a.outcomes[0].status, Status::Solved, "{what}");
+            compared.0 += 1;
+            let states = |i| a.clamp_state(0, i) == b.clamp_state(0, i);
+            let held = |nu: &[f64]| nu.iter().map(|nu| nu.total_cmp(&0.0)).collect::<Vec<_>>();
+            let scale = largest(&case.stated.z).max(1.0);
+            assert_close(&format!("y of {what}"), &widened(a.y), b.y, 2e-5 * scale);
+            if !(0..single.z.len()).all(states) || held(a.multipliers) != held(b.multipliers) {
+                continue;
+            }
+            compared.1 += 1;
+            let g: Vec<f32> = (0..single.z.len()).map(|i| (0.7 * i as f32).sin()).collect();
+            let (a, b) = (rigs.0.vjp(&single.batch(), &g), rigs.1.vjp(&double.batch(), &widened(&g)));
+            for (of, a, b) in [
+                ("predictions", widened(a.predictions), b.predictions),
+                ("lower bounds", widened(a.lo), b.lo),
+                ("upper row bounds", a.upper.to_vec(), b.upper),
+                ("levels", a.levels.to_vec(), b.levels),
+            ] {
+                assert_close(&format!("gradient to the {of} of {what}"), &a, b, 2e-5 * largest(b).max(1e-3));
+            }
+        }
+        println!("{compared:?} compared, {infeasible} infeasible");
+        assert!(compared.0 > 30 && compared.1 > 20 && infeasible > 10, "{compared:?}, {infeasible}");
     });
 }
 

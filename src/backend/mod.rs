@@ -113,10 +113,22 @@ fn no_wgpu(list: &[DeviceInfo]) -> Option<DeviceInfo> {
 
 /// All devices, usable or not. Of wgpu's, the one that `Device::wgpu` takes comes first.
 pub fn devices() -> Vec<DeviceInfo> {
-    let mut list = vec![DeviceInfo { name: "CPU".into(), kind: "cpu", usable: Ok(cpu::describe()) }];
-    #[cfg(feature = "wgpu")]
-    list.extend(wgpu::adapters().iter().map(wgpu::Found::info));
-    list.extend(no_wgpu(&list));
-    list.push(no_cuda());
-    list
+    ["cpu", "wgpu", "cuda"].into_iter().flat_map(devices_of).collect()
+}
+
+/// The devices of a kind (`cpu`, `wgpu` or `cuda`), usable or not; others are not looked at.
+pub fn devices_of(kind: &str) -> Vec<DeviceInfo> {
+    match kind {
+        "cpu" => vec![DeviceInfo { name: "CPU".into(), kind: "cpu", usable: Ok(cpu::describe()) }],
+        "wgpu" => {
+            #[cfg(feature = "wgpu")]
+            let mut list: Vec<DeviceInfo> = wgpu::adapters().iter().map(wgpu::Found::info).collect();
+            #[cfg(not(feature = "wgpu"))]
+            let mut list = Vec::new();
+            list.extend(no_wgpu(&list));
+            list
+        }
+        "cuda" => vec![no_cuda()],
+        _ => Vec::new(),
+    }
 }

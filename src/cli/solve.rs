@@ -110,14 +110,13 @@ impl Engine {
 
 /// The fastest device for this number type.
 fn auto(dtype: Dtype) -> (Device, Vec<String>) {
-    let (device, others) = Device::auto();
     let reason = |other: DeviceInfo| Some(format!("{}: {}", other.kind, other.usable.err()?));
-    let mut passed_over: Vec<String> = others.into_iter().filter_map(reason).collect();
-    if device.kind() == "wgpu" && dtype == Dtype::F64 {
-        passed_over.push(format!("wgpu: {NO_F64}"));
-        return (Device::cpu(), passed_over);
+    if dtype == Dtype::F64 {
+        let cuda = crate::devices_of("cuda").into_iter().filter_map(reason);
+        return (Device::cpu(), cuda.chain([format!("wgpu: {NO_F64}")]).collect());
     }
-    (device, passed_over)
+    let (device, others) = Device::auto();
+    (device, others.into_iter().filter_map(reason).collect())
 }
 
 const NO_F64: &str = "its shaders have no double precision; use --dtype f32";
@@ -136,7 +135,7 @@ fn wgpu(_: Dtype) -> Result<Device> {
 }
 
 fn unusable(kind: &str) -> Failure {
-    let known = crate::devices().into_iter().find(|device| device.kind == kind);
+    let known = crate::devices_of(kind).into_iter().next();
     let why = known.and_then(|device| device.usable.err()).unwrap_or_else(|| "it is not in this version".to_owned());
     Failure::new(format!("--device {kind} cannot be used: {why}"))
 }

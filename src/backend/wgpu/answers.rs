@@ -160,6 +160,8 @@ pub(crate) struct SlabSlopes {
     pub(crate) elements: [Memory; 5],
     /// To levels, lower and upper row bounds, two floats each.
     pub(crate) rows: Memory,
+    /// To the coefficients of rows over samples.
+    pub(crate) coefficients: Memory,
 }
 
 /// The gradients of a call, and, once they were read, their copy on the host.
@@ -167,13 +169,16 @@ pub(crate) struct SlabSlopes {
 pub(crate) struct Slopes<T: Storage> {
     pub(crate) device: WgpuDevice,
     pub(crate) wanted: Wanted,
+    /// Gradients to coefficients, for each element; and room for all.
+    dense: usize,
+    capacities: Capacities,
     pub(crate) slabs: Vec<SlabSlopes>,
     host: OnceLock<HostSlopes<T>>,
 }
 
 impl<T: Storage> Slopes<T> {
-    pub(crate) fn new(device: &WgpuDevice, wanted: Wanted) -> Self {
-        Self { device: device.clone(), wanted, slabs: Vec::new(), host: OnceLock::new() }
+    pub(crate) fn new(device: &WgpuDevice, wanted: Wanted, (dense, capacities): (usize, Capacities)) -> Self {
+        Self { device: device.clone(), wanted, dense, capacities, slabs: Vec::new(), host: OnceLock::new() }
     }
 
     /// Which of the five arrays are wanted.
@@ -206,6 +211,7 @@ impl<T: Storage> Slopes<T> {
 
     fn fetch(&self, problems: usize, total: usize, (spreads, bounded): (usize, usize)) -> Result<HostSlopes<T>> {
         let mut arrays = self.wants().map(|want| vec![T::default(); if want { total } else { 0 }]);
+        let mut coefficients = vec![T::default(); self.dense * self.capacities.total];
         let (mut levels, mut lower, mut upper) =
             (vec![0.0; problems * spreads], vec![0.0; problems * bounded], vec![0.0; problems * bounded]);
         let stride = 2 * (spreads + 2 * bounded);
@@ -215,10 +221,17 @@ impl<T: Storage> Slopes<T> {
             let of_elements = slopes.elements.iter().enumerate().filter(|(index, _)| self.wants()[*index]);
             let mut parts: Vec<(usize, &wgpu::Buffer, usize)> =
                 of_elements.filter_map(|(index, memory)| Some((index, memory.buffer()?, bytes))).collect();
-            parts.extend(slopes.rows.buffer().map(|rows| (5, rows, 4 * stride * problems.len())));
+            if self.dense > 0 {
+                parts.extend(slopes.coefficients.buffer().map(|buffer| (5, buffer, self.dense * bytes)));
+            }
+            parts.extend(slopes.rows.buffer().map(|rows| (6, rows, 4 * stride * problems.len())));
             let plain: Vec<(&wgpu::Buffer, usize)> = parts.iter().map(|(_, buffer, bytes)| (*buffer, *bytes)).collect();
             read(&self.device, &plain, |part, bytes| match parts[part].0 {
                 index @ 0..5 => bytemuck::cast_slice_mut(&mut arrays[index][elements.clone()]).copy_from_slice(bytes),
+                5 => {
+                    let of_slab = self.dense * elements.start..self.dense * elements.end;
+                    bytemuck::cast_slice_mut(&mut coefficients[of_slab]).copy_from_slice(bytes);
+                }
                 _ if stride == 0 => {}
                 _ => {
                     for (problem, record) in problems.clone().zip(words(bytes).chunks_exact(stride)) {
@@ -233,7 +246,7 @@ impl<T: Storage> Slopes<T> {
             })?;
         }
         let [predictions, lo, hi, weights, labels] = arrays;
-        Ok(HostSlopes { predictions, lo, hi, weights, labels, coefficients: Vec::new(), levels, lower, upper })
+        Ok(HostSlopes { predictions, lo, hi, weights, labels, coefficients, levels, lower, upper })
     }
 }
 
@@ -244,7 +257,9 @@ impl<T: Storage> Clone for Slopes<T> {
             slab: slab.slab.clone(),
             elements: slab.elements.each_ref().map(|memory| memory.duplicate(&self.device)),
             rows: slab.rows.duplicate(&self.device),
+            coefficients: slab.coefficients.duplicate(&self.device),
         });
-        Self { device: self.device.clone(), wanted: self.wanted, slabs: slabs.collect(), host: self.host.clone() }
+        let (device, host) = (self.device.clone(), self.host.clone());
+        Self { device, slabs: slabs.collect(), host, ..*self }
     }
 }

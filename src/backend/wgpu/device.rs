@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// A part of the name of the adapter to take instead of the first real GPU.
 const ADAPTER_VARIABLE: &str = "FAIRLAYER_WGPU_ADAPTER";
 /// Storage buffers that the widest kernel binds.
-const STORAGE_BUFFERS: u32 = 16;
+const STORAGE_BUFFERS: u32 = 18;
 /// Bytes of workgroup memory that the widest kernel uses.
 const WORKGROUP_BYTES: u32 = 32768;
 /// Lanes of the largest workgroup.

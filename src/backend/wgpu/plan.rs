@@ -7,13 +7,13 @@ use super::WgpuDevice;
 use super::answers::{Answers, SlabAnswers, SlabSlopes, Slopes, results_stride};
 use super::memory::Memory;
 use super::shaders::{ANY_SIZE, CLASSES, Class, Kernel, STREAMING, Variant, class_of};
-use super::tables::{push_limits, push_set, two_floats};
+use super::tables::{limit, push_limits, push_set, two_floats};
 use crate::batch::{Batch, Bound, Buffer, Capacities, CellInput, Offsets, Place, Reals, Sharing};
 use crate::cells::Strata;
 use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::error::{Error, Result};
 use crate::params::{ABSENT, MAX_GPU_CELLS, MAX_GPU_ROWS, Params, STATE_HEAD, STATE_ROW, STRATA_BY_LABEL, TOTALS_CELL};
-use crate::params::{TOTALS_HEAD, flags, wanted};
+use crate::params::{TOTALS_HEAD, flags, sample_words, wanted};
 use crate::reference::components::{Component, components};
 use crate::reference::disjoint::is_disjoint;
 use crate::settings::{Infeasible, Method, Settings};
@@ -25,6 +25,13 @@ use crate::storage::{Dtype, Storage};
 pub(crate) struct Slab {
     pub(crate) problems: Range<usize>,
     pub(crate) elements: Range<usize>,
+}
+
+impl Slab {
+    /// The same of arrays with so many numbers an element.
+    fn of_rows(&self, rows: usize) -> Self {
+        Self { problems: self.problems.clone(), elements: rows * self.elements.start..rows * self.elements.end }
+    }
 }
 
 /// Cuts a batch into slabs of no more elements and problems than these; a problem is never cut.
@@ -58,7 +65,10 @@ struct SlabMemory {
     upper: Memory,
     cells: Memory,
     totals: Memory,
+    /// Of problems over cells, their sorted elements where they have no room in a workgroup; of those over samples, all that
+    /// kernels work on.
     order: Memory,
+    coefficients: Memory,
     g: Memory,
     /// Problems that a dispatch leaves for the next, by turns; how many, for every link of the chain; and their states.
     left: [Memory; 2],
@@ -76,6 +86,7 @@ struct Inputs {
     weights: wgpu::Buffer,
     lower: wgpu::Buffer,
     upper: wgpu::Buffer,
+    coefficients: wgpu::Buffer,
 }
 
 /// A dispatch: which kernel, in which variant, for which part of the lists, and where its parameters are.
@@ -145,18 +156,30 @@ struct Chain {
 impl Chain {
     /// A GPU can do all in a few dispatches. A device that the CPU emulates may stop any invocation after 65,535 rounds of
     /// its loops (Mesa's llvmpipe does), and gets many short ones.
-    fn new(device: &WgpuDevice, rows: usize, largest: usize) -> Self {
+    fn new(device: &WgpuDevice, set: &ConstraintSet, largest: usize) -> Self {
         if !device.is_emulated() {
             return Self { links: 8, passes: 128 };
         }
-        const ROUNDS: usize = 30_000;
-        let rounds_of_a_pass = 2 * largest.div_ceil(ANY_SIZE.lanes as usize) + 200 + 8 * rows * rows;
-        Self { links: 24, passes: (ROUNDS / rounds_of_a_pass).clamp(1, 64) as u32 }
+        let links = if set.dense().is_empty() { 24 } else { 64 };
+        Self { links, passes: (EMULATED_ROUNDS / 2 / rounds_of_a_pass(set, largest)).clamp(1, 64) as u32 }
     }
 }
 
-/// The largest problem that an emulated device takes.
-const MOST_EMULATED: usize = 1 << 19;
+/// The rounds of its loops after which an emulated device may stop an invocation.
+const EMULATED_ROUNDS: usize = 60_000;
+
+/// The most rounds of a lane's loops in a pass over a problem of `n` elements and the work after it.
+fn rounds_of_a_pass(set: &ConstraintSet, n: usize) -> usize {
+    let rows = set.rows();
+    let share = n.div_ceil(ANY_SIZE.lanes as usize);
+    let over_elements = if set.dense().is_empty() {
+        2 * share
+    } else {
+        // Shifts for the pass, the step and two rays, the rows as they are loaded, and every pair of rows.
+        share * 8 * (rows + 1) + n * (rows * (rows + 1) / 2).div_ceil(ANY_SIZE.lanes as usize)
+    };
+    over_elements + 200 + 8 * rows * rows
+}
 
 /// What this device does not do, and what does.
 fn check(set: &ConstraintSet, settings: &Settings, dtype: Dtype) -> Result<()> {
@@ -173,8 +196,8 @@ fn check(set: &ConstraintSet, settings: &Settings, dtype: Dtype) -> Result<()> {
     if dtype != Dtype::F32 {
         return unsupported(format!("{dtype:?}"), "it computes in f32; use that, or the CPU");
     }
-    if !set.dense().is_empty() || settings.method == Method::Admm {
-        return unsupported("dense rows, or ADMM,".into(), "use the CPU, or rows over cells and Newton's method");
+    if settings.method == Method::Admm {
+        return unsupported("ADMM".into(), "use the CPU, or Newton's method");
     }
     Ok(())
 }
@@ -187,13 +210,15 @@ impl<T: Storage> WgpuPlan<T> {
         settings: Settings,
     ) -> Result<Self> {
         check(set, &settings, T::DTYPE)?;
-        if device.is_emulated() && capacities.largest > MOST_EMULATED {
+        if device.is_emulated() && rounds_of_a_pass(set, capacities.largest) > EMULATED_ROUNDS {
             return Err(device.failed(format!(
-                "it emulates a GPU, and takes problems of up to {MOST_EMULATED} predictions; use the CPU device"
+                "it emulates a GPU, and has no time for problems of {} predictions; use the CPU device",
+                capacities.largest
             )));
         }
         let components = components(set);
-        let is_disjoint = components.iter().all(|component: &Component| is_disjoint(set, component));
+        let is_disjoint =
+            set.dense().is_empty() && components.iter().all(|component: &Component| is_disjoint(set, component));
         let (mut set_words, mut set_params) = (Vec::new(), Params::default());
         push_set(set, &components, &mut set_words, &mut set_params);
         let [tolerance, tolerance_rest] = two_floats(settings.tolerance);
@@ -218,7 +243,7 @@ impl<T: Storage> WgpuPlan<T> {
             set_words,
             set_params,
             is_disjoint,
-            chain: Chain::new(device, set.rows(), capacities.largest),
+            chain: Chain::new(device, set, capacities.largest),
             memory: Vec::new(),
             words: Vec::new(),
             floats: Vec::new(),
@@ -242,17 +267,23 @@ impl<T: Storage> WgpuPlan<T> {
         self.device.check()
     }
 
-    /// The elements whose widest array, of two floats, can be bound.
-    fn most_elements(&self) -> usize {
+    /// Words of the largest array that can be bound.
+    fn most_words(&self) -> usize {
         let limits = self.device.limits();
-        (limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) / 8) as usize
+        (limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) / 4) as usize
+    }
+
+    /// The elements whose widest array can be bound: two floats, or all of a sample's rows.
+    fn most_elements(&self) -> usize {
+        let dense = self.set_params.dense as usize;
+        self.most_words() / if dense > 0 { sample_words(dense) } else { 2 }
     }
 
     /// The problems whose records can be bound.
     fn most_problems(&self) -> usize {
         let state = (STATE_HEAD + STATE_ROW * self.set_params.rows as usize) as u32;
         let widest = self.set_params.totals_stride.max(self.set_params.results_stride).max(state) as usize;
-        self.most_elements() * 2 / widest
+        self.most_words() / widest
     }
 
     pub(crate) fn answers(&self) -> Answers<T> {
@@ -260,7 +291,8 @@ impl<T: Storage> WgpuPlan<T> {
     }
 
     pub(crate) fn slopes(&self, wanted: Wanted) -> Slopes<T> {
-        Slopes::new(&self.device, wanted)
+        let dense = if wanted.coefficients { self.set_params.dense as usize } else { 0 };
+        Slopes::new(&self.device, wanted, (dense, self.capacities))
     }
 
     /// Projects every problem: uploads, dispatches, and does not wait.
@@ -313,10 +345,14 @@ impl<T: Storage> WgpuPlan<T> {
                 dispatches.push(Dispatch { passes, ..Dispatch::new(variant, range) });
             }
         }
+        if !set.dense().is_empty() {
+            self.memory[index].order.hold(&device, 4 * sample_words(set.dense().len()) * n)?;
+        }
         // Where the short cut goes first, all of the chain takes what is left.
         let Chain { links, passes } = self.chain;
         let first = u32::from(self.is_disjoint);
-        let newton = Variant { weighted: true, bounded: true, ..variant(Kernel::CellsNewton, ANY_SIZE) };
+        let general = if set.dense().is_empty() { Kernel::CellsNewton } else { Kernel::DenseNewton };
+        let newton = Variant { weighted: true, bounded: true, ..variant(general, ANY_SIZE) };
         let newton = Variant { labelled: false, valued: false, ..newton };
         for link in first..first + links {
             let is_last = link + 1 == first + links;
@@ -360,8 +396,9 @@ impl<T: Storage> WgpuPlan<T> {
                 None => dispatch.encode(&device, &mut pass, &short_cut, None),
                 Some(link) => {
                     let (this, next) = (link as usize, link as usize + 1);
-                    let more = [&left[next % 2], &counts[next], &left[this % 2], &counts[this], &state];
-                    let group = bind(Kernel::CellsNewton, &more);
+                    let mut more = vec![&left[next % 2], &counts[next], &left[this % 2], &counts[this], &state];
+                    more.extend((general == Kernel::DenseNewton).then_some(&inputs.coefficients));
+                    let group = bind(general, &more);
                     dispatch.encode(&device, &mut pass, &group, (link > 0).then_some(&counts[this]));
                 }
             }
@@ -408,16 +445,30 @@ impl<T: Storage> WgpuPlan<T> {
         let mut inputs = self.upload_inputs(set, batch, slab, index)?;
         let g = place_elements(&device, &mut self.memory[index].g, g, slab, &mut inputs.params.g_at)?;
         let mut params = inputs.params;
-        let Wanted { bounds, weights, labels, .. } = wants;
-        let parts = [(bounds, wanted::BOUNDS), (weights, wanted::WEIGHTS), (labels, wanted::LABELS)];
+        let Wanted { bounds, weights, labels, coefficients } = wants;
+        let parts = [
+            (bounds, wanted::BOUNDS),
+            (weights, wanted::WEIGHTS),
+            (labels, wanted::LABELS),
+            (coefficients, wanted::COEFFICIENTS),
+        ];
         params.wanted = parts.iter().filter(|(want, _)| *want).map(|(_, bit)| bit).sum();
         for (memory, want) in slopes.elements.iter_mut().zip([true, bounds, bounds, weights, labels]) {
             memory.hold(&device, if want { size_of::<T>() * n } else { 0 })?;
         }
-        slopes.rows.hold(&device, 8 * (set.spreads().len() + 2 * set.contrasts().len()) * problems)?;
+        slopes.rows.hold(&device, 8 * (set.spreads().len() + 2 * set.bounded_rows()) * problems)?;
+        let dense = set.dense().len();
+        slopes.coefficients.hold(&device, if coefficients { size_of::<T>() * dense * n } else { 0 })?;
         self.push_problems(batch, slab, index, &mut params)?;
         let variant = variants(batch, &params);
-        let kernel = if self.is_disjoint { Kernel::VjpDisjoint } else { Kernel::VjpRows };
+        let kernel = match (dense, self.is_disjoint) {
+            (0, true) => Kernel::VjpDisjoint,
+            (0, false) => Kernel::VjpRows,
+            _ => {
+                self.memory[index].order.hold(&device, 4 * sample_words(dense) * n)?;
+                Kernel::DenseVjp
+            }
+        };
         let dispatch = |kernel| Dispatch::new(variant(kernel, STREAMING), 0..problems);
         let mut dispatches = [Kernel::CellsPrepare, kernel].map(dispatch);
         self.upload_params(&params, &mut dispatches, index)?;
@@ -437,6 +488,9 @@ impl<T: Storage> WgpuPlan<T> {
         ];
         for memory in slopes.elements.iter_mut().chain([&mut slopes.rows]) {
             backward.push(memory.handle(&device)?);
+        }
+        if dense > 0 {
+            backward.extend([inputs.coefficients, memory.order.handle(&device)?, slopes.coefficients.handle(&device)?]);
         }
         let backward = kernel.bind(&device, &memory.params.handle(&device)?, &backward);
         let mut pass = encoder.begin_compute_pass(&Default::default());
@@ -519,7 +573,7 @@ impl<T: Storage> WgpuPlan<T> {
             Some(weights) => {
                 params.flags |= flags::HAS_WEIGHTS | if_shared(weights.sharing(), flags::SHARED_WEIGHTS);
                 let places = (&mut params.weights_at, &mut params.weights_low_at);
-                place_reals(device, &mut memory.weights, weights, slab, floats, places)?
+                place_reals(device, &mut memory.weights, weights, slab, (floats, two_floats), places)?
             }
             None => memory.weights.handle(device)?,
         };
@@ -527,7 +581,7 @@ impl<T: Storage> WgpuPlan<T> {
             Some(labels) => {
                 params.flags |= if_shared(labels.sharing(), flags::SHARED_LABELS);
                 let places = (&mut params.labels_at, &mut params.labels_low_at);
-                place_reals(device, &mut memory.labels, labels, slab, floats, places)?
+                place_reals(device, &mut memory.labels, labels, slab, (floats, two_floats), places)?
             }
             None => memory.labels.handle(device)?,
         };
@@ -549,7 +603,17 @@ impl<T: Storage> WgpuPlan<T> {
         let upper = place_bound(&batch.hi, &mut memory.upper, places, (flags::ELEMENT_HI, flags::SHARED_HI))?;
         push_limits(set, batch, &slab.problems, words, &mut params);
         let groups = memory.groups.handle(device)?;
-        Ok(Inputs { params, cells, groups, control, labels, weights, lower, upper })
+        params.coefficients_low_at = ABSENT;
+        let coefficients = match &batch.coefficients {
+            Some(coefficients) => {
+                params.flags |= if_shared(coefficients.sharing(), flags::SHARED_COEFFICIENTS);
+                let places = (&mut params.coefficients_at, &mut params.coefficients_low_at);
+                let of_rows = slab.of_rows(set.dense().len());
+                place_reals(device, &mut memory.coefficients, coefficients, &of_rows, (floats, limit), places)?
+            }
+            None => memory.coefficients.handle(device)?,
+        };
+        Ok(Inputs { params, cells, groups, control, labels, weights, lower, upper, coefficients })
     }
 
     /// Ends the tables with the problems, and lists of them by class, and uploads them. The index of each class that is not
@@ -663,14 +727,14 @@ fn place_elements<E: bytemuck::Pod>(
     }
 }
 
-/// The same for numbers of either precision; those of double precision become two floats, all first ones and then all
-/// second ones, whose place is `low_at`.
+/// The same for numbers of either precision; those of double precision become two floats by `split`, all first ones and
+/// then all second ones, whose place is `low_at`.
 fn place_reals(
     device: &WgpuDevice,
     memory: &mut Memory,
     reals: &Reals<'_>,
     slab: &Slab,
-    floats: &mut Vec<f32>,
+    (floats, split): (&mut Vec<f32>, fn(f64) -> [f32; 2]),
     (at, low_at): (&mut u32, &mut u32),
 ) -> Result<wgpu::Buffer> {
     match reals {
@@ -681,8 +745,8 @@ fn place_reals(
         Reals::F64(buffer) => {
             let values = of_slab(buffer, slab);
             floats.clear();
-            floats.extend(values.iter().map(|value| two_floats(*value)[0]));
-            floats.extend(values.iter().map(|value| two_floats(*value)[1]));
+            floats.extend(values.iter().map(|value| split(*value)[0]));
+            floats.extend(values.iter().map(|value| split(*value)[1]));
             (*at, *low_at) = (0, values.len() as u32);
             memory.upload(device, bytemuck::cast_slice(floats)).cloned()
         }

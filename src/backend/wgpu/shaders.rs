@@ -15,12 +15,13 @@ const CELL_SUMS: &str = text!("cell_sums");
 const CELLS: &str = text!("cells");
 const BOUNDS: &str = text!("bounds");
 const LABELS: &str = text!("labels");
+const ELEMENTS: &str = text!("elements");
 const PASS: &str = text!("cells_pass");
 const PREPARE: &str = text!("cells_prepare");
 const DISJOINT: &str = text!("cells_disjoint");
 const LEFT: &str = text!("left");
-/// The Newton machine, in the order in which its parts build on each other.
-const MACHINE: [&str; 8] = [
+/// The Newton machine and what drives it, in the order in which its parts build on each other.
+const MACHINE: [&str; 9] = [
     text!("rows"),
     text!("stop_test"),
     text!("curvature"),
@@ -29,9 +30,17 @@ const MACHINE: [&str; 8] = [
     text!("certificate"),
     text!("newton"),
     text!("newton_state"),
+    text!("newton_driver"),
 ];
+const ROWS_OF_CELLS: &str = text!("rows_of_cells");
 const NEWTON: &str = text!("cells_newton");
-const VJP: &str = text!("cells_vjp");
+const SAMPLES: &str = text!("samples");
+const ROWS_OF_SAMPLES: &str = text!("rows_of_samples");
+const DENSE_NEWTON: &str = text!("dense_newton");
+const VJP: &str = text!("vjp_driver");
+const CELLS_VJP: &str = text!("cells_vjp");
+const VJP_ROWS_OF_CELLS: &str = text!("vjp_rows_of_cells");
+const DENSE_VJP: &str = text!("dense_vjp");
 const VJP_DISJOINT: &str = text!("vjp_disjoint");
 const VJP_ROWS: &str = text!("vjp_rows");
 
@@ -46,14 +55,23 @@ pub(crate) enum Kernel {
     VjpRows,
     /// `cells_vjp` where the short cut's closed form holds.
     VjpDisjoint,
+    DenseNewton,
+    DenseVjp,
 }
 
 /// Binding 0 of every kernel is the parameters, 1 the tables.
 const FIRST_BINDING: u32 = 2;
 
 impl Kernel {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::CellsPrepare, Self::CellsDisjoint, Self::CellsNewton, Self::VjpRows, Self::VjpDisjoint];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::CellsPrepare,
+        Self::CellsDisjoint,
+        Self::CellsNewton,
+        Self::VjpRows,
+        Self::VjpDisjoint,
+        Self::DenseNewton,
+        Self::DenseVjp,
+    ];
 
     pub(crate) fn entry(self) -> &'static str {
         match self {
@@ -61,6 +79,8 @@ impl Kernel {
             Self::CellsDisjoint => "cells_disjoint",
             Self::CellsNewton => "cells_newton",
             Self::VjpRows | Self::VjpDisjoint => "cells_vjp",
+            Self::DenseNewton => "dense_newton",
+            Self::DenseVjp => "dense_vjp",
         }
     }
 
@@ -69,10 +89,18 @@ impl Kernel {
         let shared = [COMMON, TWO_FLOATS, LIMBS, CELLS];
         let own: &[&str] = match self {
             Self::CellsPrepare => &[CELL_SUMS, BOUNDS, LABELS, PREPARE],
-            Self::CellsDisjoint => &[BOUNDS, PASS, LEFT, DISJOINT],
-            Self::CellsNewton => return [&shared[..], &[BOUNDS, PASS, LEFT], &MACHINE[..], &[NEWTON]].concat(),
-            Self::VjpRows => &[CELL_SUMS, LABELS, VJP, VJP_ROWS],
-            Self::VjpDisjoint => &[CELL_SUMS, LABELS, VJP, VJP_DISJOINT],
+            Self::CellsDisjoint => &[BOUNDS, ELEMENTS, PASS, LEFT, DISJOINT],
+            Self::CellsNewton => {
+                let forward = [BOUNDS, ELEMENTS, PASS, LEFT, ROWS_OF_CELLS];
+                return [&shared[..], &forward, &MACHINE, &[NEWTON]].concat();
+            }
+            Self::DenseNewton => {
+                let forward = [BOUNDS, ELEMENTS, SAMPLES, LEFT, ROWS_OF_SAMPLES];
+                return [&shared[..], &forward, &MACHINE, &[DENSE_NEWTON]].concat();
+            }
+            Self::VjpRows => &[CELL_SUMS, LABELS, VJP, VJP_ROWS, VJP_ROWS_OF_CELLS, CELLS_VJP],
+            Self::VjpDisjoint => &[CELL_SUMS, LABELS, VJP, VJP_DISJOINT, CELLS_VJP],
+            Self::DenseVjp => &[CELL_SUMS, LABELS, VJP, VJP_ROWS, SAMPLES, DENSE_VJP],
         };
         [&shared, own].concat()
     }
@@ -83,7 +111,9 @@ impl Kernel {
             Self::CellsPrepare => (8, &[6, 7]),
             Self::CellsDisjoint => (12, &[6, 7, 8, 9, 10, 11]),
             Self::CellsNewton => (15, &[6, 7, 8, 9, 10, 11, 14]),
+            Self::DenseNewton => (16, &[6, 7, 8, 9, 10, 11, 14]),
             Self::VjpRows | Self::VjpDisjoint => (14, &[8, 9, 10, 11, 12, 13]),
+            Self::DenseVjp => (17, &[8, 9, 10, 11, 12, 13, 15, 16]),
         }
     }
 
@@ -155,7 +185,7 @@ pub(crate) struct Class {
 pub(crate) const CLASSES: [Class; 3] =
     [Class { lanes: 32, room: 256 }, Class { lanes: 64, room: 1024 }, Class { lanes: 256, room: 2048 }];
 
-/// Of `cells_newton`, for problems of any size.
+/// Of `cells_newton`, for problems of any size; and of the kernels over samples, which hold none.
 pub(crate) const ANY_SIZE: Class = Class { lanes: 64, room: 1024 };
 
 /// Of `cells_prepare` and `cells_vjp`, likewise, which hold no elements. A tile of their sums is this large.
@@ -196,7 +226,10 @@ impl Variant {
             Kernel::CellsPrepare => vec![lanes, weighted, bounded, labelled],
             Kernel::CellsDisjoint => vec![lanes, weighted, bounded, capacity, ("SPILLS", flag(false))],
             Kernel::CellsNewton => vec![lanes, capacity],
-            Kernel::VjpRows | Kernel::VjpDisjoint => vec![lanes, weighted, labelled, ("VALUED", flag(valued))],
+            Kernel::DenseNewton => vec![lanes],
+            Kernel::VjpRows | Kernel::VjpDisjoint | Kernel::DenseVjp => {
+                vec![lanes, weighted, labelled, ("VALUED", flag(valued))]
+            }
         };
         device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(kernel.entry()),

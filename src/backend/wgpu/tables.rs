@@ -13,7 +13,7 @@ pub(crate) fn two_floats(value: f64) -> [f32; 2] {
 }
 
 /// The same for limits: what is too small for a float of full digits keeps its sign all the same.
-fn limit(value: f64) -> [f32; 2] {
+pub(crate) fn limit(value: f64) -> [f32; 2] {
     let is_tiny = value != 0.0 && value.abs() < f64::from(f32::MIN_POSITIVE);
     if is_tiny { [f32::MIN_POSITIVE.copysign(value as f32), 0.0] } else { two_floats(value) }
 }
@@ -34,17 +34,20 @@ fn mask_word(mask: &crate::cells::CellMask) -> u32 {
 
 /// Appends the constraint set and notes its places.
 pub(crate) fn push_set(set: &ConstraintSet, components: &[Component], words: &mut Vec<u32>, params: &mut Params) {
+    // (Rows over samples make one component of all.)
     let component_of = |spread: Option<usize>, contrast: Option<usize>| {
         let holds = |part: &Component| {
             part.spreads.iter().any(|(index, _)| Some(*index) == spread)
                 || part.contrasts.iter().any(|(index, _)| Some(*index) == contrast)
         };
-        components.iter().position(holds).unwrap_or(0) as u32
+        let own = components.iter().position(holds).filter(|_| set.dense().is_empty());
+        own.unwrap_or(0) as u32
     };
     params.cells = set.layout().cells() as u32;
     params.rows = set.rows() as u32;
     params.spreads = set.spreads().len() as u32;
     params.contrasts = set.contrasts().len() as u32;
+    params.dense = set.dense().len() as u32;
     params.components = components.len() as u32;
     params.rows_at = words.len() as u32;
     for (index, spread) in set.spreads().iter().enumerate() {
@@ -56,6 +59,7 @@ pub(crate) fn push_set(set: &ConstraintSet, components: &[Component], words: &mu
         let masks = [mask_word(&contrast.plus.cells), mask_word(&contrast.minus)];
         words.extend([masks[0], masks[1], ABSENT, component_of(None, Some(index))]);
     }
+    set.dense().iter().for_each(|_| words.extend([0, 0, ABSENT, 0]));
     params.spreads_at = words.len() as u32;
     let mut row = 0;
     for (index, spread) in set.spreads().iter().enumerate() {
@@ -73,8 +77,10 @@ pub(crate) fn push_set(set: &ConstraintSet, components: &[Component], words: &mu
     set.spreads().iter().for_each(|spread| push_pair(words, spread.limit.level()));
     params.lower_at = words.len() as u32;
     set.contrasts().iter().for_each(|contrast| push_pair(words, contrast.lower));
+    set.dense().iter().for_each(|row| push_pair(words, row.lower));
     params.upper_at = words.len() as u32;
     set.contrasts().iter().for_each(|contrast| push_pair(words, contrast.upper));
+    set.dense().iter().for_each(|row| push_pair(words, row.upper));
     params.warm_at = ABSENT;
 }
 
@@ -105,11 +111,11 @@ pub(crate) fn push_limits<T: Storage>(
         // One stride serves both: where only one is shared, it is repeated.
         let repeat = lower.sharing() != upper.sharing();
         let mut push = |reals: &Reals<'_>| {
-            let (at, stride) = push_reals(reals, problems, set.contrasts().len(), words);
+            let (at, stride) = push_reals(reals, problems, set.bounded_rows(), words);
             if repeat && stride == 0 {
                 let shared = at as usize..words.len();
                 (1..problems.len()).for_each(|_| words.extend_from_within(shared.clone()));
-                return (at, 2 * set.contrasts().len() as u32);
+                return (at, 2 * set.bounded_rows() as u32);
             }
             (at, stride)
         };
