@@ -5,7 +5,7 @@ mod common;
 
 use common::devices::{run_on, takes};
 use common::problems::{Kind, draw_case};
-use common::run::{Inputs, Rig, assert_close, largest, widened};
+use common::run::{Inputs, Rig, assert_close, by_weight, largest, widened};
 use fairlayer::wgpu::util::DeviceExt;
 use fairlayer::*;
 use rand::SeedableRng;
@@ -164,7 +164,7 @@ fn what_it_does_not_take_is_an_error_that_says_what_does() {
 #[test]
 fn dense_rows_agree_with_double() {
     run_on("wgpu", |device| {
-        let (mut compared, mut infeasible) = ((0, 0), 0);
+        let (mut compared, mut infeasible) = ((0, 0), (0, 0));
         for (kind, seed) in [Kind::Dense, Kind::DenseBesideMeans, Kind::DenseContradictory]
             .into_iter()
             .flat_map(|kind| (0..40).map(move |seed| (kind, seed)))
@@ -181,12 +181,15 @@ fn dense_rows_agree_with_double() {
                 Rig::new(&Device::cpu(), &case.set, &double.offsets()),
             );
             let (a, b) = (rigs.0.project(&single.batch()), rigs.1.project(&double.batch()));
-            if b.outcomes[0].status == Status::Infeasible && kind == Kind::DenseContradictory {
-                infeasible += usize::from(a.outcomes[0].status == Status::Infeasible);
+            if kind == Kind::DenseContradictory {
+                // Contradictory by much is found; by little, the margin of single precision may find a way through.
+                let proven = [a.outcomes[0].status, b.outcomes[0].status].map(|status| status == Status::Infeasible);
+                assert!(proven[1] || !proven[0], "{what}");
+                infeasible.0 += usize::from(proven[0]);
+                infeasible.1 += usize::from(proven[1]);
                 continue;
             }
-            // (What few samples and many rows leave of the room is less than single precision needs.)
-            if b.outcomes[0].status != Status::Solved || !case.scores.ordinary() || case.set.dense().len() > 4 {
+            if b.outcomes[0].status != Status::Solved || !case.scores.ordinary() {
                 continue;
             }
             assert_eq!(a.outcomes[0].status, Status::Solved, "{what}");
@@ -194,7 +197,12 @@ fn dense_rows_agree_with_double() {
             let states = |i| a.clamp_state(0, i) == b.clamp_state(0, i);
             let held = |nu: &[f64]| nu.iter().map(|nu| nu.total_cmp(&0.0)).collect::<Vec<_>>();
             let scale = largest(&case.stated.z).max(1.0);
-            assert_close(&format!("y of {what}"), &widened(a.y), b.y, 2e-5 * scale);
+            // The margin that rounding asks for is magnified by the condition of the rows, on the CPU as here.
+            let known = |y: &[f64]| by_weight(y, &case.stated.weights);
+            let peer = widened(Rig::new(&Device::cpu(), &case.set, &single.offsets()).project(&single.batch()).y);
+            let off: Vec<f64> = known(&peer).iter().zip(known(b.y)).map(|(a, b)| a - b).collect();
+            let allowed = (5e-6 * scale).max(1.5 * largest(&off));
+            assert_close(&format!("y of {what}"), &known(&widened(a.y)), &known(b.y), allowed);
             if !(0..single.z.len()).all(states) || held(a.multipliers) != held(b.multipliers) {
                 continue;
             }
@@ -210,8 +218,8 @@ fn dense_rows_agree_with_double() {
                 assert_close(&format!("gradient to the {of} of {what}"), &a, b, 2e-5 * largest(b).max(1e-3));
             }
         }
-        println!("{compared:?} compared, {infeasible} infeasible");
-        assert!(compared.0 > 30 && compared.1 > 20 && infeasible > 10, "{compared:?}, {infeasible}");
+        println!("{compared:?} compared, {infeasible:?} infeasible");
+        assert!(compared.0 > 30 && compared.1 > 20 && infeasible.0 > 10, "{compared:?}, {infeasible:?}");
     });
 }
 
