@@ -2,14 +2,16 @@
 
 fn lower_of(i: u32) -> u32 {
     if has(ELEMENT_LO) {
-        return lower[params.lo_at + place(i, SHARED_LO)];
+        let at = params.lo_at + place(i, SHARED_LO);
+        return in_word(lower[word_of(at)], at);
     }
     return params.lo;
 }
 
 fn upper_of(i: u32) -> u32 {
     if has(ELEMENT_HI) {
-        return upper[params.hi_at + place(i, SHARED_HI)];
+        let at = params.hi_at + place(i, SHARED_HI);
+        return in_word(upper[word_of(at)], at);
     }
     return params.hi;
 }

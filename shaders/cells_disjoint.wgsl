@@ -380,6 +380,9 @@ fn receive(s: u32) -> u32 {
     let first_pass = spreads[s].passes == 1u;
     let epsilon = level(s);
     let gap = gap_of(s);
+    if atomicLoad(&overflown) != 0u {
+        return TOO_HARD;
+    }
     if first_pass && !tf_less(epsilon, gap.xy) {
         return ENDED;
     }

@@ -91,6 +91,7 @@ fn load_problem(lane: u32) {
         atomicStore(&largest_bound, 0u);
         atomicStore(&largest_weight, 0u);
         atomicStore(&unusable, totals[problem * params.totals_stride]);
+        atomicStore(&overflown, 0u);
     }
     workgroupBarrier();
     // (Of a problem that cannot be used, the cells may lie anywhere.)
@@ -153,7 +154,9 @@ fn cell_exponent(cell: u32) -> i32 {
 
 // The bits of more than |y| can be at the present shifts: |clip(z - s) - clip(z)| <= |s|.
 fn y_limit(largest_shift: f32) -> u32 {
-    let moved_limit = (bitcast<f32>(atomicLoad(&largest_clipped)) + largest_shift) * 1.000001;
+    // (What is stored may be rounded up.)
+    let rounded_up = 1.000001 + 4.0 * params.unit_roundoff;
+    let moved_limit = (bitcast<f32>(atomicLoad(&largest_clipped)) + largest_shift) * rounded_up;
     return min(bitcast<u32>(moved_limit), atomicLoad(&largest_bound));
 }
 
@@ -216,6 +219,7 @@ fn pass_over(lane: u32) {
     var beyond_sum = 0u;
     var lo = params.lo;
     var hi = params.hi;
+    var has_overflown = 0u;
     for (var k = 0u; k < end - begin; k++) {
         let slot = begin + k;
         if slot >= until {
@@ -256,11 +260,13 @@ fn pass_over(lane: u32) {
         }
         let t = moved(bits, shift);
         let y = clip(t, lo, hi);
-        let value = bitcast<f32>(y);
+        let stored = as_stored(y);
+        let value = bitcast<f32>(stored);
+        has_overflown |= select(0u, 1u, is_special(stored));
         let is_free = key(lo) <= key(t) && key(t) <= key(hi);
         var beyond = 0.0;
         if !is_free {
-            beyond = abs(guard(bitcast<f32>(t) - value));
+            beyond = abs(guard(bitcast<f32>(t) - bitcast<f32>(y)));
         }
         var part: vec2<i32>;
         if WEIGHTED {
@@ -289,12 +295,16 @@ fn pass_over(lane: u32) {
     if end > begin {
         flush(cell, y_sum, free_sum, size_sum, beyond_sum);
     }
+    atomicOr(&overflown, has_overflown);
     workgroupBarrier();
+    // (Then no point of this kind is a solution.)
+    let spoilt = select(0u, 0x7fc00000u, atomicLoad(&overflown) != 0u);
     for (var c = lane; c < params.cells; c += LANES) {
         let at = 3u * c;
         let of_y = Limbs(atomicLoad(&sum_y[at]), atomicLoad(&sum_y[at + 1u]), atomicLoad(&sum_y[at + 2u]));
         let e = cell_exponent(c);
         cell_y[c] = joined(of_y, within(y_e + e));
+        cell_y[c].x = bitcast<f32>(bitcast<u32>(cell_y[c].x) | spoilt);
         if WEIGHTED {
             let of_free = Limbs(atomicLoad(&sum_free[at]), atomicLoad(&sum_free[at + 1u]), atomicLoad(&sum_free[at + 2u]));
             cell_free[c] = joined(of_free, e);

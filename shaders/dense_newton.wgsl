@@ -14,6 +14,7 @@ var<workgroup> sample_reach: array<f32, 32>;
 fn begin_problem(lane: u32) {
     if lane == 0u {
         atomicStore(&unusable, totals[problem * params.totals_stride]);
+        atomicStore(&overflown, 0u);
     }
     workgroupBarrier();
     if workgroupUniformLoad(&unusable) != 0u || n == 0u {

@@ -5,7 +5,7 @@
 
 @group(0) @binding(16) var<storage, read> coefficients: array<f32>;
 @group(0) @binding(17) var<storage, read_write> scratch: array<f32>;
-@group(0) @binding(18) var<storage, read_write> to_coefficients: array<u32>;
+@group(0) @binding(18) var<storage, read_write> to_coefficients: array<atomic<u32>>;
 
 var<workgroup> unusable: atomic<u32>;
 // The sums of dL/dz by cell.
@@ -53,10 +53,6 @@ fn pair_term(a: u32, b: u32, i: u32) -> vec2<f32> {
 
 fn store_pair_sum(at: u32, sum: vec2<f32>) {
     system[at] = sum;
-}
-
-fn gradient_of(i: u32) -> f32 {
-    return bitcast<f32>(gradient[params.g_at + first + i]);
 }
 
 fn fill_system(lane: u32) {
@@ -133,10 +129,19 @@ fn of_sample_rows(i: u32) -> vec2<f32> {
     return tf_div(tf_mul(sum, moved_in(i)), unit_weight(i));
 }
 
+fn store_to_coefficients(at: u32, bits: u32) {
+    if STORAGE == SINGLE {
+        atomicStore(&to_coefficients[at], bits);
+    } else {
+        atomicAnd(&to_coefficients[word_of(at)], kept_in_word(at));
+        atomicOr(&to_coefficients[word_of(at)], put_in_word(bits, at));
+    }
+}
+
 fn fill_coefficients(lane: u32, bits: u32) {
     if wants(WANT_COEFFICIENTS) {
         for (var at = lane; at < params.dense * n; at += LANES) {
-            to_coefficients[params.dense * first + at] = bits;
+            store_to_coefficients(params.dense * first + at, bits);
         }
     }
 }
@@ -147,9 +152,9 @@ fn write_coefficients(lane: u32) {
             let row = first_sample_row() + k;
             let own = tf_scale(lambda[row], row_unit(row));
             for (var i = lane; i < n; i += LANES) {
-                let by_value = tf_scale(own, y_in[first + i]);
+                let by_value = tf_scale(own, value_of(i));
                 let by_move = tf_div(tf_mul(multiplier(row), moved_in(i)), unit_weight(i));
-                to_coefficients[params.dense * first + k * n + i] = bitcast<u32>(-tf_add(by_value, by_move).x);
+                store_to_coefficients(params.dense * first + k * n + i, bitcast<u32>(-tf_add(by_value, by_move).x));
             }
         }
     }

@@ -9,16 +9,19 @@ override LANES: u32 = 64u;
 @group(0) @binding(5) var<storage, read> lower: array<u32>;
 @group(0) @binding(6) var<storage, read> upper: array<u32>;
 @group(0) @binding(7) var<storage, read> totals: array<u32>;
-@group(0) @binding(9) var<storage, read_write> y_out: array<u32>;
+@group(0) @binding(9) var<storage, read_write> y_out: array<atomic<u32>>;
 @group(0) @binding(10) var<storage, read_write> clamp_out: array<u32>;
 @group(0) @binding(11) var<storage, read_write> results: array<u32>;
 
 // Whether a number of the problem cannot be used.
 var<workgroup> unusable: atomic<u32>;
+// Whether a value of the present pass is too large for its type.
+var<workgroup> overflown: atomic<u32>;
 var<workgroup> clamp_here: array<atomic<u32>, LANES>;
 
 fn z_of(i: u32) -> u32 {
-    return predictions[params.z_at + first + i];
+    let at = params.z_at + first + i;
+    return in_word(predictions[word_of(at)], at);
 }
 
 // Bits moved into the bounds. Of a NaN they are left alone, and a NaN bounds nothing.
@@ -49,6 +52,15 @@ fn totals_pair(at: u32) -> vec2<f32> {
     return vec2<f32>(bitcast<f32>(totals[at]), bitcast<f32>(totals[at + 1u]));
 }
 
+fn store_y_out(at: u32, bits: u32) {
+    if STORAGE == SINGLE {
+        atomicStore(&y_out[at], bits);
+    } else {
+        atomicAnd(&y_out[word_of(at)], kept_in_word(at));
+        atomicOr(&y_out[word_of(at)], put_in_word(bits, at));
+    }
+}
+
 // Writes the values and clamp states at the shifts of the last pass; of a problem without an answer clip(z), none free.
 fn write_answer(lane: u32, has_answer: bool) {
     let words = first / CLAMP_LANES + problem;
@@ -62,7 +74,7 @@ fn write_answer(lane: u32, has_answer: bool) {
             let hi = upper_of(i);
             if has_answer {
                 let t = moved(bits, shift_at(i));
-                y_out[first + i] = clip(t, lo, hi);
+                store_y_out(first + i, clip(t, lo, hi));
                 let below = key(t) < key(lo);
                 let above = key(t) > key(hi);
                 if below || above {
@@ -70,7 +82,7 @@ fn write_answer(lane: u32, has_answer: bool) {
                     atomicOr(&clamp_here[(i - tile) / CLAMP_LANES], mark << (i % CLAMP_LANES));
                 }
             } else {
-                y_out[first + i] = clip_any(bits, lo, hi);
+                store_y_out(first + i, clip_any(bits, lo, hi));
             }
         }
         workgroupBarrier();

@@ -115,7 +115,11 @@ fn sum_elements(lane: u32) {
         let y = clip(t, lo, hi);
         // (Where the difference is too small for a digit, it is still not 0.)
         let beyond = max(abs(guard(bitcast<f32>(t) - bitcast<f32>(y))), 1e-30);
-        scratch[plane(2u * params.dense + 2u, i)] = bitcast<f32>(y);
+        let stored = as_stored(y);
+        if is_special(stored) {
+            atomicStore(&overflown, 1u);
+        }
+        scratch[plane(2u * params.dense + 2u, i)] = bitcast<f32>(stored);
         scratch[plane(2u * params.dense + 3u, i)] = select(beyond, 0.0, key(lo) <= key(t) && key(t) <= key(hi));
     }
     storageBarrier();
@@ -140,7 +144,9 @@ fn take_means(lane: u32) -> f32 {
             mean = tf_add(mean, of_lanes[other].xy);
             size += of_lanes[other].z;
         }
-        row[MEANS][lane] = mean;
+        // (Where a value is too large for its type, no point of this kind is a solution.)
+        let spoilt = select(0u, 0x7fc00000u, atomicLoad(&overflown) != 0u);
+        row[MEANS][lane] = vec2<f32>(bitcast<f32>(bitcast<u32>(mean.x) | spoilt), mean.y);
         exchange[lane].x = size * select(8.0, 4.0, row_block[lane] == NO_BLOCK);
     }
     workgroupBarrier();

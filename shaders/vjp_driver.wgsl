@@ -16,15 +16,15 @@ override VALUED: bool = true;
 @group(0) @binding(3) var<storage, read> cells: array<u32>;
 @group(0) @binding(4) var<storage, read> weights: array<f32>;
 @group(0) @binding(5) var<storage, read> labels: array<f32>;
-@group(0) @binding(6) var<storage, read> y_in: array<f32>;
+@group(0) @binding(6) var<storage, read> y_in: array<u32>;
 @group(0) @binding(7) var<storage, read> clamp_in: array<u32>;
 @group(0) @binding(8) var<storage, read> results: array<u32>;
 @group(0) @binding(9) var<storage, read> totals: array<u32>;
-@group(0) @binding(10) var<storage, read_write> to_predictions: array<u32>;
-@group(0) @binding(11) var<storage, read_write> to_lower: array<u32>;
-@group(0) @binding(12) var<storage, read_write> to_upper: array<u32>;
-@group(0) @binding(13) var<storage, read_write> to_weights: array<u32>;
-@group(0) @binding(14) var<storage, read_write> to_labels: array<u32>;
+@group(0) @binding(10) var<storage, read_write> to_predictions: array<atomic<u32>>;
+@group(0) @binding(11) var<storage, read_write> to_lower: array<atomic<u32>>;
+@group(0) @binding(12) var<storage, read_write> to_upper: array<atomic<u32>>;
+@group(0) @binding(13) var<storage, read_write> to_weights: array<atomic<u32>>;
+@group(0) @binding(14) var<storage, read_write> to_labels: array<atomic<u32>>;
 @group(0) @binding(15) var<storage, read_write> to_rows: array<u32>;
 
 const OF_FREE = 0u;
@@ -87,16 +87,71 @@ fn unit_weight(i: u32) -> vec2<f32> {
     return tf(1.0);
 }
 
+// The gradient to an element, and its projected value.
+fn gradient_of(i: u32) -> f32 {
+    let at = params.g_at + first + i;
+    return bitcast<f32>(in_word(gradient[word_of(at)], at));
+}
+
+fn value_of(i: u32) -> f32 {
+    return bitcast<f32>(in_word(y_in[word_of(first + i)], first + i));
+}
+
+fn store_to_predictions(at: u32, bits: u32) {
+    if STORAGE == SINGLE {
+        atomicStore(&to_predictions[at], bits);
+    } else {
+        atomicAnd(&to_predictions[word_of(at)], kept_in_word(at));
+        atomicOr(&to_predictions[word_of(at)], put_in_word(bits, at));
+    }
+}
+
+fn store_to_lower(at: u32, bits: u32) {
+    if STORAGE == SINGLE {
+        atomicStore(&to_lower[at], bits);
+    } else {
+        atomicAnd(&to_lower[word_of(at)], kept_in_word(at));
+        atomicOr(&to_lower[word_of(at)], put_in_word(bits, at));
+    }
+}
+
+fn store_to_upper(at: u32, bits: u32) {
+    if STORAGE == SINGLE {
+        atomicStore(&to_upper[at], bits);
+    } else {
+        atomicAnd(&to_upper[word_of(at)], kept_in_word(at));
+        atomicOr(&to_upper[word_of(at)], put_in_word(bits, at));
+    }
+}
+
+fn store_to_weights(at: u32, bits: u32) {
+    if STORAGE == SINGLE {
+        atomicStore(&to_weights[at], bits);
+    } else {
+        atomicAnd(&to_weights[word_of(at)], kept_in_word(at));
+        atomicOr(&to_weights[word_of(at)], put_in_word(bits, at));
+    }
+}
+
+fn store_to_labels(at: u32, bits: u32) {
+    if STORAGE == SINGLE {
+        atomicStore(&to_labels[at], bits);
+    } else {
+        atomicAnd(&to_labels[word_of(at)], kept_in_word(at));
+        atomicOr(&to_labels[word_of(at)], put_in_word(bits, at));
+    }
+}
+
 fn quantity_of(i: u32, quantity: u32) -> vec2<f32> {
     switch quantity {
         case OF_FREE: {
             return unit_weight(i);
         }
         case OF_GRADIENT: {
-            return tf(bitcast<f32>(gradient[params.g_at + first + i]));
+            return tf(gradient_of(i));
         }
         default: {
-            return tf_scale(unit_weight(i), y_in[first + i]);
+            return tf_scale(unit_weight(i), value_of(i));
         }
     }
 }
@@ -224,24 +279,24 @@ fn write_elements(lane: u32) {
     for (var i = lane; i < n; i += LANES) {
         let cell = cell_of(i);
         let weight = unit_weight(i);
-        let g = tf(bitcast<f32>(gradient[params.g_at + first + i]));
+        let g = tf(gradient_of(i));
         let pulled = bitcast<u32>(tf_sub(g, tf_mul(weight, pull_of(i, cell))).x);
         let state = state_of(i);
-        to_predictions[first + i] = select(0u, pulled, state == FREE);
+        store_to_predictions(first + i, select(0u, pulled, state == FREE));
         if wants(WANT_BOUNDS) {
-            to_lower[first + i] = select(0u, pulled, state == AT_LOWER);
-            to_upper[first + i] = select(0u, pulled, state == AT_UPPER);
+            store_to_lower(first + i, select(0u, pulled, state == AT_LOWER));
+            store_to_upper(first + i, select(0u, pulled, state == AT_UPPER));
         }
         if wants(WANT_WEIGHTS) {
-            var to_weight = tf_sub(weight_constant[cell], tf_scale(weight_slope[cell], y_in[first + i]));
+            var to_weight = tf_sub(weight_constant[cell], tf_scale(weight_slope[cell], value_of(i)));
             to_weight = tf_add(to_weight, of_sample_rows(i));
             if LABELLED {
                 to_weight = tf_add(to_weight, tf_mul(label_slope[cell], label_of(i)));
             }
-            to_weights[first + i] = bitcast<u32>(to_weight.x);
+            store_to_weights(first + i, bitcast<u32>(to_weight.x));
         }
         if wants(WANT_LABELS) {
-            to_labels[first + i] = bitcast<u32>(tf_mul(weight, label_slope[cell]).x);
+            store_to_labels(first + i, bitcast<u32>(tf_mul(weight, label_slope[cell]).x));
         }
     }
 }
@@ -249,16 +304,16 @@ fn write_elements(lane: u32) {
 // The same number in all gradients of the problem.
 fn fill(lane: u32, bits: u32) {
     for (var i = lane; i < n; i += LANES) {
-        to_predictions[first + i] = bits;
+        store_to_predictions(first + i, bits);
         if wants(WANT_BOUNDS) {
-            to_lower[first + i] = bits;
-            to_upper[first + i] = bits;
+            store_to_lower(first + i, bits);
+            store_to_upper(first + i, bits);
         }
         if wants(WANT_WEIGHTS) {
-            to_weights[first + i] = bits;
+            store_to_weights(first + i, bits);
         }
         if wants(WANT_LABELS) {
-            to_labels[first + i] = bits;
+            store_to_labels(first + i, bits);
         }
     }
     fill_coefficients(lane, bits);

@@ -22,7 +22,7 @@ pub fn open(backend: &str) -> Result<Device, String> {
 
 /// Whether a device computes in this storage type. (WGSL has no double precision.)
 pub fn has(device: &Device, dtype: Dtype) -> bool {
-    device.kind() == "cpu" || dtype == Dtype::F32
+    device.kind() == "cpu" || dtype != Dtype::F64
 }
 
 /// Whether a device takes such rows, and as many cells.

@@ -193,8 +193,8 @@ fn check(set: &ConstraintSet, settings: &Settings, dtype: Dtype) -> Result<()> {
             "it takes 32; use the CPU, constrain fewer features at once, or split the batch by stratum into problems",
         );
     }
-    if dtype != Dtype::F32 {
-        return unsupported(format!("{dtype:?}"), "it computes in f32; use that, or the CPU");
+    if dtype == Dtype::F64 {
+        return unsupported("F64".into(), "it computes in f32; use that, f16 or bf16, or the CPU");
     }
     if settings.method == Method::Admm {
         return unsupported("ADMM".into(), "use the CPU, or Newton's method");
@@ -683,7 +683,7 @@ fn variants<T: Storage>(batch: &Batch<'_, T>, params: &Params) -> impl Fn(Kernel
     let bounded = params.flags & (flags::ELEMENT_LO | flags::ELEMENT_HI) != 0;
     let (weighted, labelled) = (batch.weights.is_some(), batch.labels.is_some());
     let valued = params.wanted & (wanted::WEIGHTS | wanted::LABELS) != 0 || params.flags & flags::HAS_RATIO != 0;
-    move |kernel, class| Variant { kernel, class, weighted, labelled, bounded, valued }
+    move |kernel, class| Variant { kernel, class, dtype: T::DTYPE, weighted, labelled, bounded, valued }
 }
 
 fn if_shared(sharing: Sharing, flag: u32) -> u32 {
@@ -727,6 +727,9 @@ fn place_elements<E: bytemuck::Pod>(
     }
 }
 
+/// How a number is split in two.
+type Split = fn(f64) -> [f32; 2];
+
 /// The same for numbers of either precision; those of double precision become two floats by `split`, all first ones and
 /// then all second ones, whose place is `low_at`.
 fn place_reals(
@@ -734,7 +737,7 @@ fn place_reals(
     memory: &mut Memory,
     reals: &Reals<'_>,
     slab: &Slab,
-    (floats, split): (&mut Vec<f32>, fn(f64) -> [f32; 2]),
+    (floats, split): (&mut Vec<f32>, Split),
     (at, low_at): (&mut u32, &mut u32),
 ) -> Result<wgpu::Buffer> {
     match reals {

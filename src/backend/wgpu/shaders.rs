@@ -2,6 +2,8 @@
 
 use wgpu::ShaderStages;
 
+use crate::storage::Dtype;
+
 macro_rules! text {
     ($name:literal) => {
         include_str!(concat!("../../../shaders/", $name, ".wgsl"))
@@ -9,6 +11,7 @@ macro_rules! text {
 }
 
 const COMMON: &str = text!("common");
+const STORAGE: &str = text!("storage");
 const TWO_FLOATS: &str = text!("two_floats");
 const LIMBS: &str = text!("limbs");
 const CELL_SUMS: &str = text!("cell_sums");
@@ -86,7 +89,7 @@ impl Kernel {
 
     /// The parts that make its module, in order.
     fn parts(self) -> Vec<&'static str> {
-        let shared = [COMMON, TWO_FLOATS, LIMBS, CELLS];
+        let shared = [COMMON, STORAGE, TWO_FLOATS, LIMBS, CELLS];
         let own: &[&str] = match self {
             Self::CellsPrepare => &[CELL_SUMS, BOUNDS, LABELS, PREPARE],
             Self::CellsDisjoint => &[BOUNDS, ELEMENTS, PASS, LEFT, DISJOINT],
@@ -201,6 +204,8 @@ pub(crate) fn class_of(n: usize) -> usize {
 pub(crate) struct Variant {
     pub(crate) kernel: Kernel,
     pub(crate) class: Class,
+    /// The type of predictions, bounds and their gradients.
+    pub(crate) dtype: Dtype,
     /// Which arrays there are.
     pub(crate) weighted: bool,
     pub(crate) labelled: bool,
@@ -216,13 +221,18 @@ impl Variant {
         module: &wgpu::ShaderModule,
         layout: &wgpu::PipelineLayout,
     ) -> wgpu::ComputePipeline {
-        let Self { kernel, class, weighted, labelled, bounded, valued } = self;
+        let Self { kernel, class, dtype, weighted, labelled, bounded, valued } = self;
         let flag = |on: bool| f64::from(u8::from(on));
         let [weighted, labelled, bounded] =
             [("WEIGHTED", weighted), ("LABELLED", labelled), ("BOUNDED", bounded)].map(|(name, on)| (name, flag(on)));
         let lanes = ("LANES", f64::from(class.lanes));
         let capacity = ("CAPACITY", f64::from(class.room));
-        let constants = match kernel {
+        let storage = match dtype {
+            Dtype::F16 => 1.0,
+            Dtype::Bf16 => 2.0,
+            _ => 0.0,
+        };
+        let mut constants = match kernel {
             Kernel::CellsPrepare => vec![lanes, weighted, bounded, labelled],
             Kernel::CellsDisjoint => vec![lanes, weighted, bounded, capacity, ("SPILLS", flag(false))],
             Kernel::CellsNewton => vec![lanes, capacity],
@@ -231,6 +241,7 @@ impl Variant {
                 vec![lanes, weighted, labelled, ("VALUED", flag(valued))]
             }
         };
+        constants.push(("STORAGE", storage));
         device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(kernel.entry()),
             layout: Some(layout),
