@@ -5,6 +5,7 @@ struct Params {
     opaque_zero: u32,
     count: u32,
     columns: u32,
+    most_columns: u32,
     list_at: u32,
     problems_at: u32,
     cells: u32,

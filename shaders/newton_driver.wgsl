@@ -73,7 +73,7 @@ fn take_left(group: vec3<u32>) -> bool {
     if params.link == 0u {
         return take_up(group);
     }
-    let index = group.y * LEFT_COLUMNS + group.x;
+    let index = group.y * params.most_columns + group.x;
     if index >= left_before[3] {
         return false;
     }

@@ -13,6 +13,8 @@ pub(crate) struct Params {
     pub(crate) count: u32,
     /// Workgroups in a row.
     pub(crate) columns: u32,
+    /// The most that there can be.
+    pub(crate) most_columns: u32,
     /// Numbers of problems.
     pub(crate) list_at: u32,
     /// Of every problem its first element, how many it has, and its place among the sorted elements.
@@ -145,6 +147,7 @@ mod tests {
             opaque_zero,
             count,
             columns,
+            most_columns,
             list_at,
             problems_at,
             cells,

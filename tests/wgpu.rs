@@ -112,6 +112,56 @@ fn buffers_of_ones_own_are_read_where_they_lie() {
     });
 }
 
+/// A device that binds little and has few workgroups in a row gets a batch in parts, and gives the same answers.
+#[test]
+fn batches_beyond_the_limits_are_split() {
+    run_on("wgpu", |device| {
+        let adapters = pollster::block_on(wgpu_instance().enumerate_adapters(wgpu::Backends::PRIMARY));
+        let name = own_device(device).0.adapter_info().name;
+        let adapter = adapters.into_iter().find(|adapter| adapter.get_info().name == name).expect("the same adapter");
+        let limits = wgpu::Limits {
+            max_storage_buffer_binding_size: 4096,
+            max_compute_workgroups_per_dimension: 7,
+            ..adapter.limits()
+        };
+        let descriptor = wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() };
+        let (own, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("a device");
+        let small = Device::of_wgpu(own, queue).expect("it has all bindings");
+        let Data { set: overall, z, cells, weights, hi } = data();
+        let parity = DemographicParity::within(0.01).constraints(&Population::one_feature(3)).expect("constraints");
+        let mut dense = overall.clone();
+        dense.push_dense(DenseRow::new("budget", f64::NEG_INFINITY, 20.0)).expect("a dense row");
+        let lo = vec![0.0; z.len()];
+        let mut ragged: Vec<usize> = (0..PROBLEMS).map(|problem| problem * SIZE + problem % 3).collect();
+        ragged.extend([z.len(), z.len()]);
+        ragged[0] = 0;
+        let offsets = Offsets::Ragged(&ragged);
+        for set in [&parity, &overall, &dense] {
+            let batch = Batch::new(&z, offsets).cells(&cells).weights(&weights).element_bounds(&lo, &hi);
+            let batch = if set.dense().is_empty() { batch } else { batch.coefficients(&weights) };
+            let run = |device: &Device| {
+                let mut rig = Rig::new(device, set, &offsets);
+                let view = rig.project(&batch);
+                assert!(view.all_solved(), "{:?}", view.outcomes);
+                let forward = (view.y.to_vec(), view.multipliers.to_vec(), view.outcomes.to_vec());
+                let view = rig.vjp(&batch, &z);
+                let [to_z, to_w] = [view.predictions, view.weights].map(<[f32]>::to_vec);
+                (forward, to_z, to_w, view.levels.to_vec(), view.upper.to_vec(), view.coefficients.to_vec())
+            };
+            assert!(run(&small) == run(device), "{} dense rows", set.dense().len());
+        }
+        // One problem is never cut.
+        let large = Batch::single(&z[..1200]).cells(&cells[..1200]);
+        let mut rig = Rig::<f32>::new(&small, &parity, &large.offsets());
+        let error = rig.projector.project(&large).expect_err("too large an array");
+        assert!(error.to_string().contains("can be bound"), "{error}");
+    });
+}
+
+fn wgpu_instance() -> wgpu::Instance {
+    wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle())
+}
+
 #[test]
 fn arrays_beyond_their_buffer_are_refused() {
     run_on("wgpu", |device| {

@@ -105,8 +105,7 @@ impl Found {
             format!("{} KiB", limits.max_compute_workgroup_storage_size >> 10),
         ];
         parts.extend(feature("subgroups", wgpu::Features::SUBGROUP));
-        parts.extend(feature("f16", wgpu::Features::SHADER_F16));
-        parts.push("f32".to_owned());
+        parts.push("f16, bf16, f32".to_owned());
         parts.join("; ")
     }
 

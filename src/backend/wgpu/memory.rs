@@ -37,7 +37,10 @@ impl Memory {
 
     fn hold_for(&mut self, device: &WgpuDevice, bytes: usize, usage: wgpu::BufferUsages) -> Result<&wgpu::Buffer> {
         let size = rounded(bytes);
-        let limit = device.limits().max_buffer_size.min(device.limits().max_storage_buffer_binding_size);
+        let limits = device.limits();
+        // (Of parameters only a window is bound.)
+        let bound = usage.contains(wgpu::BufferUsages::STORAGE);
+        let limit = limits.max_buffer_size.min(if bound { limits.max_storage_buffer_binding_size } else { u64::MAX });
         if size > limit {
             return Err(too_large(device, size, limit));
         }

@@ -235,6 +235,7 @@ impl<T: Storage> WgpuPlan<T> {
             max_iterations: settings.max_iterations,
             totals_stride: (TOTALS_HEAD + TOTALS_CELL * set.layout().cells()) as u32,
             results_stride: results_stride(set.rows()) as u32,
+            most_columns: device.limits().max_compute_workgroups_per_dimension,
             ..set_params
         };
         let mut plan = Self {
