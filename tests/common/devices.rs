@@ -30,9 +30,15 @@ pub fn takes(device: &Device, set: &fairlayer::ConstraintSet) -> bool {
     device.kind() == "cpu" || (set.layout().cells() <= 32 && set.rows() <= 32)
 }
 
-/// How many of so many random problems are enough on this device: where a call is a submission, a tenth.
+/// How many of so many random problems are enough on this device: where a call is a submission, a tenth, or as many times
+/// as `FAIRLAYER_TIMES` says.
 pub fn enough(device: &Device, count: u32) -> u32 {
-    if device.kind() == "cpu" { count } else { count.div_ceil(10) }
+    let times: Option<u32> = std::env::var("FAIRLAYER_TIMES").ok().and_then(|times| times.parse().ok());
+    match (device.kind(), times) {
+        ("cpu", _) => count,
+        (_, Some(times)) => times * count,
+        _ => count.div_ceil(10),
+    }
 }
 
 /// What a device reports of means of elements up to this size may be off by: f64 sums, relative to them; or sums of integers

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use super::WgpuDevice;
 use super::memory::{Memory, read};
-use super::plan::Slab;
+use super::slabs::Slab;
 use super::tables::one_float;
 use crate::batch::Capacities;
 use crate::error::Result;

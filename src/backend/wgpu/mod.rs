@@ -5,10 +5,14 @@
 //! device can bind is cut into slabs of whole problems, still in one submission.
 
 mod answers;
+mod bindings;
 mod device;
+mod dispatch;
+mod inputs;
 mod memory;
 mod plan;
 mod shaders;
+mod slabs;
 mod tables;
 
 pub(crate) use answers::{Answers, Slopes};

@@ -1,184 +1,43 @@
 //! The plan for a wgpu device: what is uploaded, bound and dispatched for a call.
 
 use std::marker::PhantomData;
-use std::ops::Range;
 
 use super::WgpuDevice;
 use super::answers::{Answers, SlabAnswers, SlabSlopes, Slopes, results_stride};
+use super::dispatch::{Chain, Dispatch, EMULATED_ROUNDS, rounds_of_a_pass};
+use super::inputs::{Inputs, SlabMemory, place_elements};
 use super::memory::Memory;
-use super::shaders::{ANY_SIZE, CLASSES, Class, Kernel, STREAMING, Variant, class_of};
-use super::tables::{limit, push_limits, push_set, two_floats};
-use crate::batch::{Batch, Bound, Buffer, Capacities, CellInput, Offsets, Place, Reals, Sharing};
-use crate::cells::Strata;
+use super::shaders::{ANY_SIZE, CLASSES, Class, Kernel, STREAMING, Variant};
+use super::slabs::{Slab, slabs};
+use super::tables::{push_set, two_floats};
+use crate::batch::{Batch, Buffer, Capacities};
 use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::error::{Error, Result};
-use crate::params::{ABSENT, MAX_GPU_CELLS, MAX_GPU_ROWS, Params, STATE_HEAD, STATE_ROW, STRATA_BY_LABEL, TOTALS_CELL};
-use crate::params::{TOTALS_HEAD, flags, sample_words, wanted};
+use crate::params::{MAX_GPU_CELLS, MAX_GPU_ROWS, Params, STATE_HEAD, STATE_ROW, TOTALS_CELL, TOTALS_HEAD};
+use crate::params::{flags, sample_words, wanted};
 use crate::reference::components::{Component, components};
 use crate::reference::disjoint::is_disjoint;
 use crate::settings::{Infeasible, Method, Settings};
 use crate::solution::{Wanted, clamp_start};
 use crate::storage::{Dtype, Storage};
 
-/// Problems, and their elements, whose arrays fit what the device can bind.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Slab {
-    pub(crate) problems: Range<usize>,
-    pub(crate) elements: Range<usize>,
-}
-
-impl Slab {
-    /// The same of arrays with so many numbers an element.
-    fn of_rows(&self, rows: usize) -> Self {
-        Self { problems: self.problems.clone(), elements: rows * self.elements.start..rows * self.elements.end }
-    }
-}
-
-/// Cuts a batch into slabs of no more elements and problems than these; a problem is never cut.
-fn slabs(offsets: &Offsets<'_>, most_elements: usize, most_problems: usize) -> Vec<Slab> {
-    let mut slabs: Vec<Slab> = Vec::new();
-    for problem in 0..offsets.problems() {
-        let elements = offsets.range(problem);
-        match slabs.last_mut() {
-            Some(slab)
-                if elements.end - slab.elements.start <= most_elements && slab.problems.len() < most_problems =>
-            {
-                (slab.problems.end, slab.elements.end) = (problem + 1, elements.end);
-            }
-            _ => slabs.push(Slab { problems: problem..problem + 1, elements }),
-        }
-    }
-    slabs
-}
-
-/// The device memory of a slab's inputs and of what kernels hand each other.
-#[derive(Debug, Default)]
-struct SlabMemory {
-    params: Memory,
-    tables: Memory,
-    z: Memory,
-    groups: Memory,
-    control: Memory,
-    labels: Memory,
-    weights: Memory,
-    lower: Memory,
-    upper: Memory,
-    cells: Memory,
-    totals: Memory,
-    /// Of problems over cells, their sorted elements where they have no room in a workgroup; of those over samples, all that
-    /// kernels work on.
-    order: Memory,
-    coefficients: Memory,
-    g: Memory,
-    /// Problems that a dispatch leaves for the next, by turns; how many, for every link of the chain; and their states.
-    left: [Memory; 2],
-    counts: Vec<Memory>,
-    state: Memory,
-}
-
-/// The buffers that a call's element inputs are read from: the plan's own, or the caller's.
-struct Inputs {
-    params: Params,
-    cells: wgpu::Buffer,
-    groups: wgpu::Buffer,
-    control: wgpu::Buffer,
-    labels: wgpu::Buffer,
-    weights: wgpu::Buffer,
-    lower: wgpu::Buffer,
-    upper: wgpu::Buffer,
-    coefficients: wgpu::Buffer,
-}
-
-/// A dispatch: which kernel, in which variant, for which part of the lists, and where its parameters are.
-struct Dispatch {
-    variant: Variant,
-    range: Range<usize>,
-    /// Passes of its own.
-    passes: u32,
-    /// Its place in the chain of `cells_newton`, and whether that ends with it.
-    link: Option<u32>,
-    is_last: bool,
-    params: u32,
-}
-
-impl Dispatch {
-    fn new(variant: Variant, range: Range<usize>) -> Self {
-        Self { variant, range, passes: 0, link: None, is_last: false, params: 0 }
-    }
-
-    /// Encodes it for its part of the lists, or, if there is a count, for as many workgroups as that says.
-    fn encode(
-        &self,
-        device: &WgpuDevice,
-        pass: &mut wgpu::ComputePass<'_>,
-        group: &wgpu::BindGroup,
-        count: Option<&wgpu::Buffer>,
-    ) {
-        pass.set_pipeline(&device.pipeline(self.variant));
-        pass.set_bind_group(0, group, &[self.params]);
-        match count {
-            Some(count) => pass.dispatch_workgroups_indirect(count, 0),
-            None => {
-                let (count, columns) = (self.range.len() as u32, columns(device, self.range.len()));
-                pass.dispatch_workgroups(columns, count.div_ceil(columns), 1);
-            }
-        }
-    }
-}
-
 /// A plan: nothing of the data, but memory for it.
 #[derive(Debug)]
 pub(crate) struct WgpuPlan<T: Storage> {
-    device: WgpuDevice,
-    capacities: Capacities,
+    pub(super) device: WgpuDevice,
+    pub(super) capacities: Capacities,
     /// The constraint set as words, and the parameters that it fixes.
-    set_words: Vec<u32>,
-    set_params: Params,
+    pub(super) set_words: Vec<u32>,
+    pub(super) set_params: Params,
     /// Whether the short cut's closed form holds for all rows.
-    is_disjoint: bool,
-    chain: Chain,
-    memory: Vec<SlabMemory>,
+    pub(super) is_disjoint: bool,
+    pub(super) chain: Chain,
+    pub(super) memory: Vec<SlabMemory>,
     /// Scratch for uploads.
-    words: Vec<u32>,
-    floats: Vec<f32>,
-    bytes: Vec<u8>,
-    storage: PhantomData<T>,
-}
-
-/// How `cells_newton` is cut into dispatches: it ends with the last one, whatever is left.
-#[derive(Clone, Copy, Debug)]
-struct Chain {
-    links: u32,
-    /// Passes of a link.
-    passes: u32,
-}
-
-impl Chain {
-    /// A GPU can do all in a few dispatches. A device that the CPU emulates may stop any invocation after 65,535 rounds of
-    /// its loops (Mesa's llvmpipe does), and gets many short ones.
-    fn new(device: &WgpuDevice, set: &ConstraintSet, largest: usize) -> Self {
-        if !device.is_emulated() {
-            return Self { links: 8, passes: 128 };
-        }
-        let links = if set.dense().is_empty() { 24 } else { 64 };
-        Self { links, passes: (EMULATED_ROUNDS / 2 / rounds_of_a_pass(set, largest)).clamp(1, 64) as u32 }
-    }
-}
-
-/// The rounds of its loops after which an emulated device may stop an invocation.
-const EMULATED_ROUNDS: usize = 60_000;
-
-/// The most rounds of a lane's loops in a pass over a problem of `n` elements and the work after it.
-fn rounds_of_a_pass(set: &ConstraintSet, n: usize) -> usize {
-    let rows = set.rows();
-    let share = n.div_ceil(ANY_SIZE.lanes as usize);
-    let over_elements = if set.dense().is_empty() {
-        2 * share
-    } else {
-        // Shifts for the pass, the step and two rays, the rows as they are loaded, and every pair of rows.
-        share * 8 * (rows + 1) + n * (rows * (rows + 1) / 2).div_ceil(ANY_SIZE.lanes as usize)
-    };
-    over_elements + 200 + 8 * rows * rows
+    pub(super) words: Vec<u32>,
+    pub(super) floats: Vec<f32>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) storage: PhantomData<T>,
 }
 
 /// What this device does not do, and what does.
@@ -360,8 +219,8 @@ impl<T: Storage> WgpuPlan<T> {
             dispatches.push(Dispatch { link: Some(link), is_last, passes, ..Dispatch::new(newton, 0..problems) });
         }
         self.upload_params(&params, &mut dispatches, index)?;
-        let prepare = self.bind_prepare(&inputs, index)?;
         let memory = &mut self.memory[index];
+        let to_prepare = prepare_buffers(&device, memory, &inputs)?;
         memory.counts.resize_with(links as usize + 2, Memory::default);
         let counts = memory.counts.iter_mut().map(|count| count.hold_count(&device).cloned());
         let counts = counts.collect::<Result<Vec<_>>>()?;
@@ -383,19 +242,21 @@ impl<T: Storage> WgpuPlan<T> {
             answers.results.handle(&device)?,
         ];
         let uniform = memory.params.handle(&device)?;
-        let bind = |kernel: Kernel, more: &[&wgpu::Buffer]| {
+        memory.forward.begin();
+        let prepare = memory.forward.bind(&device, Kernel::CellsPrepare, &uniform, &to_prepare);
+        let mut bind = |kernel: Kernel, more: &[&wgpu::Buffer]| {
             let all: Vec<wgpu::Buffer> = elements.iter().chain(more.iter().copied()).cloned().collect();
-            kernel.bind(&device, &uniform, &all)
+            memory.forward.bind(&device, kernel, &uniform, &all)
         };
-        let short_cut = bind(Kernel::CellsDisjoint, &[&left[1], &counts[1]]);
+        let short_cut = self.is_disjoint.then(|| bind(Kernel::CellsDisjoint, &[&left[1], &counts[1]]));
         let mut pass = encoder.begin_compute_pass(&Default::default());
         for dispatch in &dispatches {
-            match dispatch.link {
-                None if dispatch.variant.kernel == Kernel::CellsPrepare => {
-                    dispatch.encode(&device, &mut pass, &prepare, None);
+            match (dispatch.link, &short_cut) {
+                (None, Some(short_cut)) if dispatch.variant.kernel == Kernel::CellsDisjoint => {
+                    dispatch.encode(&device, &mut pass, short_cut, None);
                 }
-                None => dispatch.encode(&device, &mut pass, &short_cut, None),
-                Some(link) => {
+                (None, _) => dispatch.encode(&device, &mut pass, &prepare, None),
+                (Some(link), _) => {
                     let (this, next) = (link as usize, link as usize + 1);
                     let mut more = vec![&left[next % 2], &counts[next], &left[this % 2], &counts[this], &state];
                     more.extend((general == Kernel::DenseNewton).then_some(&inputs.coefficients));
@@ -473,8 +334,8 @@ impl<T: Storage> WgpuPlan<T> {
         let dispatch = |kernel| Dispatch::new(variant(kernel, STREAMING), 0..problems);
         let mut dispatches = [Kernel::CellsPrepare, kernel].map(dispatch);
         self.upload_params(&params, &mut dispatches, index)?;
-        let prepare = self.bind_prepare(&inputs, index)?;
         let memory = &mut self.memory[index];
+        let to_prepare = prepare_buffers(&device, memory, &inputs)?;
         let read = |memory: &Memory| memory.clone().handle(&device);
         let mut backward = vec![
             memory.tables.handle(&device)?,
@@ -493,190 +354,31 @@ impl<T: Storage> WgpuPlan<T> {
         if dense > 0 {
             backward.extend([inputs.coefficients, memory.order.handle(&device)?, slopes.coefficients.handle(&device)?]);
         }
-        let backward = kernel.bind(&device, &memory.params.handle(&device)?, &backward);
+        let uniform = memory.params.handle(&device)?;
+        memory.backward.begin();
+        let prepare = memory.backward.bind(&device, Kernel::CellsPrepare, &uniform, &to_prepare);
+        let backward = memory.backward.bind(&device, kernel, &uniform, &backward);
         let mut pass = encoder.begin_compute_pass(&Default::default());
         for (dispatch, group) in dispatches.iter().zip([&prepare, &backward]) {
             dispatch.encode(&device, &mut pass, group, None);
         }
         Ok(())
     }
+}
 
-    fn bind_prepare(&mut self, inputs: &Inputs, index: usize) -> Result<wgpu::BindGroup> {
-        let Self { device, memory, .. } = self;
-        let memory = &mut memory[index];
-        let buffers = [
-            memory.tables.handle(device)?,
-            inputs.groups.clone(),
-            inputs.control.clone(),
-            inputs.labels.clone(),
-            inputs.weights.clone(),
-            inputs.lower.clone(),
-            inputs.upper.clone(),
-            inputs.cells.clone(),
-            memory.totals.handle(device)?,
-        ];
-        Ok(Kernel::CellsPrepare.bind(device, &memory.params.handle(device)?, &buffers))
-    }
-
-    /// Uploads what forward and backward passes both read, and begins the tables.
-    fn upload_inputs(
-        &mut self,
-        set: &ConstraintSet,
-        batch: &Batch<'_, T>,
-        slab: &Slab,
-        index: usize,
-    ) -> Result<Inputs> {
-        let Self { device, set_words, set_params, memory, words, floats, bytes, .. } = self;
-        let memory = &mut memory[index];
-        let mut params = *set_params;
-        words.clear();
-        words.extend_from_slice(set_words);
-        let computed = slab.elements.len() + 4 * slab.problems.len();
-        memory.totals.hold(device, 4 * params.totals_stride as usize * slab.problems.len())?;
-        let ids = match batch.cells {
-            Some(CellInput::Ids(ids)) => Some(ids),
-            Some(CellInput::Groups(&[only])) if set.layout().strata() == Strata::None => Some(only),
-            _ => None,
-        };
-        let cells = match (ids, batch.cells) {
-            (Some(ids), _) => {
-                params.flags |= flags::GIVEN_CELLS | if_shared(ids.sharing(), flags::SHARED_CELLS);
-                place_elements(device, &mut memory.cells, &ids, slab, &mut params.cells_at)?
-            }
-            (None, Some(CellInput::Groups(groups))) => {
-                params.features = groups.len() as u32;
-                params.features_at = words.len() as u32;
-                bytes.clear();
-                for (count, ids) in set.layout().group_counts().iter().zip(groups) {
-                    let is_shared = u32::from(ids.sharing() == Sharing::Shared);
-                    words.extend([*count as u32, bytes.len() as u32, is_shared]);
-                    bytes.extend_from_slice(of_slab(ids, slab));
-                }
-                memory.groups.upload(device, bytes)?;
-                params.strata = match set.layout().strata() {
-                    Strata::None => 0,
-                    Strata::Label => STRATA_BY_LABEL,
-                    Strata::Control { levels } => levels as u32,
-                };
-                memory.cells.hold(device, computed)?.clone()
-            }
-            _ => memory.cells.hold(device, computed)?.clone(),
-        };
-        let control = match &batch.control {
-            Some(control) => {
-                params.flags |= if_shared(control.sharing(), flags::SHARED_CONTROL);
-                place_elements(device, &mut memory.control, control, slab, &mut params.control_at)?
-            }
-            None => memory.control.handle(device)?,
-        };
-        (params.weights_low_at, params.labels_low_at) = (ABSENT, ABSENT);
-        let weights = match &batch.weights {
-            Some(weights) => {
-                params.flags |= flags::HAS_WEIGHTS | if_shared(weights.sharing(), flags::SHARED_WEIGHTS);
-                let places = (&mut params.weights_at, &mut params.weights_low_at);
-                place_reals(device, &mut memory.weights, weights, slab, (floats, two_floats), places)?
-            }
-            None => memory.weights.handle(device)?,
-        };
-        let labels = match &batch.labels {
-            Some(labels) => {
-                params.flags |= if_shared(labels.sharing(), flags::SHARED_LABELS);
-                let places = (&mut params.labels_at, &mut params.labels_low_at);
-                place_reals(device, &mut memory.labels, labels, slab, (floats, two_floats), places)?
-            }
-            None => memory.labels.handle(device)?,
-        };
-        let mut place_bound =
-            |bound: &Bound<'_, T>, memory: &mut Memory, (scalar, at): (&mut u32, &mut u32), bits| match bound {
-                Bound::Scalar(value) => {
-                    *scalar = (value.to_f64() as f32).to_bits();
-                    memory.handle(device)
-                }
-                Bound::PerElement(buffer) => {
-                    let (by_element, shared) = bits;
-                    params.flags |= by_element | if_shared(buffer.sharing(), shared);
-                    place_elements(device, memory, buffer, slab, at)
-                }
-            };
-        let places = (&mut params.lo, &mut params.lo_at);
-        let lower = place_bound(&batch.lo, &mut memory.lower, places, (flags::ELEMENT_LO, flags::SHARED_LO))?;
-        let places = (&mut params.hi, &mut params.hi_at);
-        let upper = place_bound(&batch.hi, &mut memory.upper, places, (flags::ELEMENT_HI, flags::SHARED_HI))?;
-        push_limits(set, batch, &slab.problems, words, &mut params);
-        let groups = memory.groups.handle(device)?;
-        params.coefficients_low_at = ABSENT;
-        let coefficients = match &batch.coefficients {
-            Some(coefficients) => {
-                params.flags |= if_shared(coefficients.sharing(), flags::SHARED_COEFFICIENTS);
-                let places = (&mut params.coefficients_at, &mut params.coefficients_low_at);
-                let of_rows = slab.of_rows(set.dense().len());
-                place_reals(device, &mut memory.coefficients, coefficients, &of_rows, (floats, limit), places)?
-            }
-            None => memory.coefficients.handle(device)?,
-        };
-        Ok(Inputs { params, cells, groups, control, labels, weights, lower, upper, coefficients })
-    }
-
-    /// Ends the tables with the problems, and lists of them by class, and uploads them. The index of each class that is not
-    /// empty, with its part of the lists.
-    fn push_problems(
-        &mut self,
-        batch: &Batch<'_, T>,
-        slab: &Slab,
-        index: usize,
-        params: &mut Params,
-    ) -> Result<Vec<(usize, Range<usize>)>> {
-        let Self { device, memory, words, .. } = self;
-        let offsets = batch.offsets();
-        params.problems_at = words.len() as u32;
-        let mut ordered = 0;
-        for problem in slab.problems.clone() {
-            let range = offsets.range(problem);
-            words.extend([(range.start - slab.elements.start) as u32, range.len() as u32, ordered]);
-            if range.len() > ANY_SIZE.room as usize {
-                ordered += range.len().next_multiple_of(ANY_SIZE.lanes as usize) as u32;
-            }
-        }
-        params.list_at = words.len() as u32;
-        let (mut classes, mut listed) = (Vec::new(), 0);
-        for class in 0..=CLASSES.len() {
-            let first = listed;
-            for problem in slab.problems.clone().filter(|&problem| class_of(offsets.range(problem).len()) == class) {
-                words.push((problem - slab.problems.start) as u32);
-                listed += 1;
-            }
-            if listed > first {
-                classes.push((class, first..listed));
-            }
-        }
-        let memory = &mut memory[index];
-        memory.order.hold(device, 4 * ordered as usize)?;
-        memory.tables.upload(device, bytemuck::cast_slice(words))?;
-        Ok(classes)
-    }
-
-    /// Uploads the parameters of every dispatch.
-    fn upload_params(&mut self, params: &Params, dispatches: &mut [Dispatch], index: usize) -> Result<()> {
-        let Self { device, memory, bytes, .. } = self;
-        let alignment = device.limits().min_uniform_buffer_offset_alignment as usize;
-        bytes.clear();
-        for dispatch in dispatches {
-            let own = Params {
-                count: dispatch.range.len() as u32,
-                columns: columns(device, dispatch.range.len()),
-                list_at: params.list_at + dispatch.range.start as u32,
-                link: dispatch.link.unwrap_or(0),
-                last_link: u32::from(dispatch.is_last),
-                passes: dispatch.passes,
-                ..*params
-            };
-            dispatch.params = bytes.len() as u32;
-            bytes.extend_from_slice(bytemuck::bytes_of(&own));
-            bytes.resize(bytes.len().next_multiple_of(alignment), 0);
-        }
-        memory[index].params.upload_uniform(device, bytes)?;
-        Ok(())
-    }
+/// What `cells_prepare` binds.
+fn prepare_buffers(device: &WgpuDevice, memory: &mut SlabMemory, inputs: &Inputs) -> Result<[wgpu::Buffer; 9]> {
+    Ok([
+        memory.tables.handle(device)?,
+        inputs.groups.clone(),
+        inputs.control.clone(),
+        inputs.labels.clone(),
+        inputs.weights.clone(),
+        inputs.lower.clone(),
+        inputs.upper.clone(),
+        inputs.cells.clone(),
+        memory.totals.handle(device)?,
+    ])
 }
 
 /// The variants of a batch's kernels.
@@ -685,98 +387,4 @@ fn variants<T: Storage>(batch: &Batch<'_, T>, params: &Params) -> impl Fn(Kernel
     let (weighted, labelled) = (batch.weights.is_some(), batch.labels.is_some());
     let valued = params.wanted & (wanted::WEIGHTS | wanted::LABELS) != 0 || params.flags & flags::HAS_RATIO != 0;
     move |kernel, class| Variant { kernel, class, dtype: T::DTYPE, weighted, labelled, bounded, valued }
-}
-
-fn if_shared(sharing: Sharing, flag: u32) -> u32 {
-    if sharing == Sharing::Shared { flag } else { 0 }
-}
-
-/// The part of an array of elements that a slab reads.
-fn of_slab<'a, E>(buffer: &Buffer<'a, E>, slab: &Slab) -> &'a [E] {
-    match buffer.sharing() {
-        Sharing::PerProblem => &buffer.slice()[slab.elements.clone()],
-        Sharing::Shared => buffer.slice(),
-    }
-}
-
-/// An array where kernels can read it: a caller's buffer as it is, or the slab's part of a host slice uploaded. `at` is
-/// where its first element is.
-fn place_elements<E: bytemuck::Pod>(
-    device: &WgpuDevice,
-    memory: &mut Memory,
-    buffer: &Buffer<'_, E>,
-    slab: &Slab,
-    at: &mut u32,
-) -> Result<wgpu::Buffer> {
-    match buffer.place() {
-        Place::Host(_) => {
-            *at = 0;
-            memory.upload(device, bytemuck::cast_slice(of_slab(buffer, slab))).cloned()
-        }
-        Place::Wgpu { buffer: own, first, .. } => {
-            let limit = device.limits().max_storage_buffer_binding_size;
-            if own.size() > limit {
-                return Err(Error::value(
-                    "a wgpu buffer",
-                    format!("it has {} bytes, and {limit} can be bound", own.size()),
-                ));
-            }
-            let skipped = if buffer.sharing() == Sharing::Shared { 0 } else { slab.elements.start };
-            *at = (first + skipped) as u32;
-            Ok(own.clone())
-        }
-    }
-}
-
-/// How a number is split in two.
-type Split = fn(f64) -> [f32; 2];
-
-/// The same for numbers of either precision; those of double precision become two floats by `split`, all first ones and
-/// then all second ones, whose place is `low_at`.
-fn place_reals(
-    device: &WgpuDevice,
-    memory: &mut Memory,
-    reals: &Reals<'_>,
-    slab: &Slab,
-    (floats, split): (&mut Vec<f32>, Split),
-    (at, low_at): (&mut u32, &mut u32),
-) -> Result<wgpu::Buffer> {
-    match reals {
-        Reals::F32(buffer) => {
-            *low_at = ABSENT;
-            place_elements(device, memory, buffer, slab, at)
-        }
-        Reals::F64(buffer) => {
-            let values = of_slab(buffer, slab);
-            floats.clear();
-            floats.extend(values.iter().map(|value| split(*value)[0]));
-            floats.extend(values.iter().map(|value| split(*value)[1]));
-            (*at, *low_at) = (0, values.len() as u32);
-            memory.upload(device, bytemuck::cast_slice(floats)).cloned()
-        }
-    }
-}
-
-/// Workgroups in a row: as many as there can be.
-fn columns(device: &WgpuDevice, count: usize) -> u32 {
-    (count as u32).clamp(1, device.limits().max_compute_workgroups_per_dimension)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slabs_hold_whole_problems() {
-        let offsets = [0, 3, 3, 10, 11, 14, 15];
-        let cut = |elements, problems| {
-            let slabs = slabs(&Offsets::Ragged(&offsets), elements, problems);
-            assert!(slabs.iter().all(|slab| slab.problems.len() <= problems));
-            slabs.into_iter().map(|slab| (slab.problems, slab.elements)).collect::<Vec<_>>()
-        };
-        assert_eq!(cut(15, 6), [(0..6, 0..15)]);
-        assert_eq!(cut(8, 6), [(0..2, 0..3), (2..4, 3..11), (4..6, 11..15)]);
-        assert_eq!(cut(15, 4), [(0..4, 0..11), (4..6, 11..15)]);
-        assert!(slabs(&Offsets::Ragged(&[0]), 8, 8).is_empty());
-    }
 }
