@@ -8,7 +8,7 @@ export RUSTDOCFLAGS = -D warnings
 # The order matters: cargo's own test summary comes last.
 test: setup lint docs package
 	cargo test --no-default-features --lib
-	cargo test --no-fail-fast
+	FAIRLAYER_REQUIRE=wgpu cargo test --no-fail-fast
 
 setup:
 	./scripts/setup-debian.sh

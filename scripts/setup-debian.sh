@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what building and testing need beside Rust itself: a linker, and cargo's fmt and clippy. Does nothing where
-# all is there. Rust is not installed: which one, and from where, is the user's choice.
+# Installs what building and testing need beside Rust itself: a linker, cargo's fmt and clippy, and Mesa's lavapipe, a
+# Vulkan device that the CPU emulates, for the tests of the GPU kernels. Does nothing where all is there. Rust is not
+# installed: which one, and from where, is the user's choice.
 set -eu
 
 if ! command -v cargo >/dev/null; then
@@ -11,6 +12,10 @@ fi
 missing=
 command -v cc >/dev/null || missing="$missing gcc libc6-dev"
 command -v make >/dev/null || missing="$missing make"
+# The loader, and any driver.
+PATH="$PATH:/sbin:/usr/sbin" ldconfig -p 2>/dev/null | grep -q 'libvulkan\.so\.1' || missing="$missing libvulkan1"
+find /usr/share/vulkan/icd.d /etc/vulkan/icd.d -name '*.json' 2>/dev/null | grep -q . || \
+    missing="$missing mesa-vulkan-drivers"
 if [ -n "$missing" ]; then
     if ! command -v apt-get >/dev/null; then
         echo "setup: missing:$missing; install them with this system's package manager" >&2

@@ -20,6 +20,16 @@ pub enum Sharing {
 pub enum Place<'a, T> {
     /// In host memory.
     Host(&'a [T]),
+    /// In a buffer of the wgpu device that the projector was planned for.
+    #[cfg(feature = "wgpu")]
+    Wgpu {
+        /// The buffer, with usage `STORAGE`.
+        buffer: &'a wgpu::Buffer,
+        /// The first element of the array in it.
+        first: usize,
+        /// The number of elements.
+        len: usize,
+    },
 }
 
 /// A borrowed array argument: where it lies, and whether problems share it. Slices convert into it.
@@ -35,6 +45,14 @@ impl<'a, T> Buffer<'a, T> {
         Self { place: Place::Host(slice), sharing: Sharing::PerProblem }
     }
 
+    /// Elements of a buffer on the wgpu device that the projector is planned for, with usage `STORAGE`: they are read where
+    /// they lie, after all work that was submitted to the device's queue before.
+    #[cfg(feature = "wgpu")]
+    pub fn wgpu(buffer: &'a wgpu::Buffer, elements: std::ops::Range<usize>) -> Self {
+        let (first, len) = (elements.start, elements.len());
+        Self { place: Place::Wgpu { buffer, first, len }, sharing: Sharing::PerProblem }
+    }
+
     /// The same array, read by every problem.
     #[must_use]
     pub fn shared(self) -> Self {
@@ -45,6 +63,8 @@ impl<'a, T> Buffer<'a, T> {
     pub fn place(&self) -> Place<'a, T> {
         match self.place {
             Place::Host(slice) => Place::Host(slice),
+            #[cfg(feature = "wgpu")]
+            Place::Wgpu { buffer, first, len } => Place::Wgpu { buffer, first, len },
         }
     }
 
@@ -55,7 +75,11 @@ impl<'a, T> Buffer<'a, T> {
 
     /// The number of elements.
     pub fn len(&self) -> usize {
-        self.slice().len()
+        match self.place {
+            Place::Host(slice) => slice.len(),
+            #[cfg(feature = "wgpu")]
+            Place::Wgpu { len, .. } => len,
+        }
     }
 
     /// Whether there are no elements.
@@ -63,9 +87,33 @@ impl<'a, T> Buffer<'a, T> {
         self.len() == 0
     }
 
-    fn slice(&self) -> &'a [T] {
+    /// The host slice. Of an array elsewhere nothing: `check_place` has refused it where one is needed.
+    pub(crate) fn slice(&self) -> &'a [T] {
         match self.place {
             Place::Host(slice) => slice,
+            #[cfg(feature = "wgpu")]
+            Place::Wgpu { .. } => &[],
+        }
+    }
+
+    /// Whether the array may lie where it does: on the host, or `elsewhere` too.
+    #[cfg(feature = "wgpu")]
+    pub(crate) fn check_place(&self, what: &'static str, elsewhere: bool) -> Result<()> {
+        match self.place {
+            Place::Host(_) => Ok(()),
+            Place::Wgpu { .. } if !elsewhere => Err(Error::value(what, "give it as a host slice")),
+            Place::Wgpu { buffer, first, len } => {
+                let bytes = first.checked_add(len).and_then(|end| end.checked_mul(size_of::<T>()));
+                let inside = bytes.is_some_and(|bytes| bytes as u64 <= buffer.size());
+                let bound = buffer.usage().contains(wgpu::BufferUsages::STORAGE) && buffer.size().is_multiple_of(4);
+                match (inside, bound) {
+                    (false, _) => Err(Error::value(what, "the range goes beyond the end of the wgpu buffer")),
+                    (_, false) => {
+                        Err(Error::value(what, "the wgpu buffer needs usage STORAGE and a size of whole words"))
+                    }
+                    _ => Ok(()),
+                }
+            }
         }
     }
 
@@ -131,6 +179,33 @@ impl<'a> Reals<'a> {
         match self {
             Self::F32(buffer) => Self::F32(buffer.shared()),
             Self::F64(buffer) => Self::F64(buffer.shared()),
+        }
+    }
+
+    /// Whether problems share it.
+    #[cfg(feature = "wgpu")]
+    pub(crate) fn sharing(&self) -> Sharing {
+        match self {
+            Self::F32(buffer) => buffer.sharing(),
+            Self::F64(buffer) => buffer.sharing(),
+        }
+    }
+
+    /// The host slice.
+    #[cfg(feature = "wgpu")]
+    pub(crate) fn slice_all(&self) -> RealSlice<'a> {
+        match self {
+            Self::F32(buffer) => RealSlice::F32(buffer.slice()),
+            Self::F64(buffer) => RealSlice::F64(buffer.slice()),
+        }
+    }
+
+    /// As [`Buffer::check_place`]; elsewhere there is single precision only.
+    #[cfg(feature = "wgpu")]
+    fn check_place(&self, what: &'static str, elsewhere: bool) -> Result<()> {
+        match self {
+            Self::F32(buffer) => buffer.check_place(what, elsewhere),
+            Self::F64(buffer) => buffer.check_place(what, false),
         }
     }
 
@@ -298,7 +373,7 @@ pub enum Bound<'a, T> {
 
 /// How the batch says which cell each sample is in.
 #[derive(Clone, Copy, Debug)]
-enum CellInput<'a> {
+pub(crate) enum CellInput<'a> {
     Ids(Buffer<'a, u8>),
     Groups(&'a [Buffer<'a, u8>]),
 }
@@ -310,18 +385,18 @@ enum CellInput<'a> {
 /// problem that has them ends with [`Status::BadNumber`](crate::Status) and its neighbours are untouched.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a, T> {
-    predictions: Buffer<'a, T>,
-    offsets: Offsets<'a>,
-    cells: Option<CellInput<'a>>,
-    labels: Option<Reals<'a>>,
-    control: Option<Buffer<'a, u8>>,
-    lo: Bound<'a, T>,
-    hi: Bound<'a, T>,
-    weights: Option<Reals<'a>>,
-    levels: Option<Reals<'a>>,
-    row_bounds: Option<(Reals<'a>, Reals<'a>)>,
-    coefficients: Option<Reals<'a>>,
-    warm_start: Option<Reals<'a>>,
+    pub(crate) predictions: Buffer<'a, T>,
+    pub(crate) offsets: Offsets<'a>,
+    pub(crate) cells: Option<CellInput<'a>>,
+    pub(crate) labels: Option<Reals<'a>>,
+    pub(crate) control: Option<Buffer<'a, u8>>,
+    pub(crate) lo: Bound<'a, T>,
+    pub(crate) hi: Bound<'a, T>,
+    pub(crate) weights: Option<Reals<'a>>,
+    pub(crate) levels: Option<Reals<'a>>,
+    pub(crate) row_bounds: Option<(Reals<'a>, Reals<'a>)>,
+    pub(crate) coefficients: Option<Reals<'a>>,
+    pub(crate) warm_start: Option<Reals<'a>>,
 }
 
 impl<'a, T: Storage> Batch<'a, T> {
@@ -486,10 +561,42 @@ impl<'a, T: Storage> Batch<'a, T> {
         self.warm_start.map_or(Ok(()), |start| start.check("warm start", rows(set.rows())))
     }
 
-    /// The host slice of a gradient to the outputs, `[n]`.
-    pub(crate) fn check_output_gradient<'g>(&self, g: &Buffer<'g, T>) -> Result<&'g [T]> {
-        g.check("the gradient to the outputs", Expected { per_problem: self.total(), shared: None })?;
-        Ok(g.slice())
+    /// Whether every array lies where it may: arrays of elements in buffers of the projector's own device, if that has
+    /// `buffers`, all else on the host.
+    #[cfg(feature = "wgpu")]
+    pub(crate) fn check_places(&self, set: &ConstraintSet, buffers: bool) -> Result<()> {
+        self.predictions.check_place("predictions", buffers)?;
+        match self.cells {
+            None => {}
+            Some(CellInput::Ids(ids)) => ids.check_place("cells", buffers)?,
+            // Groups that are cells are read where they lie.
+            Some(CellInput::Groups(groups)) => {
+                let are_cells = groups.len() == 1 && set.layout().strata() == Strata::None;
+                groups.iter().try_for_each(|ids| ids.check_place("groups", buffers && are_cells))?;
+            }
+        }
+        self.control.map_or(Ok(()), |control| control.check_place("control", buffers))?;
+        self.labels.map_or(Ok(()), |labels| labels.check_place("labels", buffers))?;
+        self.weights.map_or(Ok(()), |weights| weights.check_place("weights", buffers))?;
+        for (what, bound) in [("lower bounds", self.lo), ("upper bounds", self.hi)] {
+            if let Bound::PerElement(buffer) = bound {
+                buffer.check_place(what, buffers)?;
+            }
+        }
+        let (lower, upper) = self.row_bounds.unzip();
+        let of_rows = [
+            ("levels", self.levels),
+            ("lower row bounds", lower),
+            ("upper row bounds", upper),
+            ("coefficients", self.coefficients),
+            ("warm start", self.warm_start),
+        ];
+        of_rows.into_iter().try_for_each(|(what, reals)| reals.map_or(Ok(()), |reals| reals.check_place(what, false)))
+    }
+
+    /// Whether this is a gradient to the outputs, `[n]`.
+    pub(crate) fn check_output_gradient(&self, g: &Buffer<'_, T>) -> Result<()> {
+        g.check("the gradient to the outputs", Expected { per_problem: self.total(), shared: None })
     }
 
     fn check_cells(&self, set: &ConstraintSet, element: Expected) -> Result<()> {

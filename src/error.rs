@@ -61,6 +61,24 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// A device that cannot be used, or that stopped working.
+    #[error("{device}: {problem}")]
+    Device {
+        /// Which device, as `fairlayer devices` lists it.
+        device: String,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+    /// Something that a device does not do.
+    #[error("{device} does not take {what}; {instead}")]
+    Unsupported {
+        /// Which device.
+        device: &'static str,
+        /// What was asked for.
+        what: String,
+        /// What to use.
+        instead: &'static str,
+    },
     /// A solution or gradients object that belongs to another plan.
     #[error("{what} was made for another plan; make it with this projector's `{make}`")]
     Foreign {

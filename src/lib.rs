@@ -60,12 +60,13 @@
 //! # Features
 //! | feature | default | what it adds |
 //! |---|---|---|
+//! | `wgpu` | yes | GPUs of any vendor, through Vulkan, Metal or DirectX 12: `Device::wgpu` |
 //! | `cli` | yes | the program `fairlayer` and what only it needs |
 //!
 //! `default-features = false` is a lean library.
 //!
 //! # Limits
-//! * The only device yet is the CPU.
+//! * GPUs compute in `f32`, and take rows over cells only, up to 32 cells and 32 rows.
 //! * Dense rows cost a pass over `[m, n]` coefficients where rows over cells cost one over `[n]`: what can be said with
 //!   groups, say with groups.
 //! * At most [`MAX_CELLS`] cells: the product of the numbers of groups of all features and of strata. Beyond that, merge
@@ -83,6 +84,8 @@ mod cells;
 mod constraints;
 pub mod criterion;
 mod error;
+#[cfg(feature = "wgpu")]
+mod params;
 mod projector;
 mod reference;
 mod settings;
@@ -94,7 +97,9 @@ mod sum;
 #[doc(hidden)]
 pub mod cli;
 
-pub use backend::{Device, DeviceInfo, devices};
+#[cfg(feature = "wgpu")]
+pub use backend::wgpu::WgpuDevice;
+pub use backend::{Device, DeviceInfo, devices, devices_of};
 pub use batch::{Batch, Bound, Buffer, Capacities, Offsets, Place, Reals, Sharing};
 pub use cells::{CellLayout, CellMask, ControlFeature, MAX_CELLS, Population, SensitiveFeature, Strata};
 pub use constraints::{ConstraintSet, Contrast, DenseRow, Spread, SpreadLimit, Union};
@@ -109,6 +114,8 @@ pub use solution::{ClampState, Gradients, GradientsView, Outcome, Solution, Solu
 pub use storage::{Arithmetic, Dtype, Storage};
 
 pub use half::{bf16, f16};
+#[cfg(feature = "wgpu")]
+pub use wgpu;
 
 /// The examples of README.md are tests.
 #[cfg(doctest)]

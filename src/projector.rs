@@ -1,12 +1,18 @@
 //! Plan once, then project and differentiate many times.
 
+use std::borrow::Borrow;
+
 use crate::backend::Device;
 use crate::backend::cpu::{self, CpuProjector};
+#[cfg(feature = "wgpu")]
+use crate::backend::wgpu;
 use crate::batch::{Batch, Buffer, Capacities};
 use crate::constraints::ConstraintSet;
 use crate::error::{Error, Result};
 use crate::settings::{Method, Settings};
-use crate::solution::{Gradients, Solution, Wanted};
+#[cfg(feature = "wgpu")]
+use crate::solution::foreign_solution;
+use crate::solution::{Answers, Gradients, HostAnswers, HostSlopes, Slopes, Solution, Wanted};
 use crate::storage::Storage;
 
 /// A plan for one device, one storage type and one set of constraints: it owns scratch memory, and nothing of the data.
@@ -22,18 +28,35 @@ pub struct Projector<T: Storage> {
 #[derive(Debug)]
 enum Plan<T: Storage> {
     Cpu(Box<dyn CpuProjector<T>>),
+    #[cfg(feature = "wgpu")]
+    Wgpu(Box<wgpu::WgpuPlan<T>>),
+}
+
+#[cfg(feature = "wgpu")]
+impl<T: Storage> Plan<T> {
+    /// Whether arrays may lie in buffers of the device.
+    fn has_buffers(&self) -> bool {
+        matches!(self, Self::Wgpu(_))
+    }
 }
 
 impl<T: Storage> Projector<T> {
     /// Plans projections of up to these capacities; all memory is allocated here.
     ///
     /// # Errors
-    /// Settings out of range, more cells than the device takes, or more memory than can be had.
-    pub fn plan(device: Device, set: &ConstraintSet, capacities: Capacities, settings: Settings) -> Result<Self> {
+    /// Settings out of range, more cells than the device takes, more memory than can be had, or what the device does not do.
+    pub fn plan(
+        device: impl Borrow<Device>,
+        set: &ConstraintSet,
+        capacities: Capacities,
+        settings: Settings,
+    ) -> Result<Self> {
         settings.check()?;
         check_memory(set, capacities, &settings)?;
-        let plan = match device {
+        let plan = match device.borrow() {
             Device::Cpu => Plan::Cpu(T::plan(set, capacities, settings)),
+            #[cfg(feature = "wgpu")]
+            Device::Wgpu(device) => Plan::Wgpu(Box::new(wgpu::WgpuPlan::new(device, set, capacities, settings)?)),
         };
         Ok(Self { set: set.clone(), capacities, plan })
     }
@@ -48,27 +71,46 @@ impl<T: Storage> Projector<T> {
         self.capacities
     }
 
-    /// A solution for [`project_into`](Self::project_into), large enough for the plan's capacities.
+    /// A solution for [`project_into`](Self::project_into), large enough for the plan's capacities. It lives where the plan
+    /// computes.
     pub fn solution(&self) -> Solution<T> {
-        Solution::new(&self.set, self.capacities)
+        let answers = match &self.plan {
+            Plan::Cpu(_) => Answers::Host(HostAnswers::new(self.set.rows(), self.capacities)),
+            #[cfg(feature = "wgpu")]
+            Plan::Wgpu(plan) => Answers::Wgpu(plan.answers()),
+        };
+        Solution::new(&self.set, self.capacities, answers)
     }
 
-    /// Gradients for [`vjp`](Self::vjp), large enough for the plan's capacities.
+    /// Gradients for [`vjp`](Self::vjp), large enough for the plan's capacities. They live where the plan computes.
     pub fn gradients(&self, wanted: Wanted) -> Gradients<T> {
-        Gradients::new(&self.set, self.capacities, wanted)
+        let slopes = match &self.plan {
+            Plan::Cpu(_) => Slopes::Host(HostSlopes::new(&self.set, self.capacities, wanted)),
+            #[cfg(feature = "wgpu")]
+            Plan::Wgpu(plan) => Slopes::Wgpu(plan.slopes(wanted)),
+        };
+        Gradients::new(&self.set, self.capacities, slopes)
     }
 
-    /// Projects every problem of the batch. Allocates nothing.
+    /// Projects every problem of the batch. Allocates nothing on the CPU; on a GPU nothing but what a larger kind of input
+    /// than before asks for, and does not wait for it.
     ///
     /// # Errors
     /// Wrong shapes, missing inputs, or more data than was planned for; the solution is then unchanged. What becomes of
     /// each problem is no error but its [`Status`](crate::Status).
     pub fn project_into(&mut self, batch: &Batch<'_, T>, solution: &mut Solution<T>) -> Result<()> {
         batch.check(&self.set, self.capacities)?;
-        solution.begin(&self.set, self.capacities, &batch.offsets())?;
-        match &mut self.plan {
-            Plan::Cpu(plan) => plan.project(&self.set, batch, solution),
+        #[cfg(feature = "wgpu")]
+        batch.check_places(&self.set, self.plan.has_buffers())?;
+        solution.check_belongs(&self.set, self.capacities)?;
+        match (&mut self.plan, &mut solution.answers) {
+            (Plan::Cpu(plan), Answers::Host(host)) => plan.project(&self.set, batch, host),
+            #[cfg(feature = "wgpu")]
+            (Plan::Wgpu(plan), Answers::Wgpu(answers)) => plan.project(&self.set, batch, answers)?,
+            #[cfg(feature = "wgpu")]
+            _ => return Err(foreign_solution()),
         }
+        solution.begin(&batch.offsets());
         Ok(())
     }
 
@@ -96,12 +138,31 @@ impl<T: Storage> Projector<T> {
     ) -> Result<()> {
         let g = g.into();
         batch.check(&self.set, self.capacities)?;
-        solution.check_belongs(&self.set, self.capacities, &batch.offsets())?;
-        let g = batch.check_output_gradient(&g)?;
-        gradients.begin(&self.set, self.capacities, &batch.offsets())?;
-        match &mut self.plan {
-            Plan::Cpu(plan) => plan.vjp(&self.set, batch, solution, g, gradients),
+        #[cfg(feature = "wgpu")]
+        batch.check_places(&self.set, self.plan.has_buffers())?;
+        solution.check_belongs(&self.set, self.capacities)?;
+        solution.check_offsets(&batch.offsets())?;
+        batch.check_output_gradient(&g)?;
+        #[cfg(feature = "wgpu")]
+        g.check_place("the gradient to the outputs", self.plan.has_buffers())?;
+        gradients.check_belongs(&self.set, self.capacities)?;
+        match (&mut self.plan, &solution.answers, &mut gradients.slopes) {
+            (Plan::Cpu(plan), Answers::Host(host), Slopes::Host(slopes)) => {
+                plan.vjp(&self.set, batch, host, g.slice(), slopes);
+            }
+            #[cfg(feature = "wgpu")]
+            (Plan::Wgpu(plan), Answers::Wgpu(answers), Slopes::Wgpu(slopes)) => {
+                plan.vjp(&self.set, batch, answers, &g, slopes)?;
+            }
+            #[cfg(feature = "wgpu")]
+            _ => {
+                return Err(Error::Foreign {
+                    what: "the solution or the gradients",
+                    make: "solution() and gradients()",
+                });
+            }
         }
+        gradients.begin(&batch.offsets());
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! The outputs of a call, owned by the caller.
 
+#[cfg(feature = "wgpu")]
+use crate::backend::wgpu;
 use crate::batch::{Capacities, Offsets};
 use crate::constraints::ConstraintSet;
 use crate::error::{Error, Result};
@@ -68,15 +70,43 @@ pub(crate) fn clamp_start(problem: usize, first_element: usize) -> usize {
 /// Make it with [`Projector::solution`](crate::Projector::solution), once; use one for every forward that still has to be
 /// differentiated.
 #[derive(Clone, Debug)]
-pub struct Solution<T> {
+pub struct Solution<T: Storage> {
     pub(crate) capacities: Capacities,
     pub(crate) rows: usize,
     pub(crate) offsets: Vec<usize>,
+    pub(crate) answers: Answers<T>,
+}
+
+/// Where the answers are.
+#[derive(Clone, Debug)]
+pub(crate) enum Answers<T: Storage> {
+    Host(HostAnswers<T>),
+    #[cfg(feature = "wgpu")]
+    Wgpu(wgpu::Answers<T>),
+}
+
+/// Answers in host memory.
+#[derive(Clone, Debug)]
+pub struct HostAnswers<T> {
     pub(crate) y: Vec<T>,
     pub(crate) clamp: Vec<u32>,
     pub(crate) multipliers: Vec<f64>,
     pub(crate) inactive: Vec<u32>,
     pub(crate) outcome: Vec<Outcome>,
+}
+
+impl<T: Storage> HostAnswers<T> {
+    /// Room for the answers of so many rows.
+    pub(crate) fn new(rows: usize, capacities: Capacities) -> Self {
+        let Capacities { problems, total, .. } = capacities;
+        Self {
+            y: vec![T::default(); total],
+            clamp: vec![0; clamp_start(problems, total) + 1],
+            multipliers: vec![0.0; problems * rows],
+            inactive: vec![0; problems * inactive_words(rows)],
+            outcome: vec![Outcome::default(); problems],
+        }
+    }
 }
 
 /// What one problem's solve reports.
@@ -96,56 +126,66 @@ pub struct Outcome {
 }
 
 impl<T: Storage> Solution<T> {
-    pub(crate) fn new(set: &ConstraintSet, capacities: Capacities) -> Self {
-        let Capacities { problems, total, .. } = capacities;
-        let rows = set.rows();
-        let mut offsets = Vec::with_capacity(problems + 1);
+    pub(crate) fn new(set: &ConstraintSet, capacities: Capacities, answers: Answers<T>) -> Self {
+        let mut offsets = Vec::with_capacity(capacities.problems + 1);
         offsets.push(0);
-        Self {
-            capacities,
-            rows,
-            offsets,
-            y: vec![T::default(); total],
-            clamp: vec![0; clamp_start(problems, total) + 1],
-            multipliers: vec![0.0; problems * rows],
-            inactive: vec![0; problems * inactive_words(rows)],
-            outcome: vec![Outcome::default(); problems],
-        }
+        Self { capacities, rows: set.rows(), offsets, answers }
     }
 
-    pub(crate) fn begin(&mut self, set: &ConstraintSet, planned: Capacities, offsets: &Offsets<'_>) -> Result<()> {
-        if self.rows != set.rows() || self.capacities != planned {
-            return Err(Error::Foreign { what: "the solution", make: "solution()" });
-        }
+    /// Whether this is a solution of a plan like this one.
+    pub(crate) fn check_belongs(&self, set: &ConstraintSet, planned: Capacities) -> Result<()> {
+        let belongs = self.rows == set.rows() && self.capacities == planned;
+        if belongs { Ok(()) } else { Err(foreign_solution()) }
+    }
+
+    pub(crate) fn begin(&mut self, offsets: &Offsets<'_>) {
         self.offsets.clear();
         self.offsets.extend((0..=offsets.problems()).map(|i| if i == 0 { 0 } else { offsets.start(i) }));
-        Ok(())
     }
 
-    /// Whether this is the solution of a batch with these offsets, by a plan like this one.
-    pub(crate) fn check_belongs(&self, set: &ConstraintSet, planned: Capacities, offsets: &Offsets<'_>) -> Result<()> {
-        if self.rows != set.rows() || self.capacities != planned {
-            return Err(Error::Foreign { what: "the solution", make: "solution()" });
-        }
+    /// Whether this is the solution of a batch with these offsets.
+    pub(crate) fn check_offsets(&self, offsets: &Offsets<'_>) -> Result<()> {
         let problems = offsets.problems();
         let same =
             self.offsets.len() == problems + 1 && (0..problems).all(|i| self.offsets[i + 1] == offsets.start(i + 1));
         if same { Ok(()) } else { Err(Error::value("the solution", "it is of a batch with other offsets")) }
     }
 
+    /// Where the projected values are on a wgpu device, `[n]` from the buffer's beginning: for work that is submitted to the
+    /// device's queue after the projection, which need not wait. `None` on other devices, before the first projection, and
+    /// for batches beyond the device's limits, which lie in several buffers.
+    #[cfg(feature = "wgpu")]
+    pub fn y_buffer(&self) -> Option<&::wgpu::Buffer> {
+        match &self.answers {
+            Answers::Host(_) => None,
+            Answers::Wgpu(answers) => answers.y_buffer(),
+        }
+    }
+
     /// The answers, in host memory. On a GPU this call waits for them; on the CPU they are there.
     pub fn read(&self) -> Result<SolutionView<'_, T>> {
         let problems = self.offsets.len() - 1;
+        #[allow(clippy::infallible_destructuring_match, reason = "other devices are features")]
+        let host = match &self.answers {
+            Answers::Host(host) => host,
+            #[cfg(feature = "wgpu")]
+            Answers::Wgpu(answers) => answers.read(&self.offsets, self.rows)?,
+        };
         Ok(SolutionView {
             offsets: &self.offsets,
-            y: &self.y[..self.offsets[problems]],
-            multipliers: &self.multipliers[..problems * self.rows],
-            outcomes: &self.outcome[..problems],
-            clamp: &self.clamp,
-            inactive: &self.inactive,
+            y: &host.y[..self.offsets[problems]],
+            multipliers: &host.multipliers[..problems * self.rows],
+            outcomes: &host.outcome[..problems],
+            clamp: &host.clamp,
+            inactive: &host.inactive,
             rows: self.rows,
         })
     }
+}
+
+/// A solution that another plan made.
+pub(crate) fn foreign_solution() -> Error {
+    Error::Foreign { what: "the solution", make: "solution()" }
 }
 
 /// The words of a problem's mask of inactive rows.
@@ -238,10 +278,25 @@ pub struct Wanted {
 /// Arrays that were not wanted are empty. Where rows are linearly dependent, the gradients to levels and row bounds are
 /// not unique; these are the ones of minimum norm.
 #[derive(Clone, Debug)]
-pub struct Gradients<T> {
+pub struct Gradients<T: Storage> {
     pub(crate) rows: (usize, usize),
+    capacities: Capacities,
     pub(crate) problems: usize,
     pub(crate) total: usize,
+    pub(crate) slopes: Slopes<T>,
+}
+
+/// Where the gradients are.
+#[derive(Clone, Debug)]
+pub(crate) enum Slopes<T: Storage> {
+    Host(HostSlopes<T>),
+    #[cfg(feature = "wgpu")]
+    Wgpu(wgpu::Slopes<T>),
+}
+
+/// Gradients in host memory.
+#[derive(Clone, Debug)]
+pub struct HostSlopes<T> {
     pub(crate) predictions: Vec<T>,
     pub(crate) lo: Vec<T>,
     pub(crate) hi: Vec<T>,
@@ -253,53 +308,73 @@ pub struct Gradients<T> {
     pub(crate) upper: Vec<f64>,
 }
 
-impl<T: Storage> Gradients<T> {
+impl<T: Storage> HostSlopes<T> {
+    /// Room for the gradients that are wanted.
     pub(crate) fn new(set: &ConstraintSet, capacities: Capacities, wanted: Wanted) -> Self {
         let Capacities { problems, total, .. } = capacities;
         let elements = |want: bool| vec![T::default(); if want { total } else { 0 }];
-        let rows = (set.spreads().len(), set.bounded_rows());
         let dense = if wanted.coefficients { set.dense().len() } else { 0 };
         Self {
-            rows,
-            problems: 0,
-            total: 0,
             predictions: elements(true),
             lo: elements(wanted.bounds),
             hi: elements(wanted.bounds),
             weights: elements(wanted.weights),
             labels: elements(wanted.labels),
             coefficients: vec![T::default(); total * dense],
-            levels: vec![0.0; problems * rows.0],
-            lower: vec![0.0; problems * rows.1],
-            upper: vec![0.0; problems * rows.1],
+            levels: vec![0.0; problems * set.spreads().len()],
+            lower: vec![0.0; problems * set.bounded_rows()],
+            upper: vec![0.0; problems * set.bounded_rows()],
         }
     }
+}
 
-    pub(crate) fn begin(&mut self, set: &ConstraintSet, planned: Capacities, offsets: &Offsets<'_>) -> Result<()> {
+impl<T: Storage> Gradients<T> {
+    pub(crate) fn new(set: &ConstraintSet, capacities: Capacities, slopes: Slopes<T>) -> Self {
         let rows = (set.spreads().len(), set.bounded_rows());
-        if self.rows != rows
-            || self.predictions.len() != planned.total
-            || self.levels.len() != planned.problems * rows.0
-        {
-            return Err(Error::Foreign { what: "the gradients", make: "gradients()" });
-        }
+        Self { rows, capacities, problems: 0, total: 0, slopes }
+    }
+
+    /// Whether these are gradients of a plan like this one.
+    pub(crate) fn check_belongs(&self, set: &ConstraintSet, planned: Capacities) -> Result<()> {
+        let rows = (set.spreads().len(), set.bounded_rows());
+        let Capacities { problems, total, .. } = planned;
+        let belongs = self.rows == rows && self.capacities.total == total && self.capacities.problems == problems;
+        if belongs { Ok(()) } else { Err(Error::Foreign { what: "the gradients", make: "gradients()" }) }
+    }
+
+    pub(crate) fn begin(&mut self, offsets: &Offsets<'_>) {
         (self.problems, self.total) = (offsets.problems(), Capacities::of(offsets).total);
-        Ok(())
+    }
+
+    /// Where the gradients to the predictions are on a wgpu device: as [`Solution::y_buffer`].
+    #[cfg(feature = "wgpu")]
+    pub fn predictions_buffer(&self) -> Option<&::wgpu::Buffer> {
+        match &self.slopes {
+            Slopes::Host(_) => None,
+            Slopes::Wgpu(slopes) => slopes.predictions_buffer(),
+        }
     }
 
     /// The gradients, in host memory. On a GPU this call waits for them; on the CPU they are there.
     pub fn read(&self) -> Result<GradientsView<'_, T>> {
+        #[allow(clippy::infallible_destructuring_match, reason = "other devices are features")]
+        let host = match &self.slopes {
+            Slopes::Host(host) => host,
+            #[cfg(feature = "wgpu")]
+            Slopes::Wgpu(slopes) => slopes.read(self.problems, self.total, self.rows)?,
+        };
         let elements = |array: &'_ [T]| array.len().min(self.total);
+        let per_element = host.coefficients.len() / self.capacities.total.max(1);
         Ok(GradientsView {
-            predictions: &self.predictions[..self.total],
-            lo: &self.lo[..elements(&self.lo)],
-            hi: &self.hi[..elements(&self.hi)],
-            weights: &self.weights[..elements(&self.weights)],
-            labels: &self.labels[..elements(&self.labels)],
-            coefficients: &self.coefficients[..self.total * (self.coefficients.len() / self.predictions.len().max(1))],
-            levels: &self.levels[..self.problems * self.rows.0],
-            lower: &self.lower[..self.problems * self.rows.1],
-            upper: &self.upper[..self.problems * self.rows.1],
+            predictions: &host.predictions[..self.total],
+            lo: &host.lo[..elements(&host.lo)],
+            hi: &host.hi[..elements(&host.hi)],
+            weights: &host.weights[..elements(&host.weights)],
+            labels: &host.labels[..elements(&host.labels)],
+            coefficients: &host.coefficients[..self.total * per_element],
+            levels: &host.levels[..self.problems * self.rows.0],
+            lower: &host.lower[..self.problems * self.rows.1],
+            upper: &host.upper[..self.problems * self.rows.1],
         })
     }
 }

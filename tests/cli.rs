@@ -22,6 +22,8 @@ fn fairlayer(folder: &Path, args: &[&str], stdin: &[u8]) -> Ran {
     let mut child = Command::new(env!("CARGO_BIN_EXE_fairlayer"))
         .current_dir(folder)
         .args(args)
+        // Mesa complains on stderr where there is none.
+        .env("XDG_RUNTIME_DIR", folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -414,6 +416,25 @@ fn combinations_of_groups_are_constrained_when_asked() {
 fn auto_says_why_it_took_the_cpu() {
     let ran = Place::new(GOOD).project(&format!("{PARITY} --device auto"));
     assert!(ran.code == Some(0) && ran.stdout.contains("not wgpu: "), "{}", ran.stdout);
+}
+
+/// In single precision on a GPU, if there is one, the answer is that of the CPU.
+#[test]
+fn a_gpu_answers_as_the_cpu_does() {
+    let (gpu, cpu) = (Place::new(GOOD), Place::new(GOOD));
+    let ran = gpu.project(&format!("{PARITY} --device wgpu --dtype f32"));
+    if ran.code == Some(2) {
+        let required = std::env::var("FAIRLAYER_REQUIRE").unwrap_or_default();
+        assert!(!required.split(',').any(|name| name == "wgpu"), "{}", ran.stderr);
+        eprintln!("SKIP a_gpu_answers_as_the_cpu_does: {}", ran.stderr);
+        return;
+    }
+    succeeds(&ran);
+    assert!(ran.stdout.contains("wgpu, f32"), "{}", ran.stdout);
+    succeeds(&cpu.project(PARITY));
+    let numbers = |place: &Place| place.column("fair_s").iter().map(|y| y.parse().unwrap()).collect::<Vec<f64>>();
+    let (a, b) = (numbers(&gpu), numbers(&cpu));
+    assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 5e-6), "{a:?} where {b:?} is right");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The exact cases of `../shared/fixtures/projection`, through the library. Skipped, aloud, where they are absent.
 
+mod common;
+
 use fairlayer::*;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -34,7 +36,7 @@ impl Table {
     }
 }
 
-fn worst_error<T: Storage>(table: &Table, arguments: &BTreeMap<String, String>) -> f64 {
+fn worst_error<T: Storage>(device: &Device, table: &Table, arguments: &BTreeMap<String, String>) -> f64 {
     let number = |name: &str| arguments.get(name).map(|text| text.parse::<f64>().unwrap());
     let parity = match (number("--epsilon"), arguments.get("--compare").map(String::as_str)) {
         (None, _) => Parity::Ratio { ratio: number("--ratio").unwrap() },
@@ -78,7 +80,7 @@ fn worst_error<T: Storage>(table: &Table, arguments: &BTreeMap<String, String>) 
         batch = batch.control(control);
     }
     let capacities = Capacities::of(&batch.offsets());
-    let mut projector = Projector::<T>::plan(Device::cpu(), &set, capacities, Settings::default()).unwrap();
+    let mut projector = Projector::<T>::plan(device, &set, capacities, Settings::default()).unwrap();
     let solution = projector.project(&batch).unwrap();
     let view = solution.read().unwrap();
     assert!(view.all_solved(), "{:?}", view.outcomes);
@@ -99,6 +101,15 @@ fn worst_error<T: Storage>(table: &Table, arguments: &BTreeMap<String, String>) 
 
 #[test]
 fn exact_cases() {
+    check_cases(&Device::cpu());
+}
+
+#[test]
+fn exact_cases_on_wgpu() {
+    common::devices::run_on("wgpu", check_cases);
+}
+
+fn check_cases(device: &Device) {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures/projection");
     let Ok(cases) = std::fs::read_to_string(folder.join("cases.json")) else {
         // Past the capture of test output.
@@ -113,9 +124,11 @@ fn exact_cases() {
         let arguments = words.chunks(2).map(|pair| (pair[0].to_string(), pair[1].to_string())).collect();
         let table = Table::read(&folder.join(format!("{name}.csv")));
         println!("{name}");
-        let double = worst_error::<f64>(&table, &arguments);
-        let single = worst_error::<f32>(&table, &arguments);
-        assert!(double <= 1e-8, "{name}: {double} in f64");
+        if common::devices::has(device, Dtype::F64) {
+            let double = worst_error::<f64>(device, &table, &arguments);
+            assert!(double <= 1e-8, "{name}: {double} in f64");
+        }
+        let single = worst_error::<f32>(device, &table, &arguments);
         assert!(single <= 5e-6, "{name}: {single} in f32");
     }
 }

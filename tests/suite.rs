@@ -32,7 +32,7 @@ on_backends!([cpu] {
     planted: planted_solutions_are_found, planted_solutions_are_found_in_every_storage;
     promises: bounds_hold_bit_for_bit, gap_never_exceeds_epsilon, excess_is_reported_as_measured,
         feasible_input_is_bit_identical, a_problem_does_not_see_its_batch, same_bits_on_any_number_of_threads,
-        a_plan_may_be_used_in_another_pool, same_bits_in_repeated_runs, single_precision_agrees_with_double,
+        a_plan_may_be_used_in_another_pool, same_bits_in_repeated_runs, single_precision_agrees_with_double, random_problems_agree_with_double,
         public_types_can_cross_threads;
     gradients: gradient_to_predictions, gradient_to_element_bounds, gradient_to_weights, gradient_to_coefficients,
         gradient_to_labels, gradient_to_levels, gradient_to_epsilon_at_zero, gradient_to_row_bounds, gradients_by_hand,
@@ -56,11 +56,37 @@ on_backends!([cpu] {
     anything: no_input_panics, no_helper_panics, no_question_panics;
 });
 
+// Bodies that are not here are about f64 (differences, peers, misuse), which WGSL has not, or about ADMM.
+on_backends!([wgpu] {
+    closed_forms: two_groups_without_bounds, equal_means_without_bounds, fair_input_is_untouched,
+        one_sample_a_group, equal_groups_stay, all_beyond_their_bounds, mean_residual_by_hand, ratio_by_hand,
+        weights_by_hand, clipping_by_hand, frozen_elements_by_hand, absent_groups_are_reported;
+    dense: one_equality_by_hand, a_budget_by_hand, shared_coefficients_equal_repeated_ones,
+        bad_coefficients_spoil_their_problem;
+    planted: planted_solutions_are_found_in_every_storage;
+    promises: bounds_hold_bit_for_bit, gap_never_exceeds_epsilon, excess_is_reported_as_measured,
+        feasible_input_is_bit_identical, a_problem_does_not_see_its_batch, same_bits_on_any_number_of_threads,
+        same_bits_in_repeated_runs, single_precision_agrees_with_double, random_problems_agree_with_double,
+        public_types_can_cross_threads;
+    gradients: gradients_by_hand, scores_on_their_bounds_pass_gradients, two_forwards_before_one_backward;
+    statuses: bad_numbers, infeasible_problems_come_with_a_proof, feasibility_is_decided_rightly,
+        the_iteration_limit_is_a_status, statuses_have_names;
+    properties: projecting_twice_changes_nothing;
+    forms: shared_arrays_equal_repeated_ones, groups_and_strata_equal_cells, single_and_double_arrays_are_the_same;
+    misuse: plans_beyond_all_memory, constraints_that_make_no_sense, more_cells_than_a_device_takes;
+    anything: no_input_panics, no_helper_panics, no_question_panics;
+});
+
 #[test]
 fn an_absent_device_says_why_and_is_skipped() {
     common::devices::run_on("abacus", |_| panic!("there is no such device"));
     assert!(common::devices::open("abacus").is_err_and(|reason| reason.contains("no such device")));
-    for device in fairlayer::devices() {
-        assert_eq!(common::devices::open(device.kind).err(), device.usable.err());
+    for kind in ["cpu", "wgpu", "cuda"] {
+        let listed = fairlayer::devices().into_iter().filter(|device| device.kind == kind);
+        let reasons: Vec<_> = listed.map(|device| device.usable.err()).collect();
+        match common::devices::open(kind) {
+            Ok(device) => assert!(device.kind() == kind && reasons.contains(&None)),
+            Err(reason) => assert!(!reasons.is_empty() && (reasons.contains(&Some(reason)) || kind == "wgpu")),
+        }
     }
 }

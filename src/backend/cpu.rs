@@ -19,7 +19,7 @@ use crate::reference::dense_vjp::{Answer, DenseVjp};
 use crate::reference::disjoint::is_disjoint;
 use crate::reference::newton::{CellSums, NewtonTask};
 use crate::settings::{Infeasible, Method, Settings};
-use crate::solution::{Gradients, Outcome, Solution, Status, clamp_start, inactive_words};
+use crate::solution::{HostAnswers, HostSlopes, Outcome, Status, clamp_start, inactive_words};
 use crate::storage::Storage;
 
 /// What one worker needs to solve one problem after another.
@@ -79,22 +79,22 @@ pub(crate) struct CpuPlan<T: Storage> {
 /// A CPU plan behind a pointer.
 pub trait CpuProjector<T: Storage>: std::fmt::Debug + Send + Sync {
     /// Projects every problem of a batch that was checked.
-    fn project(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>, solution: &mut Solution<T>);
+    fn project(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>, answers: &mut HostAnswers<T>);
 
     /// Writes all gradients of a batch that was checked.
     fn vjp(
         &mut self,
         set: &ConstraintSet,
         batch: &Batch<'_, T>,
-        solution: &Solution<T>,
+        answers: &HostAnswers<T>,
         g: &[T],
-        gradients: &mut Gradients<T>,
+        slopes: &mut HostSlopes<T>,
     );
 }
 
 /// The number types that there are plans for. Through this they are compiled once, in this crate, and not again in every
-/// crate that projects; and no other crate can add a type.
-pub trait CpuStorage: Sized {
+/// crate that projects; and no other crate can add a type. They are plain bits, so that GPUs can be sent them.
+pub trait CpuStorage: bytemuck::Pod {
     /// A new plan.
     fn plan(set: &ConstraintSet, capacities: Capacities, settings: Settings) -> Box<dyn CpuProjector<Self>>;
 }
@@ -212,13 +212,13 @@ fn others_take(elements: usize, threads: usize) -> usize {
 }
 
 impl<T: Storage> CpuProjector<T> for CpuPlan<T> {
-    fn project(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>, solution: &mut Solution<T>) {
-        let Solution { y, clamp, multipliers, inactive, outcome, rows, .. } = solution;
-        let problems = batch.offsets().problems();
+    fn project(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>, answers: &mut HostAnswers<T>) {
+        let HostAnswers { y, clamp, multipliers, inactive, outcome } = answers;
+        let (problems, rows) = (batch.offsets().problems(), set.rows());
         // (For all problems at once: a call for each takes longer than the few numbers.)
-        multipliers[..problems * *rows].fill(0.0);
-        inactive[..problems * inactive_words(*rows)].fill(0);
-        let out = Forward { y, clamp, multipliers, inactive, outcome, rows: *rows };
+        multipliers[..problems * rows].fill(0.0);
+        inactive[..problems * inactive_words(rows)].fill(0);
+        let out = Forward { y, clamp, multipliers, inactive, outcome, rows };
         let plan = &*self;
         self.each(batch, 0..problems, out, &|worker, index, out| {
             plan.project_one(set, &batch.problem(index, set), worker, out);
@@ -229,28 +229,27 @@ impl<T: Storage> CpuProjector<T> for CpuPlan<T> {
         &mut self,
         set: &ConstraintSet,
         batch: &Batch<'_, T>,
-        solution: &Solution<T>,
+        answers: &HostAnswers<T>,
         g: &[T],
-        gradients: &mut Gradients<T>,
+        slopes: &mut HostSlopes<T>,
     ) {
-        let Gradients { predictions, lo, hi, weights, labels, coefficients, levels, lower, upper, rows, .. } =
-            gradients;
-        let problems = batch.offsets().problems();
-        levels[..problems * rows.0].fill(0.0);
-        lower[..problems * rows.1].fill(0.0);
-        upper[..problems * rows.1].fill(0.0);
+        let HostSlopes { predictions, lo, hi, weights, labels, coefficients, levels, lower, upper } = slopes;
+        let (problems, spreads, bounded) = (batch.offsets().problems(), set.spreads().len(), set.bounded_rows());
+        levels[..problems * spreads].fill(0.0);
+        lower[..problems * bounded].fill(0.0);
+        upper[..problems * bounded].fill(0.0);
         let out = Backward {
             elements: ElementGradients { predictions, lo, hi, weights, labels },
             rows: RowGradients { levels, lower, upper },
             coefficients,
-            counts: (rows.0, rows.1, set.dense().len()),
+            counts: (spreads, bounded, set.dense().len()),
         };
         let plan = &*self;
         self.each(batch, 0..problems, out, &|worker, index, out| {
             let range = batch.offsets().range(index);
-            let clamp = &solution.clamp[clamp_start(index, range.start)..];
-            let nu = &solution.multipliers[index * solution.rows..(index + 1) * solution.rows];
-            let forward = (&solution.y[range.clone()], clamp, nu, solution.outcome[index].status);
+            let clamp = &answers.clamp[clamp_start(index, range.start)..];
+            let nu = &answers.multipliers[index * set.rows()..(index + 1) * set.rows()];
+            let forward = (&answers.y[range.clone()], clamp, nu, answers.outcome[index].status);
             plan.vjp_one(set, &batch.problem(index, set), forward, &g[range], worker, out);
         });
     }

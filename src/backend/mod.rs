@@ -1,13 +1,18 @@
 //! The devices that projections run on: which there are, and why others are not. Knows no fairness word.
 
 pub(crate) mod cpu;
+#[cfg(feature = "wgpu")]
+pub(crate) mod wgpu;
 
-/// Where projections run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where projections run. Clones of a GPU share what was opened and compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Device {
     /// All cores of this machine.
     Cpu,
+    /// A GPU through wgpu.
+    #[cfg(feature = "wgpu")]
+    Wgpu(wgpu::WgpuDevice),
 }
 
 impl Device {
@@ -16,16 +21,61 @@ impl Device {
         Self::Cpu
     }
 
+    /// A GPU of any vendor, through Vulkan, Metal or DirectX 12: the one that the environment variable
+    /// `FAIRLAYER_WGPU_ADAPTER` names (a part of its name is enough), or else a real GPU before one that the CPU emulates.
+    ///
+    /// # Errors
+    /// No such adapter, or one that cannot be used; the message says why.
+    #[cfg(feature = "wgpu")]
+    pub fn wgpu() -> crate::Result<Self> {
+        wgpu::WgpuDevice::first().map(Self::Wgpu)
+    }
+
+    /// The adapter with this in its name, whatever the case: see [`devices`].
+    ///
+    /// # Errors
+    /// As [`wgpu`](Self::wgpu).
+    #[cfg(feature = "wgpu")]
+    pub fn wgpu_named(name: &str) -> crate::Result<Self> {
+        wgpu::WgpuDevice::named(name).map(Self::Wgpu)
+    }
+
+    /// A wgpu device of the caller's own, for data that is on it already. All work goes to this queue.
+    ///
+    /// # Errors
+    /// It was opened with limits that are too low; the message says which.
+    #[cfg(feature = "wgpu")]
+    pub fn of_wgpu(device: ::wgpu::Device, queue: ::wgpu::Queue) -> crate::Result<Self> {
+        wgpu::WgpuDevice::of(device, queue).map(Self::Wgpu)
+    }
+
     /// `cpu`, `wgpu` or `cuda`: what the command line's `--device` takes, as in [`DeviceInfo::kind`].
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu(_) => "wgpu",
         }
     }
 
     /// The fastest device that can be used, and why the faster ones cannot: CUDA, then a GPU through wgpu, then the CPU.
     pub fn auto() -> (Self, Vec<DeviceInfo>) {
-        (Self::Cpu, devices().into_iter().filter(|device| device.usable.is_err()).collect())
+        let mut passed_over: Vec<DeviceInfo> = vec![no_cuda()];
+        #[cfg(feature = "wgpu")]
+        for adapter in wgpu::adapters() {
+            let info = adapter.info();
+            if adapter.is_gpu() {
+                match adapter.open() {
+                    Ok(device) => return (Self::Wgpu(device), passed_over),
+                    Err(error) => passed_over.push(DeviceInfo { usable: Err(error.to_string()), ..info }),
+                }
+            } else {
+                let why = info.usable.err().unwrap_or_else(|| "it is no GPU: the CPU emulates it".into());
+                passed_over.push(DeviceInfo { usable: Err(why), ..info });
+            }
+        }
+        passed_over.extend(no_wgpu(&passed_over));
+        (Self::Cpu, passed_over)
     }
 }
 
@@ -40,16 +90,45 @@ pub struct DeviceInfo {
     pub usable: Result<String, String>,
 }
 
-/// All kinds of devices, usable or not.
-pub fn devices() -> Vec<DeviceInfo> {
-    let absent = |kind, name: &str| DeviceInfo {
-        name: name.into(),
-        kind,
-        usable: Err(format!("fairlayer {} has no {kind} kernels yet; use cpu", env!("CARGO_PKG_VERSION"))),
+fn no_cuda() -> DeviceInfo {
+    let version = env!("CARGO_PKG_VERSION");
+    DeviceInfo {
+        name: "NVIDIA GPU".into(),
+        kind: "cuda",
+        usable: Err(format!("fairlayer {version} has no cuda kernels yet; use wgpu or cpu")),
+    }
+}
+
+/// Why there is no wgpu device, if the list has none.
+fn no_wgpu(list: &[DeviceInfo]) -> Option<DeviceInfo> {
+    let reason = if cfg!(feature = "wgpu") {
+        "no adapter was found; install a Vulkan driver (Debian: mesa-vulkan-drivers libvulkan1)"
+    } else {
+        "this fairlayer was built without the feature wgpu"
     };
-    vec![
-        DeviceInfo { name: "CPU".into(), kind: "cpu", usable: Ok(cpu::describe()) },
-        absent("wgpu", "any GPU, through Vulkan, Metal or DirectX"),
-        absent("cuda", "NVIDIA GPU"),
-    ]
+    let name = "any GPU, through Vulkan, Metal or DirectX".into();
+    let none = list.iter().all(|device| device.kind != "wgpu");
+    none.then(|| DeviceInfo { name, kind: "wgpu", usable: Err(reason.into()) })
+}
+
+/// All devices, usable or not. Of wgpu's, the one that `Device::wgpu` takes comes first.
+pub fn devices() -> Vec<DeviceInfo> {
+    ["cpu", "wgpu", "cuda"].into_iter().flat_map(devices_of).collect()
+}
+
+/// The devices of a kind (`cpu`, `wgpu` or `cuda`), usable or not; others are not looked at.
+pub fn devices_of(kind: &str) -> Vec<DeviceInfo> {
+    match kind {
+        "cpu" => vec![DeviceInfo { name: "CPU".into(), kind: "cpu", usable: Ok(cpu::describe()) }],
+        "wgpu" => {
+            #[cfg(feature = "wgpu")]
+            let mut list: Vec<DeviceInfo> = wgpu::adapters().iter().map(wgpu::Found::info).collect();
+            #[cfg(not(feature = "wgpu"))]
+            let mut list = Vec::new();
+            list.extend(no_wgpu(&list));
+            list
+        }
+        "cuda" => vec![no_cuda()],
+        _ => Vec::new(),
+    }
 }

@@ -37,8 +37,9 @@ impl Engine {
     pub fn of(args: &ProjectArgs) -> Result<Self> {
         let (device, passed_over) = match args.device {
             DeviceName::Cpu => (Device::cpu(), Vec::new()),
-            DeviceName::Auto => auto(),
-            DeviceName::Wgpu | DeviceName::Cuda => return Err(unusable(&name_of(args.device))),
+            DeviceName::Auto => auto(args.dtype),
+            DeviceName::Wgpu => (wgpu(args.dtype)?, Vec::new()),
+            DeviceName::Cuda => return Err(unusable(&name_of(args.device))),
         };
         let method = match args.method {
             Method::Newton => crate::Method::Newton,
@@ -88,7 +89,7 @@ impl Engine {
             batch = batch.weights(weights);
         }
         let capacities = Capacities::of(&offsets);
-        let mut projector = Projector::plan(self.device, &plan.constraints, capacities, self.settings)?;
+        let mut projector = Projector::plan(&self.device, &plan.constraints, capacities, self.settings)?;
         let mut solution = projector.solution();
         let started = Instant::now();
         projector.project_into(&batch, &mut solution)?;
@@ -107,14 +108,34 @@ impl Engine {
     }
 }
 
-fn auto() -> (Device, Vec<String>) {
-    let (device, others) = Device::auto();
+/// The fastest device for this number type.
+fn auto(dtype: Dtype) -> (Device, Vec<String>) {
     let reason = |other: DeviceInfo| Some(format!("{}: {}", other.kind, other.usable.err()?));
+    if dtype == Dtype::F64 {
+        let cuda = crate::devices_of("cuda").into_iter().filter_map(reason);
+        return (Device::cpu(), cuda.chain([format!("wgpu: {NO_F64}")]).collect());
+    }
+    let (device, others) = Device::auto();
     (device, others.into_iter().filter_map(reason).collect())
 }
 
+const NO_F64: &str = "its shaders have no double precision; use --dtype f32";
+
+#[cfg(feature = "wgpu")]
+fn wgpu(dtype: Dtype) -> Result<Device> {
+    match dtype {
+        Dtype::F64 => Err(Failure::new(format!("--device wgpu: {NO_F64}, or --device cpu"))),
+        Dtype::F32 => Ok(Device::wgpu()?),
+    }
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn wgpu(_: Dtype) -> Result<Device> {
+    Err(unusable("wgpu"))
+}
+
 fn unusable(kind: &str) -> Failure {
-    let known = crate::devices().into_iter().find(|device| device.kind == kind);
+    let known = crate::devices_of(kind).into_iter().next();
     let why = known.and_then(|device| device.usable.err()).unwrap_or_else(|| "it is not in this version".to_owned());
     Failure::new(format!("--device {kind} cannot be used: {why}"))
 }

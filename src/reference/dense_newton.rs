@@ -198,9 +198,12 @@ impl<T: Storage> Dense<T> {
 
     /// Runs Newton from where it stands to its end.
     fn run_newton(&mut self, task: &NewtonTask) {
+        // Once for every relaxation: what is rejected would be found again.
+        let mut tried = None;
         while self.newton.is_waiting() {
             self.receive(task);
-            if !self.newton.is_waiting() {
+            if !self.newton.is_waiting() && tried != Some(self.rows.relaxed) {
+                tried = Some(self.rows.relaxed);
                 let outcome = self.newton.outcome();
                 // Relaxed rows leave as little room as was needed: before they get more, what there is gets its chance.
                 let narrow = outcome.status == Status::IterationLimit && self.rows.relaxed > 0.0;

@@ -3,10 +3,16 @@
 use fairlayer::{Device, Dtype};
 use std::io::Write;
 
-/// The device of a backend, or why it cannot be had.
+/// The device of a backend, or why it cannot be had. One that has kernels to compile is opened once for all tests.
 pub fn open(backend: &str) -> Result<Device, String> {
-    if backend == "cpu" {
-        return Ok(Device::cpu());
+    match backend {
+        "cpu" => return Ok(Device::cpu()),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => {
+            static OPENED: std::sync::OnceLock<Result<Device, String>> = std::sync::OnceLock::new();
+            return OPENED.get_or_init(|| Device::wgpu().map_err(|error| error.to_string())).clone();
+        }
+        _ => {}
     }
     match fairlayer::devices().into_iter().find(|device| device.kind == backend) {
         Some(device) => Err(device.usable.err().unwrap_or_else(|| "the tests do not know how to open it".into())),
@@ -14,17 +20,39 @@ pub fn open(backend: &str) -> Result<Device, String> {
     }
 }
 
-/// Whether a device computes in this storage type.
-pub fn has(device: Device, _dtype: Dtype) -> bool {
-    device == Device::cpu()
+/// Whether a device computes in this storage type. (WGSL has no double precision.)
+pub fn has(device: &Device, dtype: Dtype) -> bool {
+    device.kind() == "cpu" || dtype != Dtype::F64
+}
+
+/// Whether a device takes such rows, and as many cells.
+pub fn takes(device: &Device, set: &fairlayer::ConstraintSet) -> bool {
+    device.kind() == "cpu" || (set.layout().cells() <= 32 && set.rows() <= 32)
+}
+
+/// How many of so many random problems are enough on this device: where a call is a submission, a tenth, or as many times
+/// as `FAIRLAYER_TIMES` says.
+pub fn enough(device: &Device, count: u32) -> u32 {
+    let times: Option<u32> = std::env::var("FAIRLAYER_TIMES").ok().and_then(|times| times.parse().ok());
+    match (device.kind(), times) {
+        ("cpu", _) => count,
+        (_, Some(times)) => times * count,
+        _ => count.div_ceil(10),
+    }
+}
+
+/// What a device reports of means of elements up to this size may be off by: f64 sums, relative to them; or sums of integers
+/// of 44 bits, relative to what they may become within their bounds, which are about 1.
+pub fn measuring_error(device: &Device, size: f64) -> f64 {
+    if device.kind() == "cpu" { 1e-14 * size.max(1e-3) } else { 1e-12 * size.max(1.0) }
 }
 
 /// Runs a test body on a backend. Where there is none it says SKIP, past the capture of test output; if
 /// `FAIRLAYER_REQUIRE` (a list with commas) names the backend, it fails instead.
-pub fn run_on(backend: &str, body: fn(Device)) {
+pub fn run_on(backend: &str, body: fn(&Device)) {
     let required = std::env::var("FAIRLAYER_REQUIRE").unwrap_or_default();
     match open(backend) {
-        Ok(device) => body(device),
+        Ok(device) => body(&device),
         Err(reason) if required.split(',').any(|name| name.trim() == backend) => {
             panic!("FAIRLAYER_REQUIRE names {backend}, but: {reason}")
         }

@@ -116,11 +116,11 @@ pub fn exact() -> Settings {
 }
 
 impl<T: Storage> Rig<T> {
-    pub fn new(device: Device, set: &ConstraintSet, offsets: &Offsets<'_>) -> Self {
+    pub fn new(device: &Device, set: &ConstraintSet, offsets: &Offsets<'_>) -> Self {
         Self::with_settings(device, set, offsets, Settings::default())
     }
 
-    pub fn with_settings(device: Device, set: &ConstraintSet, offsets: &Offsets<'_>, settings: Settings) -> Self {
+    pub fn with_settings(device: &Device, set: &ConstraintSet, offsets: &Offsets<'_>, settings: Settings) -> Self {
         let projector = Projector::plan(device, set, Capacities::of(offsets), settings).expect("a plan");
         let (solution, gradients) = (projector.solution(), projector.gradients(EVERYTHING));
         Self { projector, solution, gradients }

@@ -33,7 +33,7 @@ impl<'a> Pencil<'a> {
         Self { set, z, cells, weights: None, labels: None, bounds, y, nu }
     }
 
-    fn check<T: Storage>(&self, device: Device) -> Vec<ClampState> {
+    fn check<T: Storage>(&self, device: &Device) -> Vec<ClampState> {
         let z = stored::<T>(self.z);
         let mut batch = Batch::single(&z).cells(self.cells);
         batch = batch.bounds(T::from_f64(self.bounds.0), T::from_f64(self.bounds.1));
@@ -54,12 +54,12 @@ impl<'a> Pencil<'a> {
     }
 }
 
-pub fn two_groups_without_bounds(device: Device) {
+pub fn two_groups_without_bounds(device: &Device) {
     for_each_storage!(device, two_groups);
 }
 
 /// The groups move towards each other by `nu / S_g`, `nu = (gap - epsilon) / (1/S_0 + 1/S_1)`.
-fn two_groups<T: Storage>(device: Device) {
+fn two_groups<T: Storage>(device: &Device) {
     let set = parity(2, 0.125);
     let (z, cells) = ([0.75, 0.5, 1.0, 0.25, 0.0], [0, 0, 0, 1, 1]);
     let nu = (0.75 - 0.125 - 0.125) / (1.0 / 3.0 + 1.0 / 2.0);
@@ -69,12 +69,12 @@ fn two_groups<T: Storage>(device: Device) {
     assert!(states.iter().all(|state| *state == ClampState::Free));
 }
 
-pub fn equal_means_without_bounds(device: Device) {
+pub fn equal_means_without_bounds(device: &Device) {
     for_each_storage!(device, equal_means);
 }
 
 /// At epsilon 0 all group means become the mean of all.
-fn equal_means<T: Storage>(device: Device) {
+fn equal_means<T: Storage>(device: &Device) {
     let set = parity(3, 0.0);
     let z = [1.0, 0.5, 0.25, 0.75, -0.5, 0.0];
     let means = [0.75, 0.5, -0.25];
@@ -85,11 +85,11 @@ fn equal_means<T: Storage>(device: Device) {
     Pencil::new(&set, &z, &cells, (&y, &nu)).check::<T>(device);
 }
 
-pub fn fair_input_is_untouched(device: Device) {
+pub fn fair_input_is_untouched(device: &Device) {
     for_each_storage!(device, fair_input);
 }
 
-fn fair_input<T: Storage>(device: Device) {
+fn fair_input<T: Storage>(device: &Device) {
     let z = stored::<T>(&[0.9, 0.1, 0.3, 0.5, 0.4]);
     let batch = Batch::single(&z).cells(&[0, 0, 1, 1, 1]).bounds(T::from_f64(0.0), T::from_f64(1.0));
     let mut rig = Rig::new(device, &parity(2, 0.2), &batch.offsets());
@@ -100,22 +100,22 @@ fn fair_input<T: Storage>(device: Device) {
     assert_eq!((view.outcomes[0].residual, view.outcomes[0].excess), (0.0, 0.0));
 }
 
-pub fn one_sample_a_group(device: Device) {
+pub fn one_sample_a_group(device: &Device) {
     for_each_storage!(device, one_sample_each);
 }
 
-fn one_sample_each<T: Storage>(device: Device) {
+fn one_sample_each<T: Storage>(device: &Device) {
     let set = parity(3, 0.25);
     let answer = (&[0.625, 0.375, 0.5][..], &[0.25, -0.25, 0.0][..]);
     Pencil::new(&set, &[0.875, 0.125, 0.5], &[0, 1, 2], answer).check::<T>(device);
 }
 
-pub fn equal_groups_stay(device: Device) {
+pub fn equal_groups_stay(device: &Device) {
     for_each_storage!(device, equal_groups);
 }
 
 /// Groups with the same scores are fair at epsilon 0 and are not moved by one bit.
-fn equal_groups<T: Storage>(device: Device) {
+fn equal_groups<T: Storage>(device: &Device) {
     let z = stored::<T>(&[0.1, 0.7, 0.9, 0.1, 0.7, 0.9, 0.1, 0.7, 0.9]);
     let batch = Batch::single(&z).cells(&[0, 0, 0, 1, 1, 1, 2, 2, 2]);
     let mut rig = Rig::new(device, &parity(3, 0.0), &batch.offsets());
@@ -124,12 +124,12 @@ fn equal_groups<T: Storage>(device: Device) {
     assert_eq!(bits(view.y), bits(&z));
 }
 
-pub fn all_beyond_their_bounds(device: Device) {
+pub fn all_beyond_their_bounds(device: &Device) {
     for_each_storage!(device, all_beyond);
 }
 
 /// No element is free at the start, so the first curvature is zero.
-fn all_beyond<T: Storage>(device: Device) {
+fn all_beyond<T: Storage>(device: &Device) {
     let set = parity(2, 0.5);
     let nu = 2.0 * 4.25;
     let answer = (&[0.75, 0.75, 0.25, 0.25][..], &[nu, -nu][..]);
@@ -141,12 +141,12 @@ fn all_beyond<T: Storage>(device: Device) {
     assert!(states.iter().all(|state| *state == ClampState::AtUpper));
 }
 
-pub fn mean_residual_by_hand(device: Device) {
+pub fn mean_residual_by_hand(device: &Device) {
     for_each_storage!(device, mean_residual);
 }
 
 /// The first group predicts 0.375 too much on average, the second 0.0625 too little, which is within epsilon.
-fn mean_residual<T: Storage>(device: Device) {
+fn mean_residual<T: Storage>(device: &Device) {
     let set = MeanResidual::within(0.125).constraints(&Population::one_feature(2)).expect("constraints");
     let answer = (&[0.75, 0.25, 0.25, 0.25, 0.625][..], &[3.0 * 0.25, 0.0][..]);
     let mut p = Pencil::new(&set, &[1.0, 0.5, 0.5, 0.25, 0.625], &[0, 0, 0, 1, 1], answer);
@@ -154,12 +154,12 @@ fn mean_residual<T: Storage>(device: Device) {
     p.check::<T>(device);
 }
 
-pub fn ratio_by_hand(device: Device) {
+pub fn ratio_by_hand(device: &Device) {
     for_each_storage!(device, ratio);
 }
 
 /// Two samples: the projection onto the line `b = 0.8 a`.
-fn ratio<T: Storage>(device: Device) {
+fn ratio<T: Storage>(device: &Device) {
     let people = Population::one_feature(2);
     let set = DemographicParity(Parity::Ratio { ratio: 0.8 }).constraints(&people).expect("constraints");
     let a = (0.875 + 0.8 * 0.5) / 1.64;
@@ -169,12 +169,12 @@ fn ratio<T: Storage>(device: Device) {
     Pencil { bounds: (0.0, 1.0), ..p }.check::<T>(device);
 }
 
-pub fn weights_by_hand(device: Device) {
+pub fn weights_by_hand(device: &Device) {
     for_each_storage!(device, weights);
 }
 
 /// Means 0.6875 (mass 4) and 0.125 (mass 2): `nu = (0.5625 - 0.1875) / (1/4 + 1/2)`.
-fn weights<T: Storage>(device: Device) {
+fn weights<T: Storage>(device: &Device) {
     let set = parity(2, 0.1875);
     let answer = (&[0.625, 0.375, 0.375][..], &[0.5, -0.5][..]);
     let mut p = Pencil::new(&set, &[0.75, 0.5, 0.125], &[0, 0, 1], answer);
@@ -182,12 +182,12 @@ fn weights<T: Storage>(device: Device) {
     p.check::<T>(device);
 }
 
-pub fn clipping_by_hand(device: Device) {
+pub fn clipping_by_hand(device: &Device) {
     for_each_storage!(device, clipping);
 }
 
 /// With a shift s each way: `0.5 (1 + 0.625 - s) - 0.5 (0.25 + 0.125 + 2 s) = 0.25` gives s = 0.25.
-fn clipping<T: Storage>(device: Device) {
+fn clipping<T: Storage>(device: &Device) {
     let set = parity(2, 0.25);
     let answer = (&[1.0, 0.375, 0.5, 0.375][..], &[0.5, -0.5][..]);
     let p = Pencil::new(&set, &[1.5, 0.625, 0.25, 0.125], &[0, 0, 1, 1], answer);
@@ -195,13 +195,13 @@ fn clipping<T: Storage>(device: Device) {
     assert_eq!(states, [ClampState::AtUpper, ClampState::Free, ClampState::Free, ClampState::Free]);
 }
 
-pub fn frozen_elements_by_hand(device: Device) {
+pub fn frozen_elements_by_hand(device: &Device) {
     for_each_storage!(device, frozen_elements);
 }
 
 /// Two of the first group's three samples have lo = hi. With the multiplier nu the means are `(2.4 - nu/3) / 3` and
 /// `0.2 + nu/3`, equal at nu = 1.35.
-fn frozen_elements<T: Storage>(device: Device) {
+fn frozen_elements<T: Storage>(device: &Device) {
     let z = stored::<T>(&[0.8, 0.8, 0.8, 0.2, 0.2, 0.2]);
     let (mut lo, mut hi) = (stored::<T>(&[0.0; 6]), stored::<T>(&[1.0; 6]));
     (lo[0], hi[0], lo[1], hi[1]) = (z[0], z[0], z[1], z[1]);
@@ -217,13 +217,13 @@ fn frozen_elements<T: Storage>(device: Device) {
     assert_eq!(states, [ClampState::AtLower, ClampState::AtLower, ClampState::Free]);
 }
 
-pub fn absent_groups_are_reported(device: Device) {
+pub fn absent_groups_are_reported(device: &Device) {
     for_each_storage!(device, absent_groups);
 }
 
 /// Of four groups two are there: the others' rows are out. With one group there is nothing to compare. A contrast whose
 /// second side is absent is out too.
-fn absent_groups<T: Storage>(device: Device) {
+fn absent_groups<T: Storage>(device: &Device) {
     let mut set = flat(4);
     let unions = (0..4).map(|cell| Union::new(mask([cell]), "group")).collect();
     set.push_spread(Spread { unions, limit: SpreadLimit::Difference(0.0) }).expect("a spread");

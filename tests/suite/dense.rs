@@ -42,11 +42,11 @@ fn allowance<T: Storage>(size: f64) -> f64 {
     1e-10 + 16.0 * T::UNIT_ROUNDOFF * size
 }
 
-fn solve(device: Device, set: &ConstraintSet, p: &Stated) -> (Answer, Vec<f64>, Vec<f64>) {
+fn solve(device: &Device, set: &ConstraintSet, p: &Stated) -> (Answer, Vec<f64>, Vec<f64>) {
     solve_by(device, set, p, Method::Newton)
 }
 
-fn solve_by(device: Device, set: &ConstraintSet, p: &Stated, method: Method) -> (Answer, Vec<f64>, Vec<f64>) {
+fn solve_by(device: &Device, set: &ConstraintSet, p: &Stated, method: Method) -> (Answer, Vec<f64>, Vec<f64>) {
     let inputs = Inputs::<f64>::new(&[p]);
     let mut rig = Rig::with_settings(device, set, &inputs.offsets(), Settings { method, ..exact() });
     let view = rig.project(&inputs.batch());
@@ -55,7 +55,7 @@ fn solve_by(device: Device, set: &ConstraintSet, p: &Stated, method: Method) -> 
 
 /// Checks that both methods call a problem infeasible, and that their rays prove it.
 #[track_caller]
-fn is_infeasible(device: Device, set: &ConstraintSet, p: &Stated) {
+fn is_infeasible(device: &Device, set: &ConstraintSet, p: &Stated) {
     for method in [Method::Newton, Method::Admm] {
         let (answer, y, ray) = solve_by(device, set, p, method);
         assert_eq!(answer.status, Status::Infeasible, "{method:?}: {:?} of {p:?}", set.dense());
@@ -69,12 +69,12 @@ fn random(rng: &mut Pcg64Mcg, n: usize, (from, to): (f64, f64)) -> Vec<f64> {
     (0..n).map(|_| from + (to - from) * rng.random::<f64>()).collect()
 }
 
-pub fn one_equality_by_hand(device: Device) {
+pub fn one_equality_by_hand(device: &Device) {
     for_each_storage!(device, one_equality);
 }
 
 /// `y = z - W^-1 a nu` with `nu = (a.z - b) / (a W^-1 a)`.
-fn one_equality<T: Storage>(device: Device) {
+fn one_equality<T: Storage>(device: &Device) {
     let (z, w, a) = ([0.75, -0.5, 0.25, 1.0], [1.0, 2.0, 0.5, 4.0], [1.0, -2.0, 0.5, 3.0]);
     for (weights, b) in [(w, 0.5), ([1.0; 4], -1.0)] {
         let nu = (dot(&a, &z) - b) / (0..4).map(|i| a[i] * a[i] / weights[i]).sum::<f64>();
@@ -98,12 +98,12 @@ fn nu_slope(a: &[f64], weights: &[f64]) -> f64 {
     1.0 / a.iter().zip(weights).map(|(a, w)| a * a / w).sum::<f64>()
 }
 
-pub fn a_budget_by_hand(device: Device) {
+pub fn a_budget_by_hand(device: &Device) {
     for_each_storage!(device, a_budget);
 }
 
 /// Costs 1, 2, 1, 1 and a multiplier of 1/8 leave 1, 0.5, 0.375, 0.125 of the scores: 2.5 is spent.
-fn a_budget<T: Storage>(device: Device) {
+fn a_budget<T: Storage>(device: &Device) {
     let (z, costs) = ([1.5, 0.75, 0.5, 0.25], [1.0, 2.0, 1.0, 1.0]);
     let inputs = Inputs::<T>::new(&[&stated(&z, &[1.0; 4], (0.0, 1.0), &[&costs])]);
     let mut rig = Rig::new(device, &dense(&[(-INF, 2.5)]), &inputs.offsets());
@@ -119,7 +119,7 @@ fn a_budget<T: Storage>(device: Device) {
 }
 
 /// Covariance with a feature becomes 0: y loses what the centred feature explains of it, and keeps its mean.
-pub fn no_covariance_by_hand(device: Device) {
+pub fn no_covariance_by_hand(device: &Device) {
     let (s, z) = ([20.0, 30.0, 40.0, 70.0], [0.2, 0.1, 0.6, 0.7]);
     let mean = 40.0;
     let a: Vec<f64> = s.iter().map(|s| (s - mean) / 4.0).collect();
@@ -131,7 +131,7 @@ pub fn no_covariance_by_hand(device: Device) {
 }
 
 /// The rows of contrasts, and of a spread over two groups, written as coefficients.
-pub fn means_as_dense_rows_equal_contrasts(device: Device) {
+pub fn means_as_dense_rows_equal_contrasts(device: &Device) {
     let mut held = 0;
     for kind in [Kind::TwoGroups, Kind::Overall, Kind::OverallOdds, Kind::MeanResidual] {
         for seed in 0..60 {
@@ -165,7 +165,7 @@ pub fn means_as_dense_rows_equal_contrasts(device: Device) {
 }
 
 /// A dense row that allows everything sends a problem through the dense kernels, and changes no answer.
-pub fn the_dense_way_equals_the_cells_way(device: Device) {
+pub fn the_dense_way_equals_the_cells_way(device: &Device) {
     let mut solved = 0;
     for kind in Kind::ALL.into_iter().filter(|kind| !Kind::DENSE.contains(kind)) {
         for seed in 0..60 {
@@ -194,7 +194,7 @@ pub fn the_dense_way_equals_the_cells_way(device: Device) {
 }
 
 /// The same for all gradients, on planted problems.
-pub fn the_dense_way_back_equals_the_cells_way(device: Device) {
+pub fn the_dense_way_back_equals_the_cells_way(device: &Device) {
     for seed in 0..10 {
         let mut rng = Pcg64Mcg::seed_from_u64(seed);
         for p in planted_problems(&mut rng).into_iter().filter(|p| p.set.dense().is_empty()) {
@@ -223,7 +223,7 @@ pub fn the_dense_way_back_equals_the_cells_way(device: Device) {
 }
 
 /// A row of zeros is met or cannot be, whatever y is.
-pub fn rows_of_zeros(device: Device) {
+pub fn rows_of_zeros(device: &Device) {
     let (z, zeros, a) = ([0.9, 0.4, 0.7], [0.0; 3], [1.0, 1.0, 1.0]);
     let p = stated(&z, &[1.0, 2.0, 1.0], (0.0, 1.0), &[&zeros, &a]);
     let alone = solve(device, &dense(&[(-INF, 1.5)]), &stated(&z, &[1.0, 2.0, 1.0], (0.0, 1.0), &[&a]));
@@ -241,7 +241,7 @@ pub fn rows_of_zeros(device: Device) {
 }
 
 /// A row that is stated again, or as a multiple of itself, changes neither answers nor gradients to the predictions.
-pub fn a_row_stated_twice(device: Device) {
+pub fn a_row_stated_twice(device: &Device) {
     let mut rng = Pcg64Mcg::seed_from_u64(31);
     for round in 0..40 {
         let n = rng.random_range(2..30);
@@ -271,7 +271,7 @@ pub fn a_row_stated_twice(device: Device) {
 }
 
 /// Many rows through one point, of few samples: the point is all that they allow.
-pub fn more_rows_than_samples(device: Device) {
+pub fn more_rows_than_samples(device: &Device) {
     let mut rng = Pcg64Mcg::seed_from_u64(32);
     for _ in 0..60 {
         let n = rng.random_range(1..6);
@@ -292,7 +292,7 @@ pub fn more_rows_than_samples(device: Device) {
 }
 
 /// Rows all of whose elements cannot move.
-pub fn rows_over_frozen_elements(device: Device) {
+pub fn rows_over_frozen_elements(device: &Device) {
     let a = [1.0, 1.0, 0.0, 0.0];
     let mut p = stated(&[0.5, 0.2, 0.9, 0.8], &[1.0, 2.0, 1.0, 1.0], (0.0, 1.0), &[&a, &[0.0, 0.0, 1.0, 1.0]]);
     (p.lo[0], p.hi[0], p.lo[1], p.hi[1]) = (0.25, 0.25, 0.5, 0.5);
@@ -314,11 +314,11 @@ pub fn rows_over_frozen_elements(device: Device) {
     assert_eq!((view.predictions, view.hi, view.coefficients), (&[0.0; 2][..], &[1.0, 2.0][..], &[0.0; 2][..]));
 }
 
-pub fn shared_coefficients_equal_repeated_ones(device: Device) {
+pub fn shared_coefficients_equal_repeated_ones(device: &Device) {
     for_each_storage!(device, shared_coefficients);
 }
 
-fn shared_coefficients<T: Storage>(device: Device) {
+fn shared_coefficients<T: Storage>(device: &Device) {
     let (problems, n, m) = (5, 17, 3);
     let mut rng = Pcg64Mcg::seed_from_u64(33);
     let z: Vec<T> = stored(&random(&mut rng, problems * n, (0.0, 1.0)));
@@ -338,11 +338,11 @@ fn shared_coefficients<T: Storage>(device: Device) {
     assert_eq!(run(&batch.coefficients(Reals::from(&coefficients).shared())), expected);
 }
 
-pub fn bad_coefficients_spoil_their_problem(device: Device) {
+pub fn bad_coefficients_spoil_their_problem(device: &Device) {
     for_each_storage!(device, bad_coefficients);
 }
 
-fn bad_coefficients<T: Storage>(device: Device) {
+fn bad_coefficients<T: Storage>(device: &Device) {
     let set = dense(&[(0.0, 0.1), (-INF, 0.5)]);
     let mut rng = Pcg64Mcg::seed_from_u64(34);
     let problems: Vec<Stated> = [4, 5, 3]
@@ -385,7 +385,7 @@ fn bad_coefficients<T: Storage>(device: Device) {
 }
 
 /// Missing, too short, too long, or shared by problems that differ in size: an `Err` that says so.
-pub fn coefficients_that_do_not_fit(device: Device) {
+pub fn coefficients_that_do_not_fit(device: &Device) {
     let set = dense(&[(0.0, 1.0), (0.0, 1.0)]);
     let z = [0.5; 6];
     let numbers = [0.25; 20];
@@ -434,7 +434,7 @@ pub fn coefficients_that_do_not_fit(device: Device) {
 }
 
 /// Cells are asked for only by rows about cells; given ones do no harm.
-pub fn no_cells_are_needed(device: Device) {
+pub fn no_cells_are_needed(device: &Device) {
     let z = [0.5, 0.25, 1.0];
     let batch = Batch::<f64>::single(&z).coefficients(&[1.0, 1.0, 1.0]);
     let set = dense(&[(-INF, 1.0)]);
@@ -448,7 +448,7 @@ pub fn no_cells_are_needed(device: Device) {
 }
 
 /// A row and its bounds times a factor say the same: bit for bit if the factor is a power of two.
-pub fn the_scale_of_a_row_does_not_matter(device: Device) {
+pub fn the_scale_of_a_row_does_not_matter(device: &Device) {
     let mut rng = Pcg64Mcg::seed_from_u64(35);
     for _ in 0..50 {
         let (n, m) = (rng.random_range(4..40), rng.random_range(1..4));
@@ -485,7 +485,7 @@ pub fn the_scale_of_a_row_does_not_matter(device: Device) {
 }
 
 /// Coefficients whose squares are below all numbers are still a row: it is kept, or the problem says that it cannot be.
-pub fn tiny_coefficients_are_not_lost(device: Device) {
+pub fn tiny_coefficients_are_not_lost(device: &Device) {
     for tiny in [1e-150, 1e-170, 1e-300] {
         let p = stated(&[0.5, 0.75], &[1.0; 2], (0.0, 1.0), &[&[tiny, tiny]]);
         let (answer, y, _) = solve(device, &dense(&[(0.25 * tiny, 0.25 * tiny)]), &p);
@@ -497,7 +497,7 @@ pub fn tiny_coefficients_are_not_lost(device: Device) {
 }
 
 /// One row, or a row and what bounds and another row leave of it, just within reach or just out of it.
-pub fn nearly_infeasible_is_decided(device: Device) {
+pub fn nearly_infeasible_is_decided(device: &Device) {
     let mut rng = Pcg64Mcg::seed_from_u64(36);
     for round in 0..200 {
         let n = rng.random_range(1..40);
@@ -534,7 +534,7 @@ pub fn nearly_infeasible_is_decided(device: Device) {
 
 /// A problem with a solution and without upper bounds: heavy samples, which a ray pulls by a ten-billionth of what it
 /// pulls light ones by, are pulled all the same.
-pub fn heavy_samples_count_in_a_proof(device: Device) {
+pub fn heavy_samples_count_in_a_proof(device: &Device) {
     let case = draw_case(&mut Pcg64Mcg::seed_from_u64(304_564_720_894_121), Kind::DenseCorner, 4096);
     assert_eq!((case.feasible, case.stated.z.len()), (Some(true), 3));
     let inputs = Inputs::<f64>::new(&[&case.stated]);
@@ -546,7 +546,7 @@ pub fn heavy_samples_count_in_a_proof(device: Device) {
 }
 
 /// Without weights the Jacobian is an orthogonal projection, however dependent the rows are.
-pub fn the_jacobian_of_dependent_rows_is_a_projection(device: Device) {
+pub fn the_jacobian_of_dependent_rows_is_a_projection(device: &Device) {
     let mut rng = Pcg64Mcg::seed_from_u64(37);
     for _ in 0..30 {
         let n = rng.random_range(4..16);
@@ -578,7 +578,7 @@ pub fn the_jacobian_of_dependent_rows_is_a_projection(device: Device) {
     }
 }
 
-pub fn the_order_of_rows_does_not_matter(device: Device) {
+pub fn the_order_of_rows_does_not_matter(device: &Device) {
     let mut rng = Pcg64Mcg::seed_from_u64(38);
     for seed in 0..100 {
         let case = draw_case(&mut Pcg64Mcg::seed_from_u64(seed), Kind::Dense, 60);
@@ -596,7 +596,7 @@ pub fn the_order_of_rows_does_not_matter(device: Device) {
 }
 
 /// Raw powers of large values that differ little are nearly one row: what is left of the third power is a millionth.
-pub fn raw_powers_of_large_values(device: Device) {
+pub fn raw_powers_of_large_values(device: &Device) {
     let mut rng = Pcg64Mcg::seed_from_u64(39);
     let mut held = 0;
     for round in 0..150 {
@@ -621,7 +621,7 @@ pub fn raw_powers_of_large_values(device: Device) {
 }
 
 /// Both methods keep the rows, agree in y, and `y = clip(z - A^T nu)` at the multipliers that they report.
-pub fn both_methods_find_the_answer(device: Device) {
+pub fn both_methods_find_the_answer(device: &Device) {
     let mut rng = Pcg64Mcg::seed_from_u64(1);
     let mut held = 0;
     for round in 0..200 {
@@ -657,7 +657,7 @@ pub fn both_methods_find_the_answer(device: Device) {
 }
 
 /// A group's mean as a dense row: the same answer and gradients as the contrast over cells, with weights.
-pub fn means_are_dense_rows(device: Device) {
+pub fn means_are_dense_rows(device: &Device) {
     let mut rng = Pcg64Mcg::seed_from_u64(2);
     for round in 0..60 {
         let n = rng.random_range(4..40_usize);

@@ -84,14 +84,14 @@ impl Mixed {
         (set, inputs.limited(&Limits { levels: Vec::new(), lower, upper }))
     }
 
-    fn rig(&self, device: Device) -> (Rig<f64>, Inputs<f64>) {
+    fn rig(&self, device: &Device) -> (Rig<f64>, Inputs<f64>) {
         let (set, inputs) = self.inputs();
         let settings = Settings { tolerance: 0.0, ..Settings::default() };
         (Rig::with_settings(device, &set, &inputs.offsets(), settings), inputs)
     }
 
     /// `g . y`.
-    fn loss(&self, device: Device) -> f64 {
+    fn loss(&self, device: &Device) -> f64 {
         let (mut rig, inputs) = self.rig(device);
         let view = rig.project(&inputs.batch());
         assert!(view.all_solved(), "{:?}", view.outcomes[0]);
@@ -99,7 +99,7 @@ impl Mixed {
     }
 
     /// Central differences of the loss in numbers of the problem.
-    fn slopes(&self, device: Device, count: usize, number: impl Fn(&mut Self, usize) -> &mut f64) -> Vec<f64> {
+    fn slopes(&self, device: &Device, count: usize, number: impl Fn(&mut Self, usize) -> &mut f64) -> Vec<f64> {
         let at = |i: usize, step: f64| {
             let mut other = self.clone();
             *number(&mut other, i) += step;
@@ -108,7 +108,7 @@ impl Mixed {
         (0..count).map(|i| (at(i, STEP) - at(i, -STEP)) / (2.0 * STEP)).collect()
     }
 
-    fn check(&self, device: Device) {
+    fn check(&self, device: &Device) {
         let (n, k, m) = (self.g.len(), self.base.len(), self.mix.len());
         let (mut rig, inputs) = self.rig(device);
         let view = rig.project(&inputs.batch());
@@ -138,7 +138,7 @@ impl Mixed {
     }
 }
 
-pub fn gradients_of_dependent_dense_rows(device: Device) {
+pub fn gradients_of_dependent_dense_rows(device: &Device) {
     let mut rng = Pcg64Mcg::seed_from_u64(41);
     for round in 0..60 {
         let n = rng.random_range(4..9);

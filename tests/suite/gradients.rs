@@ -59,7 +59,7 @@ fn scale(slopes: &[f64]) -> f64 {
 }
 
 /// Calls `check` with probes of all planted problems.
-fn probe_each(device: Device, mut check: impl FnMut(&mut Probe, &Planted)) {
+fn probe_each(device: &Device, mut check: impl FnMut(&mut Probe, &Planted)) {
     for seed in 0..ROUNDS {
         let mut rng = Pcg64Mcg::seed_from_u64(2000 + seed);
         for p in planted_problems(&mut rng) {
@@ -76,14 +76,14 @@ fn limits(inputs: &mut Inputs<f64>) -> &mut crate::common::rows::Limits {
     inputs.limits.as_mut().expect("a planted problem has limits")
 }
 
-pub fn gradient_to_predictions(device: Device) {
+pub fn gradient_to_predictions(device: &Device) {
     probe_each(device, |probe, _| {
         let gradient = probe.gradient(|view| view.predictions.to_vec());
         probe.compare("the predictions", &gradient, |i, inputs, step| inputs.z[i] += step);
     });
 }
 
-pub fn gradient_to_element_bounds(device: Device) {
+pub fn gradient_to_element_bounds(device: &Device) {
     probe_each(device, |probe, p| {
         let (lo, hi) = probe.gradient(|view| (view.lo.to_vec(), view.hi.to_vec()));
         // The planted problem with unequal bounds is the same; every element has its own.
@@ -93,14 +93,14 @@ pub fn gradient_to_element_bounds(device: Device) {
     });
 }
 
-pub fn gradient_to_weights(device: Device) {
+pub fn gradient_to_weights(device: &Device) {
     probe_each(device, |probe, _| {
         let gradient = probe.gradient(|view| view.weights.to_vec());
         probe.compare("the weights", &gradient, |i, inputs, step| inputs.weights[i] += step);
     });
 }
 
-pub fn gradient_to_coefficients(device: Device) {
+pub fn gradient_to_coefficients(device: &Device) {
     let mut held = 0;
     probe_each(device, |probe, p| {
         let gradient = probe.gradient(|view| view.coefficients.to_vec());
@@ -111,7 +111,7 @@ pub fn gradient_to_coefficients(device: Device) {
     assert!(held >= 20, "only {held} problems hold a dense row");
 }
 
-pub fn gradient_to_labels(device: Device) {
+pub fn gradient_to_labels(device: &Device) {
     probe_each(device, |probe, p| {
         let gradient = probe.gradient(|view| view.labels.to_vec());
         assert_eq!(gradient.iter().all(|g| *g == 0.0), !holds_residuals(p), "{}", probe.what);
@@ -124,7 +124,7 @@ fn holds_residuals(p: &Planted) -> bool {
     p.set.contrasts().iter().zip(&p.nu[first..]).any(|(contrast, nu)| contrast.residual && *nu != 0.0)
 }
 
-pub fn gradient_to_levels(device: Device) {
+pub fn gradient_to_levels(device: &Device) {
     probe_each(device, |probe, p| {
         if p.limits.levels.iter().all(|level| *level > 0.0) {
             let gradient = probe.gradient(|view| view.levels.to_vec());
@@ -135,7 +135,7 @@ pub fn gradient_to_levels(device: Device) {
 
 /// At epsilon 0 the gradient is the right derivative. The projection is linear there up to the next change of the
 /// active set, so that a difference to the right is exact.
-pub fn gradient_to_epsilon_at_zero(device: Device) {
+pub fn gradient_to_epsilon_at_zero(device: &Device) {
     let mut checked = 0;
     probe_each(device, |probe, p| {
         if p.limits.levels.contains(&0.0) {
@@ -152,7 +152,7 @@ pub fn gradient_to_epsilon_at_zero(device: Device) {
 }
 
 /// Of an equality, both bounds move together, and the gradient is the sum of both.
-pub fn gradient_to_row_bounds(device: Device) {
+pub fn gradient_to_row_bounds(device: &Device) {
     probe_each(device, |probe, p| {
         let (lower, upper) = probe.gradient(|view| (view.lower.to_vec(), view.upper.to_vec()));
         let both: Vec<f64> = lower.iter().zip(&upper).map(|(lower, upper)| lower + upper).collect();
@@ -173,12 +173,12 @@ fn two_groups(epsilon: f64) -> ConstraintSet {
     DemographicParity::within(epsilon).constraints(&Population::one_feature(2)).expect("constraints")
 }
 
-pub fn gradients_by_hand(device: Device) {
+pub fn gradients_by_hand(device: &Device) {
     for_each_storage!(device, by_hand);
 }
 
 /// The problem of `clipping_by_hand`: the first sample is clamped, so `M = 3/4`, and `lambda = 2/3` for `g = (1, 1, 0, 0)`.
-fn by_hand<T: Storage>(device: Device) {
+fn by_hand<T: Storage>(device: &Device) {
     let z = stored::<T>(&[1.5, 0.625, 0.25, 0.125]);
     let batch = Batch::single(&z).cells(&[0, 0, 1, 1]).bounds(T::from_f64(0.0), T::from_f64(1.0));
     let mut rig = Rig::new(device, &two_groups(0.25), &batch.offsets());
@@ -193,7 +193,7 @@ fn by_hand<T: Storage>(device: Device) {
 }
 
 /// Two samples: `y = (t, R t)` with `t = (z0 + R z1) / (1 + R^2)`.
-pub fn gradient_to_a_ratio_by_hand(device: Device) {
+pub fn gradient_to_a_ratio_by_hand(device: &Device) {
     let (z, ratio) = ([0.875, 0.5], 0.8);
     let criterion = DemographicParity(Parity::Ratio { ratio });
     let set = criterion.constraints(&Population::one_feature(2)).expect("constraints");
@@ -208,12 +208,12 @@ pub fn gradient_to_a_ratio_by_hand(device: Device) {
     }
 }
 
-pub fn scores_on_their_bounds_pass_gradients(device: Device) {
+pub fn scores_on_their_bounds_pass_gradients(device: &Device) {
     for_each_storage!(device, on_their_bounds);
 }
 
 /// A fair problem of hard 0/1 scores: nothing is pushed, so everything is free.
-fn on_their_bounds<T: Storage>(device: Device) {
+fn on_their_bounds<T: Storage>(device: &Device) {
     let z = stored::<T>(&[1.0, 0.0, 0.0, 1.0]);
     let g = stored::<T>(&[1.0, 2.0, -3.0, 4.0]);
     let batch = Batch::single(&z).cells(&[0, 0, 1, 1]).bounds(T::from_f64(0.0), T::from_f64(1.0));
@@ -225,7 +225,7 @@ fn on_their_bounds<T: Storage>(device: Device) {
 }
 
 /// An equality holds its row even where its multiplier is 0: the gradient is projected.
-pub fn equalities_hold_without_a_multiplier(device: Device) {
+pub fn equalities_hold_without_a_multiplier(device: &Device) {
     let z = [0.75, 0.25, 0.5, 0.5];
     let g = [1.0, 0.0, 0.0, 0.0];
     let mut contrasts = flat(2);
@@ -242,7 +242,7 @@ pub fn equalities_hold_without_a_multiplier(device: Device) {
 }
 
 /// A row that is stated twice changes no gradient to the predictions; those to its bounds are halved (minimum norm).
-pub fn duplicate_rows_share_their_gradient(device: Device) {
+pub fn duplicate_rows_share_their_gradient(device: &Device) {
     let z = [0.9, 0.8, 0.4, 0.1, 0.3];
     let g = [1.0, -0.5, 2.0, 0.25, 0.0];
     let [once, twice] = [1, 2].map(|times| {
@@ -263,11 +263,11 @@ pub fn duplicate_rows_share_their_gradient(device: Device) {
 }
 
 /// Gradient accumulation: two forwards with one plan, then their two backwards.
-pub fn two_forwards_before_one_backward(device: Device) {
+pub fn two_forwards_before_one_backward(device: &Device) {
     for_each_storage!(device, two_forwards, [f32, f64]);
 }
 
-fn two_forwards<T: Storage>(device: Device) {
+fn two_forwards<T: Storage>(device: &Device) {
     let mut rng = Pcg64Mcg::seed_from_u64(3);
     let mut set = flat(3);
     set.push_spread(spread([0, 1, 2].map(|cell| mask([cell])), SpreadLimit::Difference(0.05))).expect("a spread");
@@ -296,7 +296,7 @@ fn two_forwards<T: Storage>(device: Device) {
 }
 
 /// Arrays that are not wanted are empty, and what is wanted does not depend on them but for rounding.
-pub fn unwanted_gradients_are_empty(device: Device) {
+pub fn unwanted_gradients_are_empty(device: &Device) {
     for p in planted_problems(&mut Pcg64Mcg::seed_from_u64(5)) {
         let inputs = Inputs::<f64>::new(&[&p.stated]).limited(&p.limits);
         let batch = inputs.batch();
@@ -331,7 +331,7 @@ pub fn unwanted_gradients_are_empty(device: Device) {
 
 /// Groups of one spread are solved in closed form; weight gradients, and warm starts, take the general way. Both find the
 /// same, where groups have no free element and where one is absent, too.
-pub fn closed_forms_agree_with_the_general_way(device: Device) {
+pub fn closed_forms_agree_with_the_general_way(device: &Device) {
     let mut rng = Pcg64Mcg::seed_from_u64(41);
     let mut held = 0;
     for round in 0..300 {

@@ -8,14 +8,14 @@ fn two_groups() -> ConstraintSet {
     DemographicParity::within(0.1).constraints(&Population::one_feature(2)).expect("constraints")
 }
 
-fn plan(device: Device, set: &ConstraintSet, capacities: Capacities) -> Projector<f64> {
+fn plan(device: &Device, set: &ConstraintSet, capacities: Capacities) -> Projector<f64> {
     Projector::plan(device, set, capacities, Settings::default()).expect("a plan")
 }
 
 /// Projects a batch that does not fit, and checks the message and that the solution is as before.
 #[track_caller]
 fn refused(
-    device: Device,
+    device: &Device,
     set: &ConstraintSet,
     capacities: Capacities,
     batch: &Batch<'_, f64>,
@@ -46,7 +46,7 @@ fn batch() -> Batch<'static, f64> {
     Batch::single(&Z).cells(&CELLS)
 }
 
-pub fn arrays_of_wrong_length(device: Device) {
+pub fn arrays_of_wrong_length(device: &Device) {
     let set = two_groups();
     let mut with_contrast = set.clone();
     with_contrast.push_contrast(contrast(mask([0]), CellMask::EMPTY, 0.0, 0.0, 1.0)).expect("a contrast");
@@ -79,7 +79,7 @@ pub fn arrays_of_wrong_length(device: Device) {
     assert!(matches!(error, Error::Shape { expected: 2, got: 1, .. }));
 }
 
-pub fn values_that_cannot_be_used(device: Device) {
+pub fn values_that_cannot_be_used(device: &Device) {
     let set = two_groups();
     let room = Capacities::equal(2, 8);
     let is_value = |set: &ConstraintSet, batch: &Batch<'_, f64>, parts: &[&str]| {
@@ -102,7 +102,7 @@ pub fn values_that_cannot_be_used(device: Device) {
     is_value(&set, &Batch::single(Buffer::host(&Z).shared()).cells(&CELLS), &["predictions", "shared"]);
 }
 
-pub fn missing_inputs(device: Device) {
+pub fn missing_inputs(device: &Device) {
     let room = Capacities::equal(2, 8);
     let people = Population::one_feature(2).with_control(2);
     let groups = [Buffer::host(&CELLS)];
@@ -125,7 +125,7 @@ pub fn missing_inputs(device: Device) {
     );
 }
 
-pub fn batches_larger_than_planned(device: Device) {
+pub fn batches_larger_than_planned(device: &Device) {
     let set = two_groups();
     let two = Batch::new(&Z, Offsets::Ragged(&[0, 1, 4])).cells(&CELLS);
     for (problems, total, largest, parts) in [
@@ -142,7 +142,7 @@ pub fn batches_larger_than_planned(device: Device) {
     assert!(projector.project(&none).expect("nothing to do").read().expect("a solution").y.is_empty());
 }
 
-pub fn solutions_of_another_plan(device: Device) {
+pub fn solutions_of_another_plan(device: &Device) {
     let capacities = Capacities::single(4);
     let mut projector = plan(device, &two_groups(), capacities);
     let three = DemographicParity::within(0.1).constraints(&Population::one_feature(3)).expect("constraints");
@@ -171,7 +171,7 @@ pub fn solutions_of_another_plan(device: Device) {
     is_foreign(projector.vjp(&batch(), &own, &Z, &mut contrasts).expect_err("foreign"), "gradients()");
 }
 
-pub fn backward_passes_that_do_not_fit(device: Device) {
+pub fn backward_passes_that_do_not_fit(device: &Device) {
     let mut projector = plan(device, &two_groups(), Capacities::equal(2, 4));
     let solution = projector.project(&batch()).expect("it fits");
     let mut gradients = projector.gradients(EVERYTHING);
@@ -186,7 +186,7 @@ pub fn backward_passes_that_do_not_fit(device: Device) {
     assert!(projector.vjp(&shorter, &solution, &Z[..2], &mut gradients).is_err());
 }
 
-pub fn settings_out_of_range(device: Device) {
+pub fn settings_out_of_range(device: &Device) {
     for tolerance in [-1e-9, f64::NAN, f64::INFINITY] {
         let settings = Settings { tolerance, ..Settings::default() };
         let error =
@@ -196,7 +196,7 @@ pub fn settings_out_of_range(device: Device) {
 }
 
 /// More than an address space holds is refused, not tried.
-pub fn plans_beyond_all_memory(device: Device) {
+pub fn plans_beyond_all_memory(device: &Device) {
     let most = usize::MAX;
     for capacities in [
         Capacities::single(most),
@@ -211,7 +211,7 @@ pub fn plans_beyond_all_memory(device: Device) {
     }
 }
 
-pub fn constraints_that_make_no_sense(_: Device) {
+pub fn constraints_that_make_no_sense(_: &Device) {
     fn is_value<T: std::fmt::Debug>(result: Result<T>, part: &str) {
         let error = result.expect_err("misuse");
         assert!(matches!(error, Error::Value { .. }) && error.to_string().contains(part), "{error}");
@@ -248,7 +248,7 @@ pub fn constraints_that_make_no_sense(_: Device) {
     }
 }
 
-pub fn more_cells_than_a_device_takes(_: Device) {
+pub fn more_cells_than_a_device_takes(_: &Device) {
     let features = |counts: &[usize]| Population::of_features(counts.iter().map(|k| SensitiveFeature::new("f", *k)));
     let cells_of = |error: &Error| if let Error::TooManyCells { cells, .. } = error { Some(*cells) } else { None };
     for (criterion, people, cells) in [

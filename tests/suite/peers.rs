@@ -8,7 +8,7 @@ use fairlayer::*;
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 
-pub fn answers_agree_with_clarabel(device: Device) {
+pub fn answers_agree_with_clarabel(device: &Device) {
     let (mut solved, mut infeasible, mut undecided, mut unlike) = (0, 0, 0, Vec::new());
     for kind in Kind::ALL {
         for seed in 0..16 {

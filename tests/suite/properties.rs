@@ -1,5 +1,6 @@
 //! What a projection is, whatever the problem: properties, on random problems.
 
+use crate::common::devices::{enough, takes};
 use crate::common::kkt::Stated;
 use crate::common::planted::planted_problems;
 use crate::common::problems::{Case, Kind, draw_case};
@@ -40,7 +41,7 @@ fn has_ratio(set: &ConstraintSet) -> bool {
 }
 
 /// Status and answer of one problem at these limits.
-fn solve(device: Device, set: &ConstraintSet, stated: &Stated, limits: &Limits) -> (Status, Vec<f64>) {
+fn solve(device: &Device, set: &ConstraintSet, stated: &Stated, limits: &Limits) -> (Status, Vec<f64>) {
     let inputs = Inputs::<f64>::new(&[stated]).limited(limits);
     let mut rig = Rig::with_settings(device, set, &inputs.offsets(), exact());
     let view = rig.project(&inputs.batch());
@@ -74,14 +75,17 @@ fn leverage(rows: &[Row], p: &Stated, free: &[bool]) -> f64 {
     1.0 / least
 }
 
-pub fn projecting_twice_changes_nothing(device: Device) {
+pub fn projecting_twice_changes_nothing(device: &Device) {
     for_each_storage!(device, idempotent, [f32, f64]);
 }
 
 /// An answer that keeps its limits is a fair input: it comes back bit by bit.
-fn idempotent<T: Storage>(device: Device) {
-    property(3000, any_case(), |seed| {
+fn idempotent<T: Storage>(device: &Device) {
+    property(enough(device, 3000), any_case(), |seed| {
         let (case, _) = draw(seed);
+        if !takes(device, &case.set) {
+            return;
+        }
         let inputs = Inputs::<T>::new(&[&case.stated]);
         let mut rig = Rig::new(device, &case.set, &inputs.offsets());
         let view = rig.project(&inputs.batch());
@@ -113,7 +117,7 @@ fn idempotent<T: Storage>(device: Device) {
 }
 
 /// Two inputs are never farther apart after than before, in the norm of the weights.
-pub fn distances_never_grow(device: Device) {
+pub fn distances_never_grow(device: &Device) {
     property(3000, any_case(), |seed| {
         let (case, mut rng) = draw(seed);
         let limits = Limits::of(&case.set);
@@ -135,7 +139,7 @@ pub fn distances_never_grow(device: Device) {
 
 /// Without weights the Jacobian is an orthogonal projection: symmetric, and its own square. (On planted problems, where
 /// it exists.)
-pub fn the_jacobian_is_a_projection(device: Device) {
+pub fn the_jacobian_is_a_projection(device: &Device) {
     property(6, any::<u64>(), |seed| {
         for p in planted_problems(&mut Pcg64Mcg::seed_from_u64(seed)) {
             if p.stated.weights.iter().any(|w| *w != 1.0) {
@@ -164,7 +168,7 @@ pub fn the_jacobian_is_a_projection(device: Device) {
 
 /// Checks that a problem and its image have corresponding answers.
 fn check_image(
-    device: Device,
+    device: &Device,
     (set, stated): (&ConstraintSet, &Stated),
     (image_set, image, limits): (&ConstraintSet, &Stated, &Limits),
     tolerance: f64,
@@ -186,7 +190,7 @@ fn permuted<T: Copy>(values: &[T], order: &[usize]) -> Vec<T> {
     order.iter().map(|&i| values[i]).collect()
 }
 
-pub fn the_order_of_samples_does_not_matter(device: Device) {
+pub fn the_order_of_samples_does_not_matter(device: &Device) {
     property(3000, any_case(), |seed| {
         let (case, mut rng) = draw(seed);
         let p = &case.stated;
@@ -209,7 +213,7 @@ pub fn the_order_of_samples_does_not_matter(device: Device) {
 }
 
 /// Cells are renumbered, and the unions of every spread stand in another order.
-pub fn the_order_of_groups_does_not_matter(device: Device) {
+pub fn the_order_of_groups_does_not_matter(device: &Device) {
     property(3000, any_case(), |seed| {
         let (case, mut rng) = draw(seed);
         let count = case.set.layout().cells();
@@ -250,7 +254,7 @@ fn moves_of_bounds(case: &Case, step: f64) -> Vec<f64> {
 }
 
 /// `y -> 1 - y`: what is favourable does not matter. (To ratios it does.)
-pub fn reflection_does_not_matter(device: Device) {
+pub fn reflection_does_not_matter(device: &Device) {
     property(3000, any_case(), |seed| {
         let (case, _) = draw(seed);
         if has_ratio(&case.set) {
@@ -268,7 +272,7 @@ pub fn reflection_does_not_matter(device: Device) {
 }
 
 /// `y -> y + 3/4`. (Ratios are about the distance from 0.)
-pub fn translation_does_not_matter(device: Device) {
+pub fn translation_does_not_matter(device: &Device) {
     property(3000, any_case(), |seed| {
         let (case, _) = draw(seed);
         if has_ratio(&case.set) {
@@ -285,7 +289,7 @@ pub fn translation_does_not_matter(device: Device) {
 }
 
 /// `y -> 2 y`, and epsilon with it.
-pub fn scaling_by_two_does_not_matter(device: Device) {
+pub fn scaling_by_two_does_not_matter(device: &Device) {
     property(3000, any_case(), |seed| {
         let (case, _) = draw(seed);
         let image = mapped(&case.stated, |value| 2.0 * value);
@@ -298,7 +302,7 @@ pub fn scaling_by_two_does_not_matter(device: Device) {
 }
 
 /// The weights' unit does not matter.
-pub fn scaling_the_weights_does_not_matter(device: Device) {
+pub fn scaling_the_weights_does_not_matter(device: &Device) {
     property(3000, any_case(), |seed| {
         let (case, _) = draw(seed);
         let image = Stated { weights: case.stated.weights.iter().map(|w| 8.0 * w).collect(), ..case.stated.clone() };

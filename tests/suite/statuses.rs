@@ -56,7 +56,7 @@ fn clipped<T: Storage>(inputs: &Inputs<T>, range: std::ops::Range<usize>) -> Vec
 }
 
 /// Checks that problem 1 of three has this status, clip(z) and zero gradients, and that its neighbours are untouched.
-fn check_middle<T: Storage>(device: Device, set: &ConstraintSet, inputs: &Inputs<T>, what: &str, expected: Status) {
+fn check_middle<T: Storage>(device: &Device, set: &ConstraintSet, inputs: &Inputs<T>, what: &str, expected: Status) {
     let g = vec![T::from_f64(1.0); inputs.z.len()];
     let run = |inputs: &Inputs<T>| {
         let mut rig = Rig::new(device, set, &inputs.offsets());
@@ -76,11 +76,11 @@ fn check_middle<T: Storage>(device: Device, set: &ConstraintSet, inputs: &Inputs
     }
 }
 
-pub fn bad_numbers(device: Device) {
+pub fn bad_numbers(device: &Device) {
     for_each_storage!(device, bad_numbers_are_contained);
 }
 
-fn bad_numbers_are_contained<T: Storage>(device: Device) {
+fn bad_numbers_are_contained<T: Storage>(device: &Device) {
     type Spoil<T> = fn(&mut Inputs<T>, f64);
     fn limits<T>(inputs: &mut Inputs<T>) -> &mut Limits {
         inputs.limits.as_mut().expect("limits")
@@ -110,7 +110,7 @@ fn bad_numbers_are_contained<T: Storage>(device: Device) {
 }
 
 /// Group and control ids out of range spoil their own problem only.
-pub fn ids_out_of_range(device: Device) {
+pub fn ids_out_of_range(device: &Device) {
     let people = Population::one_feature(2).with_control(2);
     let set = ConditionalParity::within(0.1).constraints(&people).expect("constraints");
     let z = [0.9, 0.1, 0.8, 0.2, 0.9, 0.1, 0.8, 0.2];
@@ -138,11 +138,11 @@ pub fn ids_out_of_range(device: Device) {
     }
 }
 
-pub fn infeasible_problems_come_with_a_proof(device: Device) {
+pub fn infeasible_problems_come_with_a_proof(device: &Device) {
     for_each_storage!(device, infeasible);
 }
 
-fn infeasible<T: Storage>(device: Device) {
+fn infeasible<T: Storage>(device: &Device) {
     let set = mixed();
     // Targets out of reach of the bounds, a group held away from another, and each through its own row.
     type Spoil<T> = fn(&mut Inputs<T>);
@@ -178,7 +178,7 @@ fn infeasible<T: Storage>(device: Device) {
 }
 
 /// Mean residuals whose labels lie outside the bounds.
-pub fn unreachable_labels_are_infeasible(device: Device) {
+pub fn unreachable_labels_are_infeasible(device: &Device) {
     let set = MeanResidual::within(0.1).constraints(&Population::one_feature(2)).expect("constraints");
     let mut p = stated(&[0.5, 0.5, 0.5], &[0, 0, 1]);
     p.labels = vec![1.5, 1.0, 0.5];
@@ -191,7 +191,7 @@ pub fn unreachable_labels_are_infeasible(device: Device) {
 }
 
 /// Contrasts that contradict each other without any bound on the elements.
-pub fn contradictions_are_infeasible(device: Device) {
+pub fn contradictions_are_infeasible(device: &Device) {
     let mut set = flat(3);
     for (plus, minus, lower, upper) in [(0, 1, 0.5, 0.6), (1, 2, 0.5, 0.6), (0, 2, -0.2, 0.2)] {
         set.push_contrast(contrast(mask([plus]), mask([minus]), 1.0, lower, upper)).expect("a contrast");
@@ -206,11 +206,11 @@ pub fn contradictions_are_infeasible(device: Device) {
 }
 
 /// Two groups in their own ranges: feasible exactly where the ranges of the means come within epsilon.
-pub fn feasibility_is_decided_rightly(device: Device) {
+pub fn feasibility_is_decided_rightly(device: &Device) {
     for_each_storage!(device, feasibility, [f32, f64]);
 }
 
-fn feasibility<T: Storage>(device: Device) {
+fn feasibility<T: Storage>(device: &Device) {
     let mut rng = Pcg64Mcg::seed_from_u64(11);
     let mut counts = [0, 0];
     for _ in 0..600 {
@@ -245,11 +245,11 @@ fn feasibility<T: Storage>(device: Device) {
     assert!(counts[0] > 50 && counts[1] > 50, "{counts:?}");
 }
 
-pub fn the_iteration_limit_is_a_status(device: Device) {
+pub fn the_iteration_limit_is_a_status(device: &Device) {
     for_each_storage!(device, iteration_limit);
 }
 
-fn iteration_limit<T: Storage>(device: Device) {
+fn iteration_limit<T: Storage>(device: &Device) {
     let set = DemographicParity::within(0.0).constraints(&Population::one_feature(2)).expect("constraints");
     let z = stored::<T>(&[1.5, 0.5, 0.25, 0.25, 0.5, 0.5]);
     let batch = Batch::new(&z, Offsets::Ragged(&[0, 4, 6])).cells(&[0, 0, 1, 1, 0, 1]);
@@ -266,14 +266,14 @@ fn iteration_limit<T: Storage>(device: Device) {
     assert!(gradients[1].iter().any(|g| f64::from_bits(*g) != 0.0));
 }
 
-pub fn statuses_have_names(_: Device) {
+pub fn statuses_have_names(_: &Device) {
     let names = [Status::Solved, Status::IterationLimit, Status::Infeasible, Status::BadNumber].map(|s| s.to_string());
     assert_eq!(names, ["solved", "iteration limit", "infeasible", "bad number"]);
     assert_eq!(Status::default(), Status::Solved);
 }
 
 /// With `NearestFeasible`, what cannot be met is violated as little as can be, and then the nearest such point is taken.
-pub fn infeasible_problems_can_be_relaxed(device: Device) {
+pub fn infeasible_problems_can_be_relaxed(device: &Device) {
     let settings = Settings { infeasible: Infeasible::NearestFeasible, ..Settings::default() };
     let solve = |set: &ConstraintSet, batch: &Batch<'_, f64>| {
         let capacities = Capacities::of(&batch.offsets());
@@ -334,7 +334,7 @@ pub fn infeasible_problems_can_be_relaxed(device: Device) {
 
 /// What Newton leaves at its limit ADMM solves, with the same answer and gradients; unless a plan for very large problems has
 /// no memory set aside for it.
-pub fn problems_over_cells_fall_back_to_admm(device: Device) {
+pub fn problems_over_cells_fall_back_to_admm(device: &Device) {
     let (mut fallen, mut same) = (0, 0);
     for kind in [Kind::ThreeFeatures, Kind::EqualizedOdds, Kind::OverallOdds, Kind::Nested, Kind::RandomContrasts] {
         for seed in 0..60 {
@@ -389,7 +389,7 @@ pub fn problems_over_cells_fall_back_to_admm(device: Device) {
 }
 
 /// The means meet only where a score of 65,000 is moved beyond the largest `f16`, 65,504.
-pub fn what_is_too_large_for_its_type_is_no_solution(device: Device) {
+pub fn what_is_too_large_for_its_type_is_no_solution(device: &Device) {
     let z = [65000.0, -65000.0, 60000.0, 60000.0].map(half::f16::from_f64);
     let contrasts = {
         let mut set = flat(2);

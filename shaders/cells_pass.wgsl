@@ -1,0 +1,329 @@
+// Passes over a problem's elements: its values are read and sorted by cell once; a pass sums them by cell at given shifts.
+//
+// All sums are integers, so that neither their order nor the number of lanes is seen in any bit.
+
+// Elements that there is room for in the workgroup; and whether a problem may have more, which then lie in `order`.
+override CAPACITY: u32 = 1024u;
+override SPILLS: bool = true;
+// Which arrays there are.
+override WEIGHTED: bool = true;
+override BOUNDED: bool = true;
+
+@group(0) @binding(8) var<storage, read_write> order: array<u32>;
+
+// Elements sorted by cell, lane by lane: their bits, or (with arrays beside them) their indices.
+var<workgroup> order_here: array<u32, CAPACITY>;
+// Where the elements of a cell end; before they are sorted, where the next goes.
+var<workgroup> cell_end: array<atomic<u32>, 32>;
+
+// The sums of a pass as they grow: three limbs a cell of w y and of w over free elements; w |y| and w |t - y| more coarsely.
+var<workgroup> sum_y: array<atomic<i32>, 96>;
+var<workgroup> sum_free: array<atomic<i32>, 96>;
+var<workgroup> sum_size: array<atomic<u32>, 32>;
+var<workgroup> sum_beyond: array<atomic<u32>, 32>;
+
+// The bits of the largest magnitudes of clip(z), of z - clip(z), of the bounds and of the weights.
+var<workgroup> largest_clipped: atomic<u32>;
+var<workgroup> largest_beyond: atomic<u32>;
+var<workgroup> largest_bound: atomic<u32>;
+var<workgroup> largest_weight: atomic<u32>;
+// Of each cell: sums are cut relative to what is in them, so that light cells are summed as finely as heavy ones.
+var<workgroup> largest_weight_of: array<atomic<u32>, 32>;
+
+// The shifts asked for, as two floats.
+var<workgroup> cell_shift: array<vec2<f32>, 32>;
+// What a pass finds, and the weights of the cells: weights are in units of 2^weight_exponent().
+var<workgroup> cell_y: array<vec2<f32>, 32>;
+var<workgroup> cell_free: array<vec2<f32>, 32>;
+var<workgroup> cell_size: array<f32, 32>;
+var<workgroup> cell_beyond: array<f32, 32>;
+var<workgroup> cell_weight: array<vec2<f32>, 32>;
+
+// Whether the sorted elements lie in the workgroup.
+fn is_in_group() -> bool {
+    return !SPILLS || n <= CAPACITY;
+}
+
+// Elements for each lane.
+fn per_lane() -> u32 {
+    return (n + LANES - 1u) / LANES;
+}
+
+// Weights are divided by 2^e for this e, so that none is above 1.
+fn weight_exponent() -> i32 {
+    if WEIGHTED {
+        return clamp(exponent_above(atomicLoad(&largest_weight)), -100, 126);
+    }
+    return 0;
+}
+
+fn scaled_weight(i: u32) -> vec2<f32> {
+    let unit = power_of_two(-weight_exponent());
+    let weight = weight_of(i);
+    return vec2<f32>(weight.x * unit, weight.y * unit);
+}
+
+// Reads the problem and sorts it. `unusable` is set if a number cannot be used.
+fn load_problem(lane: u32) {
+    for (var k = lane; k < 96u; k += LANES) {
+        atomicStore(&sum_y[k], 0);
+        atomicStore(&sum_free[k], 0);
+    }
+    for (var k = lane; k < MAX_CELLS; k += LANES) {
+        atomicStore(&sum_size[k], 0u);
+        atomicStore(&sum_beyond[k], 0u);
+        atomicStore(&largest_weight_of[k], 0u);
+        cell_shift[k] = tf(0.0);
+        cell_y[k] = tf(0.0);
+        cell_free[k] = tf(0.0);
+        cell_size[k] = 0.0;
+        cell_beyond[k] = 0.0;
+        cell_weight[k] = tf(0.0);
+    }
+    if lane == 0u {
+        var start = 0u;
+        for (var cell = 0u; cell < params.cells; cell++) {
+            atomicStore(&cell_end[cell], start);
+            start += totals[totals_of(cell)];
+        }
+        atomicStore(&largest_clipped, 0u);
+        atomicStore(&largest_beyond, 0u);
+        atomicStore(&largest_bound, 0u);
+        atomicStore(&largest_weight, 0u);
+        atomicStore(&unusable, totals[problem * params.totals_stride]);
+        atomicStore(&overflown, 0u);
+    }
+    workgroupBarrier();
+    // (Of a problem that cannot be used, the cells may lie anywhere.)
+    if workgroupUniformLoad(&unusable) == 0u {
+        let per = per_lane();
+        var clipped_here = 0u;
+        var beyond_here = 0u;
+        var bound_here = 0u;
+        var weight_here = 0u;
+        var bad_here = 0u;
+        for (var i = lane; i < n; i += LANES) {
+            let bits = z_of(i);
+            let lo = lower_of(i);
+            let hi = upper_of(i);
+            bad_here |= select(0u, 1u, is_special(bits));
+            let clipped = clip(bits, lo, hi);
+            clipped_here = max(clipped_here, clipped & 0x7fffffffu);
+            let beyond = guard(bitcast<f32>(bits) - bitcast<f32>(clipped));
+            beyond_here = max(beyond_here, bitcast<u32>(beyond) & 0x7fffffffu);
+            bound_here = max(bound_here, max(lo & 0x7fffffffu, hi & 0x7fffffffu));
+            let cell = cell_of(i);
+            if WEIGHTED {
+                let weight = bitcast<u32>(weight_of(i).x);
+                weight_here = max(weight_here, weight);
+                atomicMax(&largest_weight_of[cell], weight);
+            }
+            let slot = atomicAdd(&cell_end[cell], 1u);
+            let at = (slot % per) * LANES + slot / per;
+            let word = select(bits, i, WEIGHTED || BOUNDED);
+            if is_in_group() {
+                order_here[at] = word;
+            } else {
+                order[order_at + at] = word;
+            }
+        }
+        atomicMax(&largest_clipped, clipped_here);
+        atomicMax(&largest_beyond, beyond_here);
+        atomicMax(&largest_bound, bound_here);
+        atomicMax(&largest_weight, weight_here);
+        atomicOr(&unusable, bad_here);
+    }
+    storageBarrier();
+    workgroupBarrier();
+    let unit = power_of_two(-weight_exponent());
+    for (var cell = lane; cell < params.cells; cell += LANES) {
+        let weight = totals_pair(totals_of(cell) + 1u);
+        cell_weight[cell] = vec2<f32>(weight.x * unit, weight.y * unit);
+    }
+    workgroupBarrier();
+}
+
+// The smallest e with 2^e above every weight of a cell, in the units of `scaled_weight`; 0 without weights.
+fn cell_exponent(cell: u32) -> i32 {
+    if WEIGHTED {
+        let largest = bitcast<f32>(atomicLoad(&largest_weight_of[cell])) * power_of_two(-weight_exponent());
+        return exponent_above(bitcast<u32>(largest));
+    }
+    return 0;
+}
+
+// The bits of more than |y| can be at the present shifts: |clip(z - s) - clip(z)| <= |s|.
+fn y_limit(largest_shift: f32) -> u32 {
+    // (What is stored may be rounded up.)
+    let rounded_up = 1.000001 + 4.0 * params.unit_roundoff;
+    let moved_limit = (bitcast<f32>(atomicLoad(&largest_clipped)) + largest_shift) * rounded_up;
+    return min(bitcast<u32>(moved_limit), atomicLoad(&largest_bound));
+}
+
+// An exponent that limbs and coarse sums can have.
+fn within(e: i32) -> i32 {
+    return clamp(e, -100, 128);
+}
+
+// A power of two that brings numbers below 2^e to integers that n of can be summed.
+fn coarse_scale(e: i32) -> f32 {
+    let bits = i32(32u - countLeadingZeros(max(n, 1u)));
+    return power_of_two(clamp(min(14, 31 - bits) - e, -126, 127));
+}
+
+fn flush(cell: u32, y: Limbs, free: Limbs, size: u32, beyond: u32) {
+    let y_carried = carried(y);
+    atomicAdd(&sum_y[3u * cell], y_carried.low);
+    atomicAdd(&sum_y[3u * cell + 1u], y_carried.high);
+    if y_carried.top != 0 {
+        atomicAdd(&sum_y[3u * cell + 2u], y_carried.top);
+    }
+    if WEIGHTED {
+        let free_carried = carried(free);
+        atomicAdd(&sum_free[3u * cell], free_carried.low);
+        atomicAdd(&sum_free[3u * cell + 1u], free_carried.high);
+        atomicAdd(&sum_free[3u * cell + 2u], free_carried.top);
+    } else {
+        atomicAdd(&sum_free[3u * cell], free.low);
+    }
+    atomicAdd(&sum_size[cell], size);
+    if beyond != 0u {
+        atomicAdd(&sum_beyond[cell], beyond);
+    }
+}
+
+// Sums the elements by cell at the shifts asked for.
+fn pass_over(lane: u32) {
+    var largest_shift = 0.0;
+    for (var cell = 0u; cell < params.cells; cell++) {
+        largest_shift = max(largest_shift, abs(cell_shift[cell].x));
+    }
+    let y_e = exponent_above(y_limit(largest_shift));
+    let beyond_limit = (bitcast<f32>(atomicLoad(&largest_beyond)) + largest_shift) * 1.000001;
+    let beyond_e = exponent_above(bitcast<u32>(beyond_limit));
+    var cell_e = 0;
+    var y_scale = 0.0;
+    var free_scale = 0.0;
+    var size_scale = 0.0;
+    var beyond_scale = 0.0;
+
+    let per = per_lane();
+    let begin = min(lane * per, n);
+    let end = min(begin + per, n);
+    var cell = 0u;
+    var until = 0u;
+    var shift = tf(0.0);
+    var y_sum = Limbs(0, 0, 0);
+    var free_sum = Limbs(0, 0, 0);
+    var size_sum = 0u;
+    var beyond_sum = 0u;
+    var lo = params.lo;
+    var hi = params.hi;
+    var has_overflown = 0u;
+    for (var k = 0u; k < end - begin; k++) {
+        let slot = begin + k;
+        if slot >= until {
+            if k > 0u {
+                flush(cell, y_sum, free_sum, size_sum, beyond_sum);
+                y_sum = Limbs(0, 0, 0);
+                free_sum = Limbs(0, 0, 0);
+                size_sum = 0u;
+                beyond_sum = 0u;
+            }
+            loop {
+                until = atomicLoad(&cell_end[cell]);
+                if slot < until || cell + 1u >= params.cells {
+                    break;
+                }
+                cell++;
+            }
+            shift = cell_shift[cell];
+            cell_e = cell_exponent(cell);
+            y_scale = limb_scale(within(y_e + cell_e));
+            free_scale = limb_scale(cell_e);
+            size_scale = coarse_scale(within(y_e + cell_e));
+            beyond_scale = coarse_scale(within(beyond_e + cell_e));
+        }
+        var word: u32;
+        if is_in_group() {
+            word = order_here[k * LANES + lane];
+        } else {
+            word = order[order_at + k * LANES + lane];
+        }
+        var bits = word;
+        if WEIGHTED || BOUNDED {
+            bits = z_of(word);
+        }
+        if BOUNDED {
+            lo = lower_of(word);
+            hi = upper_of(word);
+        }
+        let t = moved(bits, shift);
+        let y = clip(t, lo, hi);
+        let stored = as_stored(y);
+        let value = bitcast<f32>(stored);
+        has_overflown |= select(0u, 1u, is_special(stored));
+        let is_free = key(lo) <= key(t) && key(t) <= key(hi);
+        var beyond = 0.0;
+        if !is_free {
+            beyond = abs(guard(bitcast<f32>(t) - bitcast<f32>(y)));
+        }
+        var part: vec2<i32>;
+        if WEIGHTED {
+            let weight = scaled_weight(word);
+            part = cut(tf_scale(weight, value), y_scale);
+            let free_part = cut(weight, free_scale);
+            free_sum.low += select(0, free_part.x, is_free);
+            free_sum.high += select(0, free_part.y, is_free);
+            size_sum += u32(weight.x * abs(value) * size_scale) + 1u;
+            beyond_sum += select(u32(weight.x * beyond * beyond_scale) + 1u, 0u, beyond == 0.0);
+        } else {
+            part = cut(tf(value), y_scale);
+            free_sum.low += select(0, 1, is_free);
+            size_sum += u32(abs(value) * size_scale) + 1u;
+            beyond_sum += select(u32(beyond * beyond_scale) + 1u, 0u, beyond == 0.0);
+        }
+        y_sum.low += part.x;
+        y_sum.high += part.y;
+        if (k & 255u) == 255u {
+            y_sum = carried(y_sum);
+            if WEIGHTED {
+                free_sum = carried(free_sum);
+            }
+        }
+    }
+    if end > begin {
+        flush(cell, y_sum, free_sum, size_sum, beyond_sum);
+    }
+    atomicOr(&overflown, has_overflown);
+    workgroupBarrier();
+    // (Then no point of this kind is a solution.)
+    let spoilt = select(0u, 0x7fc00000u, atomicLoad(&overflown) != 0u);
+    for (var c = lane; c < params.cells; c += LANES) {
+        let at = 3u * c;
+        let of_y = Limbs(atomicLoad(&sum_y[at]), atomicLoad(&sum_y[at + 1u]), atomicLoad(&sum_y[at + 2u]));
+        let e = cell_exponent(c);
+        cell_y[c] = joined(of_y, within(y_e + e));
+        cell_y[c].x = bitcast<f32>(bitcast<u32>(cell_y[c].x) | spoilt);
+        if WEIGHTED {
+            let of_free = Limbs(atomicLoad(&sum_free[at]), atomicLoad(&sum_free[at + 1u]), atomicLoad(&sum_free[at + 2u]));
+            cell_free[c] = joined(of_free, e);
+        } else {
+            cell_free[c] = tf(f32(atomicLoad(&sum_free[at])));
+        }
+        cell_size[c] = f32(atomicLoad(&sum_size[c])) / coarse_scale(within(y_e + e));
+        cell_beyond[c] = f32(atomicLoad(&sum_beyond[c])) / coarse_scale(within(beyond_e + e));
+        for (var limb = at; limb < at + 3u; limb++) {
+            atomicStore(&sum_y[limb], 0);
+            atomicStore(&sum_free[limb], 0);
+        }
+        atomicStore(&sum_size[c], 0u);
+        atomicStore(&sum_beyond[c], 0u);
+    }
+    workgroupBarrier();
+}
+
+// The shift of an element at the last pass.
+fn shift_at(i: u32) -> vec2<f32> {
+    return cell_shift[cell_of(i)];
+}

@@ -1,0 +1,85 @@
+//! Dispatches, and how many there are in the chain of the Newton kernels.
+
+use std::ops::Range;
+
+use super::WgpuDevice;
+use super::shaders::{ANY_SIZE, Variant};
+use crate::constraints::ConstraintSet;
+
+/// A dispatch: which kernel, in which variant, for which part of the lists, and where its parameters are.
+pub(super) struct Dispatch {
+    pub(super) variant: Variant,
+    pub(super) range: Range<usize>,
+    /// Passes of its own.
+    pub(super) passes: u32,
+    /// Its place in the chain of `cells_newton`, and whether that ends with it.
+    pub(super) link: Option<u32>,
+    pub(super) is_last: bool,
+    pub(super) params: u32,
+}
+
+impl Dispatch {
+    pub(super) fn new(variant: Variant, range: Range<usize>) -> Self {
+        Self { variant, range, passes: 0, link: None, is_last: false, params: 0 }
+    }
+
+    /// Encodes it for its part of the lists, or, if there is a count, for as many workgroups as that says.
+    pub(super) fn encode(
+        &self,
+        device: &WgpuDevice,
+        pass: &mut wgpu::ComputePass<'_>,
+        group: &wgpu::BindGroup,
+        count: Option<&wgpu::Buffer>,
+    ) {
+        pass.set_pipeline(&device.pipeline(self.variant));
+        pass.set_bind_group(0, group, &[self.params]);
+        match count {
+            Some(count) => pass.dispatch_workgroups_indirect(count, 0),
+            None => {
+                let (count, columns) = (self.range.len() as u32, columns(device, self.range.len()));
+                pass.dispatch_workgroups(columns, count.div_ceil(columns), 1);
+            }
+        }
+    }
+}
+
+/// How `cells_newton` is cut into dispatches: it ends with the last one, whatever is left.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chain {
+    pub(super) links: u32,
+    /// Passes of a link.
+    pub(super) passes: u32,
+}
+
+impl Chain {
+    /// A GPU can do all in a few dispatches. A device that the CPU emulates may stop any invocation after 65,535 rounds of
+    /// its loops (Mesa's llvmpipe does), and gets many short ones.
+    pub(super) fn new(device: &WgpuDevice, set: &ConstraintSet, largest: usize) -> Self {
+        if !device.is_emulated() {
+            return Self { links: 8, passes: 128 };
+        }
+        let links = if set.dense().is_empty() { 24 } else { 64 };
+        Self { links, passes: (EMULATED_ROUNDS / 2 / rounds_of_a_pass(set, largest)).clamp(1, 64) as u32 }
+    }
+}
+
+/// The rounds of its loops after which an emulated device may stop an invocation.
+pub(super) const EMULATED_ROUNDS: usize = 60_000;
+
+/// The most rounds of a lane's loops in a pass over a problem of `n` elements and the work after it.
+pub(super) fn rounds_of_a_pass(set: &ConstraintSet, n: usize) -> usize {
+    let rows = set.rows();
+    let share = n.div_ceil(ANY_SIZE.lanes as usize);
+    let over_elements = if set.dense().is_empty() {
+        2 * share
+    } else {
+        // Shifts for the pass, the step and two rays, the rows as they are loaded, and every pair of rows.
+        share * 8 * (rows + 1) + n * (rows * (rows + 1) / 2).div_ceil(ANY_SIZE.lanes as usize)
+    };
+    over_elements + 200 + 8 * rows * rows
+}
+
+/// Workgroups in a row: as many as there can be.
+pub(super) fn columns(device: &WgpuDevice, count: usize) -> u32 {
+    (count as u32).clamp(1, device.limits().max_compute_workgroups_per_dimension)
+}

@@ -1,0 +1,390 @@
+//! The plan for a wgpu device: what is uploaded, bound and dispatched for a call.
+
+use std::marker::PhantomData;
+
+use super::WgpuDevice;
+use super::answers::{Answers, SlabAnswers, SlabSlopes, Slopes, results_stride};
+use super::dispatch::{Chain, Dispatch, EMULATED_ROUNDS, rounds_of_a_pass};
+use super::inputs::{Inputs, SlabMemory, place_elements};
+use super::memory::Memory;
+use super::shaders::{ANY_SIZE, CLASSES, Class, Kernel, STREAMING, Variant};
+use super::slabs::{Slab, slabs};
+use super::tables::{push_set, two_floats};
+use crate::batch::{Batch, Buffer, Capacities};
+use crate::constraints::{ConstraintSet, SpreadLimit};
+use crate::error::{Error, Result};
+use crate::params::{MAX_GPU_CELLS, MAX_GPU_ROWS, Params, STATE_HEAD, STATE_ROW, TOTALS_CELL, TOTALS_HEAD};
+use crate::params::{flags, sample_words, wanted};
+use crate::reference::components::{Component, components};
+use crate::reference::disjoint::is_disjoint;
+use crate::settings::{Infeasible, Method, Settings};
+use crate::solution::{Wanted, clamp_start};
+use crate::storage::{Dtype, Storage};
+
+/// A plan: nothing of the data, but memory for it.
+#[derive(Debug)]
+pub(crate) struct WgpuPlan<T: Storage> {
+    pub(super) device: WgpuDevice,
+    pub(super) capacities: Capacities,
+    /// The constraint set as words, and the parameters that it fixes.
+    pub(super) set_words: Vec<u32>,
+    pub(super) set_params: Params,
+    /// Whether the short cut's closed form holds for all rows.
+    pub(super) is_disjoint: bool,
+    pub(super) chain: Chain,
+    pub(super) memory: Vec<SlabMemory>,
+    /// Scratch for uploads.
+    pub(super) words: Vec<u32>,
+    pub(super) floats: Vec<f32>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) storage: PhantomData<T>,
+}
+
+/// What this device does not do, and what does.
+fn check(set: &ConstraintSet, settings: &Settings, dtype: Dtype) -> Result<()> {
+    let unsupported = |what: String, instead| Err(Error::Unsupported { device: "wgpu", what, instead });
+    if set.layout().cells() > MAX_GPU_CELLS {
+        return Err(Error::TooManyCells { cells: set.layout().cells(), limit: MAX_GPU_CELLS });
+    }
+    if set.rows() > MAX_GPU_ROWS {
+        return unsupported(
+            format!("{} rows", set.rows()),
+            "it takes 32; use the CPU, constrain fewer features at once, or split the batch by stratum into problems",
+        );
+    }
+    if dtype == Dtype::F64 {
+        return unsupported("F64".into(), "it computes in f32; use that, f16 or bf16, or the CPU");
+    }
+    if settings.method == Method::Admm {
+        return unsupported("ADMM".into(), "use the CPU, or Newton's method");
+    }
+    Ok(())
+}
+
+impl<T: Storage> WgpuPlan<T> {
+    pub(crate) fn new(
+        device: &WgpuDevice,
+        set: &ConstraintSet,
+        capacities: Capacities,
+        settings: Settings,
+    ) -> Result<Self> {
+        check(set, &settings, T::DTYPE)?;
+        if device.is_emulated() && rounds_of_a_pass(set, capacities.largest) > EMULATED_ROUNDS {
+            return Err(device.failed(format!(
+                "it emulates a GPU, and has no time for problems of {} predictions; use the CPU device",
+                capacities.largest
+            )));
+        }
+        let components = components(set);
+        let is_disjoint =
+            set.dense().is_empty() && components.iter().all(|component: &Component| is_disjoint(set, component));
+        let (mut set_words, mut set_params) = (Vec::new(), Params::default());
+        push_set(set, &components, &mut set_words, &mut set_params);
+        let [tolerance, tolerance_rest] = two_floats(settings.tolerance);
+        let unit_roundoff = T::UNIT_ROUNDOFF as f32;
+        let has_ratio = set.spreads().iter().any(|spread| matches!(spread.limit, SpreadLimit::Ratio(_)));
+        let mut bits = 0;
+        bits |= if has_ratio { flags::HAS_RATIO } else { 0 };
+        bits |= if settings.infeasible == Infeasible::NearestFeasible { flags::RELAX } else { 0 };
+        set_params = Params {
+            tolerance,
+            tolerance_rest,
+            unit_roundoff,
+            flags: bits,
+            max_iterations: settings.max_iterations,
+            totals_stride: (TOTALS_HEAD + TOTALS_CELL * set.layout().cells()) as u32,
+            results_stride: results_stride(set.rows()) as u32,
+            most_columns: device.limits().max_compute_workgroups_per_dimension,
+            ..set_params
+        };
+        let mut plan = Self {
+            device: device.clone(),
+            capacities,
+            set_words,
+            set_params,
+            is_disjoint,
+            chain: Chain::new(device, set, capacities.largest),
+            memory: Vec::new(),
+            words: Vec::new(),
+            floats: Vec::new(),
+            bytes: Vec::new(),
+            storage: PhantomData,
+        };
+        plan.reserve()?;
+        Ok(plan)
+    }
+
+    /// Allocates what every call needs.
+    fn reserve(&mut self) -> Result<()> {
+        let Capacities { problems, total, .. } = self.capacities;
+        if total <= self.most_elements() && problems <= self.most_problems() {
+            let (device, mut memory) = (&self.device, SlabMemory::default());
+            memory.z.hold(device, size_of::<T>() * total)?;
+            memory.cells.hold(device, total + 4 * problems)?;
+            memory.totals.hold(device, 4 * self.set_params.totals_stride as usize * problems)?;
+            self.memory.push(memory);
+        }
+        self.device.check()
+    }
+
+    /// Words of the largest array that can be bound.
+    fn most_words(&self) -> usize {
+        let limits = self.device.limits();
+        (limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) / 4) as usize
+    }
+
+    /// The elements whose widest array can be bound: two floats, or all of a sample's rows.
+    fn most_elements(&self) -> usize {
+        let dense = self.set_params.dense as usize;
+        self.most_words() / if dense > 0 { sample_words(dense) } else { 2 }
+    }
+
+    /// The problems whose records can be bound.
+    fn most_problems(&self) -> usize {
+        let state = (STATE_HEAD + STATE_ROW * self.set_params.rows as usize) as u32;
+        let widest = self.set_params.totals_stride.max(self.set_params.results_stride).max(state) as usize;
+        self.most_words() / widest
+    }
+
+    pub(crate) fn answers(&self) -> Answers<T> {
+        Answers::new(&self.device, self.capacities)
+    }
+
+    pub(crate) fn slopes(&self, wanted: Wanted) -> Slopes<T> {
+        let dense = if wanted.coefficients { self.set_params.dense as usize } else { 0 };
+        Slopes::new(&self.device, wanted, (dense, self.capacities))
+    }
+
+    /// Projects every problem: uploads, dispatches, and does not wait.
+    pub(crate) fn project(
+        &mut self,
+        set: &ConstraintSet,
+        batch: &Batch<'_, T>,
+        answers: &mut Answers<T>,
+    ) -> Result<()> {
+        if answers.device != self.device {
+            return Err(crate::solution::foreign_solution());
+        }
+        self.device.check()?;
+        let slabs = slabs(&batch.offsets(), self.most_elements(), self.most_problems());
+        self.memory.resize_with(self.memory.len().max(slabs.len()), SlabMemory::default);
+        answers.begin(&slabs);
+        let mut encoder = self.device.device().create_command_encoder(&Default::default());
+        for (index, slab) in slabs.iter().enumerate() {
+            self.encode_forward(set, batch, slab, index, &mut answers.slabs[index], &mut encoder)?;
+        }
+        self.device.queue().submit([encoder.finish()]);
+        self.device.check()
+    }
+
+    fn encode_forward(
+        &mut self,
+        set: &ConstraintSet,
+        batch: &Batch<'_, T>,
+        slab: &Slab,
+        index: usize,
+        answers: &mut SlabAnswers,
+        encoder: &mut wgpu::CommandEncoder,
+    ) -> Result<()> {
+        let device = self.device.clone();
+        let (n, problems) = (slab.elements.len(), slab.problems.len());
+        let mut inputs = self.upload_inputs(set, batch, slab, index)?;
+        let z = place_elements(&device, &mut self.memory[index].z, &batch.predictions, slab, &mut inputs.params.z_at)?;
+        let mut params = inputs.params;
+        answers.y.hold(&device, size_of::<T>() * n)?;
+        answers.clamp.hold(&device, 4 * clamp_start(problems, n))?;
+        answers.results.hold(&device, 4 * params.results_stride as usize * problems)?;
+        let classes = self.push_problems(batch, slab, index, &mut params)?;
+        let variant = variants(batch, &params);
+        let mut dispatches = vec![Dispatch::new(variant(Kernel::CellsPrepare, STREAMING), 0..problems)];
+        if self.is_disjoint {
+            for (class, range) in classes {
+                // (Without a pass, the short cut leaves what is too large for it.)
+                let passes = u32::from(class < CLASSES.len());
+                let variant = variant(Kernel::CellsDisjoint, *CLASSES.get(class).unwrap_or(&CLASSES[0]));
+                dispatches.push(Dispatch { passes, ..Dispatch::new(variant, range) });
+            }
+        }
+        if !set.dense().is_empty() {
+            self.memory[index].order.hold(&device, 4 * sample_words(set.dense().len()) * n)?;
+        }
+        // Where the short cut goes first, all of the chain takes what is left.
+        let Chain { links, passes } = self.chain;
+        let first = u32::from(self.is_disjoint);
+        let general = if set.dense().is_empty() { Kernel::CellsNewton } else { Kernel::DenseNewton };
+        let newton = Variant { weighted: true, bounded: true, ..variant(general, ANY_SIZE) };
+        let newton = Variant { labelled: false, valued: false, ..newton };
+        for link in first..first + links {
+            let is_last = link + 1 == first + links;
+            dispatches.push(Dispatch { link: Some(link), is_last, passes, ..Dispatch::new(newton, 0..problems) });
+        }
+        self.upload_params(&params, &mut dispatches, index)?;
+        let memory = &mut self.memory[index];
+        let to_prepare = prepare_buffers(&device, memory, &inputs)?;
+        memory.counts.resize_with(links as usize + 2, Memory::default);
+        let counts = memory.counts.iter_mut().map(|count| count.hold_count(&device).cloned());
+        let counts = counts.collect::<Result<Vec<_>>>()?;
+        counts.iter().for_each(|count| encoder.clear_buffer(count, 0, None));
+        let [even, odd] = &mut memory.left;
+        let left = [even.hold(&device, 4 * problems)?.clone(), odd.hold(&device, 4 * problems)?.clone()];
+        let state = memory.state.hold(&device, 4 * problems * (STATE_HEAD + STATE_ROW * set.rows()))?.clone();
+        let elements = [
+            memory.tables.handle(&device)?,
+            z,
+            inputs.cells,
+            inputs.weights,
+            inputs.lower,
+            inputs.upper,
+            memory.totals.handle(&device)?,
+            memory.order.handle(&device)?,
+            answers.y.handle(&device)?,
+            answers.clamp.handle(&device)?,
+            answers.results.handle(&device)?,
+        ];
+        let uniform = memory.params.handle(&device)?;
+        memory.forward.begin();
+        let prepare = memory.forward.bind(&device, Kernel::CellsPrepare, &uniform, &to_prepare);
+        let mut bind = |kernel: Kernel, more: &[&wgpu::Buffer]| {
+            let all: Vec<wgpu::Buffer> = elements.iter().chain(more.iter().copied()).cloned().collect();
+            memory.forward.bind(&device, kernel, &uniform, &all)
+        };
+        let short_cut = self.is_disjoint.then(|| bind(Kernel::CellsDisjoint, &[&left[1], &counts[1]]));
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for dispatch in &dispatches {
+            match (dispatch.link, &short_cut) {
+                (None, Some(short_cut)) if dispatch.variant.kernel == Kernel::CellsDisjoint => {
+                    dispatch.encode(&device, &mut pass, short_cut, None);
+                }
+                (None, _) => dispatch.encode(&device, &mut pass, &prepare, None),
+                (Some(link), _) => {
+                    let (this, next) = (link as usize, link as usize + 1);
+                    let mut more = vec![&left[next % 2], &counts[next], &left[this % 2], &counts[this], &state];
+                    more.extend((general == Kernel::DenseNewton).then_some(&inputs.coefficients));
+                    let group = bind(general, &more);
+                    dispatch.encode(&device, &mut pass, &group, (link > 0).then_some(&counts[this]));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The gradients of every problem: uploads, dispatches, and does not wait.
+    pub(crate) fn vjp(
+        &mut self,
+        set: &ConstraintSet,
+        batch: &Batch<'_, T>,
+        answers: &Answers<T>,
+        g: &Buffer<'_, T>,
+        slopes: &mut Slopes<T>,
+    ) -> Result<()> {
+        if answers.device != self.device || slopes.device != self.device {
+            return Err(crate::solution::foreign_solution());
+        }
+        self.device.check()?;
+        let slabs: Vec<Slab> = answers.slabs.iter().map(|answers| answers.slab.clone()).collect();
+        self.memory.resize_with(self.memory.len().max(slabs.len()), SlabMemory::default);
+        slopes.begin(&slabs);
+        let mut encoder = self.device.device().create_command_encoder(&Default::default());
+        let wants = slopes.wanted;
+        for (index, (answers, slopes)) in answers.slabs.iter().zip(&mut slopes.slabs).enumerate() {
+            self.encode_backward(set, batch, (answers, g, wants), index, slopes, &mut encoder)?;
+        }
+        self.device.queue().submit([encoder.finish()]);
+        self.device.check()
+    }
+
+    fn encode_backward(
+        &mut self,
+        set: &ConstraintSet,
+        batch: &Batch<'_, T>,
+        (answers, g, wants): (&SlabAnswers, &Buffer<'_, T>, Wanted),
+        index: usize,
+        slopes: &mut SlabSlopes,
+        encoder: &mut wgpu::CommandEncoder,
+    ) -> Result<()> {
+        let (device, slab) = (self.device.clone(), &answers.slab);
+        let (n, problems) = (slab.elements.len(), slab.problems.len());
+        let mut inputs = self.upload_inputs(set, batch, slab, index)?;
+        let g = place_elements(&device, &mut self.memory[index].g, g, slab, &mut inputs.params.g_at)?;
+        let mut params = inputs.params;
+        let Wanted { bounds, weights, labels, coefficients } = wants;
+        let parts = [
+            (bounds, wanted::BOUNDS),
+            (weights, wanted::WEIGHTS),
+            (labels, wanted::LABELS),
+            (coefficients, wanted::COEFFICIENTS),
+        ];
+        params.wanted = parts.iter().filter(|(want, _)| *want).map(|(_, bit)| bit).sum();
+        for (memory, want) in slopes.elements.iter_mut().zip([true, bounds, bounds, weights, labels]) {
+            memory.hold(&device, if want { size_of::<T>() * n } else { 0 })?;
+        }
+        slopes.rows.hold(&device, 8 * (set.spreads().len() + 2 * set.bounded_rows()) * problems)?;
+        let dense = set.dense().len();
+        slopes.coefficients.hold(&device, if coefficients { size_of::<T>() * dense * n } else { 0 })?;
+        self.push_problems(batch, slab, index, &mut params)?;
+        let variant = variants(batch, &params);
+        let kernel = match (dense, self.is_disjoint) {
+            (0, true) => Kernel::VjpDisjoint,
+            (0, false) => Kernel::VjpRows,
+            _ => {
+                self.memory[index].order.hold(&device, 4 * sample_words(dense) * n)?;
+                Kernel::DenseVjp
+            }
+        };
+        let dispatch = |kernel| Dispatch::new(variant(kernel, STREAMING), 0..problems);
+        let mut dispatches = [Kernel::CellsPrepare, kernel].map(dispatch);
+        self.upload_params(&params, &mut dispatches, index)?;
+        let memory = &mut self.memory[index];
+        let to_prepare = prepare_buffers(&device, memory, &inputs)?;
+        let read = |memory: &Memory| memory.clone().handle(&device);
+        let mut backward = vec![
+            memory.tables.handle(&device)?,
+            g,
+            inputs.cells,
+            inputs.weights,
+            inputs.labels,
+            read(&answers.y)?,
+            read(&answers.clamp)?,
+            read(&answers.results)?,
+            memory.totals.handle(&device)?,
+        ];
+        for memory in slopes.elements.iter_mut().chain([&mut slopes.rows]) {
+            backward.push(memory.handle(&device)?);
+        }
+        if dense > 0 {
+            backward.extend([inputs.coefficients, memory.order.handle(&device)?, slopes.coefficients.handle(&device)?]);
+        }
+        let uniform = memory.params.handle(&device)?;
+        memory.backward.begin();
+        let prepare = memory.backward.bind(&device, Kernel::CellsPrepare, &uniform, &to_prepare);
+        let backward = memory.backward.bind(&device, kernel, &uniform, &backward);
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for (dispatch, group) in dispatches.iter().zip([&prepare, &backward]) {
+            dispatch.encode(&device, &mut pass, group, None);
+        }
+        Ok(())
+    }
+}
+
+/// What `cells_prepare` binds.
+fn prepare_buffers(device: &WgpuDevice, memory: &mut SlabMemory, inputs: &Inputs) -> Result<[wgpu::Buffer; 9]> {
+    Ok([
+        memory.tables.handle(device)?,
+        inputs.groups.clone(),
+        inputs.control.clone(),
+        inputs.labels.clone(),
+        inputs.weights.clone(),
+        inputs.lower.clone(),
+        inputs.upper.clone(),
+        inputs.cells.clone(),
+        memory.totals.handle(device)?,
+    ])
+}
+
+/// The variants of a batch's kernels.
+fn variants<T: Storage>(batch: &Batch<'_, T>, params: &Params) -> impl Fn(Kernel, Class) -> Variant {
+    let bounded = params.flags & (flags::ELEMENT_LO | flags::ELEMENT_HI) != 0;
+    let (weighted, labelled) = (batch.weights.is_some(), batch.labels.is_some());
+    let valued = params.wanted & (wanted::WEIGHTS | wanted::LABELS) != 0 || params.flags & flags::HAS_RATIO != 0;
+    move |kernel, class| Variant { kernel, class, dtype: T::DTYPE, weighted, labelled, bounded, valued }
+}

@@ -1,0 +1,277 @@
+//! The kernels' texts, how they are joined, and the variants that they are compiled in.
+
+use wgpu::ShaderStages;
+
+use crate::storage::Dtype;
+
+macro_rules! text {
+    ($name:literal) => {
+        include_str!(concat!("../../../shaders/", $name, ".wgsl"))
+    };
+}
+
+const COMMON: &str = text!("common");
+const STORAGE: &str = text!("storage");
+const TWO_FLOATS: &str = text!("two_floats");
+const LIMBS: &str = text!("limbs");
+const CELL_SUMS: &str = text!("cell_sums");
+const CELLS: &str = text!("cells");
+const BOUNDS: &str = text!("bounds");
+const LABELS: &str = text!("labels");
+const ELEMENTS: &str = text!("elements");
+const PASS: &str = text!("cells_pass");
+const PREPARE: &str = text!("cells_prepare");
+const DISJOINT: &str = text!("cells_disjoint");
+const LEFT: &str = text!("left");
+/// The Newton machine and what drives it, in the order in which its parts build on each other.
+const MACHINE: [&str; 9] = [
+    text!("rows"),
+    text!("stop_test"),
+    text!("curvature"),
+    text!("active_set"),
+    text!("line_search"),
+    text!("certificate"),
+    text!("newton"),
+    text!("newton_state"),
+    text!("newton_driver"),
+];
+const ROWS_OF_CELLS: &str = text!("rows_of_cells");
+const NEWTON: &str = text!("cells_newton");
+const SAMPLES: &str = text!("samples");
+const ROWS_OF_SAMPLES: &str = text!("rows_of_samples");
+const DENSE_NEWTON: &str = text!("dense_newton");
+const VJP: &str = text!("vjp_driver");
+const CELLS_VJP: &str = text!("cells_vjp");
+const VJP_ROWS_OF_CELLS: &str = text!("vjp_rows_of_cells");
+const DENSE_VJP: &str = text!("dense_vjp");
+const VJP_DISJOINT: &str = text!("vjp_disjoint");
+const VJP_ROWS: &str = text!("vjp_rows");
+
+/// A kernel: a module and its entry point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kernel {
+    CellsPrepare,
+    /// `cells_newton` where the short cut's closed form holds.
+    CellsDisjoint,
+    CellsNewton,
+    /// `cells_vjp` of rows of any kind.
+    VjpRows,
+    /// `cells_vjp` where the short cut's closed form holds.
+    VjpDisjoint,
+    DenseNewton,
+    DenseVjp,
+}
+
+/// Binding 0 of every kernel is the parameters, 1 the tables.
+const FIRST_BINDING: u32 = 2;
+
+impl Kernel {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::CellsPrepare,
+        Self::CellsDisjoint,
+        Self::CellsNewton,
+        Self::VjpRows,
+        Self::VjpDisjoint,
+        Self::DenseNewton,
+        Self::DenseVjp,
+    ];
+
+    pub(crate) fn entry(self) -> &'static str {
+        match self {
+            Self::CellsPrepare => "cells_prepare",
+            Self::CellsDisjoint => "cells_disjoint",
+            Self::CellsNewton => "cells_newton",
+            Self::VjpRows | Self::VjpDisjoint => "cells_vjp",
+            Self::DenseNewton => "dense_newton",
+            Self::DenseVjp => "dense_vjp",
+        }
+    }
+
+    /// The parts that make its module, in order.
+    fn parts(self) -> Vec<&'static str> {
+        let shared = [COMMON, STORAGE, TWO_FLOATS, LIMBS, CELLS];
+        let own: &[&str] = match self {
+            Self::CellsPrepare => &[CELL_SUMS, BOUNDS, LABELS, PREPARE],
+            Self::CellsDisjoint => &[BOUNDS, ELEMENTS, PASS, LEFT, DISJOINT],
+            Self::CellsNewton => {
+                let forward = [BOUNDS, ELEMENTS, PASS, LEFT, ROWS_OF_CELLS];
+                return [&shared[..], &forward, &MACHINE, &[NEWTON]].concat();
+            }
+            Self::DenseNewton => {
+                let forward = [BOUNDS, ELEMENTS, SAMPLES, LEFT, ROWS_OF_SAMPLES];
+                return [&shared[..], &forward, &MACHINE, &[DENSE_NEWTON]].concat();
+            }
+            Self::VjpRows => &[CELL_SUMS, LABELS, VJP, VJP_ROWS, VJP_ROWS_OF_CELLS, CELLS_VJP],
+            Self::VjpDisjoint => &[CELL_SUMS, LABELS, VJP, VJP_DISJOINT, CELLS_VJP],
+            Self::DenseVjp => &[CELL_SUMS, LABELS, VJP, VJP_ROWS, SAMPLES, DENSE_VJP],
+        };
+        [&shared, own].concat()
+    }
+
+    /// Of the bindings from [`FIRST_BINDING`] on: how many there are, and which of them are written.
+    fn bindings(self) -> (u32, &'static [u32]) {
+        match self {
+            Self::CellsPrepare => (8, &[6, 7]),
+            Self::CellsDisjoint => (12, &[6, 7, 8, 9, 10, 11]),
+            Self::CellsNewton => (15, &[6, 7, 8, 9, 10, 11, 14]),
+            Self::DenseNewton => (16, &[6, 7, 8, 9, 10, 11, 14]),
+            Self::VjpRows | Self::VjpDisjoint => (14, &[8, 9, 10, 11, 12, 13]),
+            Self::DenseVjp => (17, &[8, 9, 10, 11, 12, 13, 15, 16]),
+        }
+    }
+
+    pub(crate) fn source(self) -> String {
+        self.parts().join("\n")
+    }
+
+    pub(crate) fn module(self, device: &wgpu::Device) -> wgpu::ShaderModule {
+        device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(self.entry()),
+            source: wgpu::ShaderSource::Wgsl(self.source().into()),
+        })
+    }
+
+    pub(crate) fn layouts(self, device: &wgpu::Device) -> (wgpu::BindGroupLayout, wgpu::PipelineLayout) {
+        let entry = |binding: u32, ty: wgpu::BufferBindingType, has_dynamic_offset: bool| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
+            count: None,
+        };
+        let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
+        let (count, written) = self.bindings();
+        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true), entry(1, storage(true), false)];
+        entries.extend((0..count).map(|k| entry(FIRST_BINDING + k, storage(!written.contains(&k)), false)));
+        let descriptor = wgpu::BindGroupLayoutDescriptor { label: Some(self.entry()), entries: &entries };
+        let layout = device.create_bind_group_layout(&descriptor);
+        let pipeline = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(self.entry()),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        (layout, pipeline)
+    }
+
+    /// A bind group of this kernel: parameters (a window of a buffer, moved by dynamic offsets), tables, and the rest.
+    pub(crate) fn bind(
+        self,
+        device: &super::WgpuDevice,
+        params: &wgpu::Buffer,
+        buffers: &[wgpu::Buffer],
+    ) -> wgpu::BindGroup {
+        let size = std::num::NonZeroU64::new(size_of::<crate::params::Params>() as u64);
+        let window = wgpu::BufferBinding { buffer: params, offset: 0, size };
+        let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(window) }];
+        entries.extend(
+            (1..)
+                .zip(buffers)
+                .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() }),
+        );
+        device.device().create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(self.entry()),
+            layout: device.bind_group_layout(self),
+            entries: &entries,
+        })
+    }
+}
+
+/// The sizes of workgroups, and of the problems that each is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Class {
+    pub(crate) lanes: u32,
+    /// Elements that the workgroup has room for; a larger problem's lie in global memory.
+    pub(crate) room: u32,
+}
+
+/// Of `cells_disjoint`, from small problems to large ones; larger ones are left to `cells_newton`. The number of elements,
+/// and nothing else, chooses.
+pub(crate) const CLASSES: [Class; 3] =
+    [Class { lanes: 32, room: 256 }, Class { lanes: 64, room: 1024 }, Class { lanes: 256, room: 2048 }];
+
+/// Of `cells_newton`, for problems of any size; and of the kernels over samples, which hold none.
+pub(crate) const ANY_SIZE: Class = Class { lanes: 64, room: 1024 };
+
+/// Of `cells_prepare` and `cells_vjp`, likewise, which hold no elements. A tile of their sums is this large.
+pub(crate) const STREAMING: Class = Class { lanes: 64, room: 0 };
+
+/// The index of the class of problems of `n` elements; one past the last for those that are too large.
+pub(crate) fn class_of(n: usize) -> usize {
+    CLASSES.iter().position(|class| n <= class.room as usize).unwrap_or(CLASSES.len())
+}
+
+/// What a kernel is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Variant {
+    pub(crate) kernel: Kernel,
+    pub(crate) class: Class,
+    /// The type of predictions, bounds and their gradients.
+    pub(crate) dtype: Dtype,
+    /// Which arrays there are.
+    pub(crate) weighted: bool,
+    pub(crate) labelled: bool,
+    pub(crate) bounded: bool,
+    /// Whether a backward pass needs the means of y.
+    pub(crate) valued: bool,
+}
+
+impl Variant {
+    pub(crate) fn compile(
+        self,
+        device: &wgpu::Device,
+        module: &wgpu::ShaderModule,
+        layout: &wgpu::PipelineLayout,
+    ) -> wgpu::ComputePipeline {
+        let Self { kernel, class, dtype, weighted, labelled, bounded, valued } = self;
+        let flag = |on: bool| f64::from(u8::from(on));
+        let [weighted, labelled, bounded] =
+            [("WEIGHTED", weighted), ("LABELLED", labelled), ("BOUNDED", bounded)].map(|(name, on)| (name, flag(on)));
+        let lanes = ("LANES", f64::from(class.lanes));
+        let capacity = ("CAPACITY", f64::from(class.room));
+        let storage = match dtype {
+            Dtype::F16 => 1.0,
+            Dtype::Bf16 => 2.0,
+            _ => 0.0,
+        };
+        let mut constants = match kernel {
+            Kernel::CellsPrepare => vec![lanes, weighted, bounded, labelled],
+            Kernel::CellsDisjoint => vec![lanes, weighted, bounded, capacity, ("SPILLS", flag(false))],
+            Kernel::CellsNewton => vec![lanes, capacity],
+            Kernel::DenseNewton => vec![lanes],
+            Kernel::VjpRows | Kernel::VjpDisjoint | Kernel::DenseVjp => {
+                vec![lanes, weighted, labelled, ("VALUED", flag(valued))]
+            }
+        };
+        constants.push(("STORAGE", storage));
+        device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.entry()),
+            layout: Some(layout),
+            module,
+            entry_point: Some(kernel.entry()),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &constants,
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wgpu::naga;
+
+    /// Without a GPU: every module is valid, has its entry point, and uses no more workgroup memory than is asked for.
+    #[test]
+    fn every_kernel_is_valid() {
+        for kernel in Kernel::ALL {
+            let source = kernel.source();
+            let module = naga::front::wgsl::parse_str(&source)
+                .unwrap_or_else(|error| panic!("{kernel:?}: {}", error.emit_to_string(&source)));
+            let mut validator =
+                naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty());
+            validator.validate(&module).unwrap_or_else(|error| panic!("{kernel:?}: {}", error.emit_to_string(&source)));
+            assert_eq!(module.entry_points.iter().map(|entry| &entry.name[..]).collect::<Vec<_>>(), [kernel.entry()]);
+        }
+    }
+}
