@@ -116,8 +116,8 @@ fn residual_at(tolerance: f32) -> f32 {
     return residual;
 }
 
-/// Judges the point, which keeps the true bounds or not, of rows that surely have room or not. With `is_start`, the point is one to begin at, which may be an answer already: the true bounds are
-/// kept, as near to the multipliers' sides as a solution with the largest margin is.
+/// Judges the point, which keeps the true bounds or not, of rows that surely have room or not. With `is_start`, the point
+/// is one to begin at, which may be an answer already: the true bounds are kept, as near to the multipliers' sides as a solution with the largest margin is.
 fn judge(lane: u32, rounding: f32, kept: bool, room: bool, is_start: bool) -> u32 {
     let is_coarse = unit_roundoff() > 1e-6;
     let needed = max(tolerance().x, select(1.0, 0.25, is_coarse) * rounding);
@@ -178,7 +178,8 @@ fn judge(lane: u32, rounding: f32, kept: bool, room: bool, is_start: bool) -> u3
     return OPEN;
 }
 
-/// Whether the point, of rows that may lack it, has no room for the margin, so that the multipliers of the tightened rows run away.
+/// Whether the point, of rows that may lack it, has no room for the margin, so that the multipliers of the tightened rows
+/// run away.
 fn lacks_room() -> bool {
     return test.tightened && test.stall >= MOST_STALLS && test.residual <= STALLED_RESIDUAL;
 }
