@@ -215,7 +215,7 @@ impl<T: Storage> CpuProjector<T> for CpuPlan<T> {
     fn project(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>, answers: &mut HostAnswers<T>) {
         let HostAnswers { y, clamp, multipliers, inactive, outcome } = answers;
         let (problems, rows) = (batch.offsets().problems(), set.rows());
-        // (For all problems at once: a call for each takes longer than the few numbers.)
+        // What a problem does not write is zero.
         multipliers[..problems * rows].fill(0.0);
         inactive[..problems * inactive_words(rows)].fill(0);
         let out = Forward { y, clamp, multipliers, inactive, outcome, rows };

@@ -146,6 +146,18 @@ fn for_chunks_with<A: Send>(
     }
 }
 
+/// The id that fills up a block: that of no cell.
+const NO_CELL: u8 = u8::MAX;
+
+/// The samples that are left over after whole blocks, filled up with samples of no cell.
+#[inline(always)]
+fn filled_up<T: Storage, const WIDTH: usize>(values: &[T], cells: &[u8]) -> ([T; WIDTH], [u8; WIDTH]) {
+    let (mut block, mut of_block) = ([T::default(); WIDTH], [NO_CELL; WIDTH]);
+    block.iter_mut().zip(values).for_each(|(value, rest)| *value = *rest);
+    of_block.iter_mut().zip(cells).for_each(|(cell, rest)| *cell = *rest);
+    (block, of_block)
+}
+
 /// Adds up lanes as a tree of fixed shape.
 #[inline(always)]
 fn sum_lanes<A: Copy + std::ops::Add<Output = A>>(lanes: [A; LANES]) -> A {

@@ -3,15 +3,12 @@
 //! what `forward` and `backward` do without.
 
 use super::sort::Chunk;
-use super::{LANES, MAX_CELLS};
+use super::{LANES, filled_up};
 use crate::reference::cells_newton::split_shift;
 use crate::storage::Storage;
 use core::arch::x86_64::{__m128i, __m512, __m512d, _CMP_GT_OQ, _CMP_NEQ_UQ};
 use pulp::x86::V4;
 use pulp::{NullaryFnOnce, cast};
-
-/// The id that fills up a block: that of no cell.
-const NO_CELL: u8 = u8::MAX;
 
 /// Runs `$body` with `$count`, a number of cells at least the problem's, as a constant.
 macro_rules! with_few_cells {
@@ -45,31 +42,17 @@ pub(super) fn widened<T: Storage>(block: &[T; LANES]) -> __m512 {
     cast(block.map(|value| value.to_f64() as f32))
 }
 
-/// The samples that are left over after whole blocks, filled up with samples of no cell.
+/// Does something with every block of samples.
 #[inline(always)]
-fn filled_up<T: Storage, const WIDTH: usize>(values: &[T], cells: &[u8]) -> ([T; WIDTH], [u8; WIDTH]) {
-    let (mut block, mut of_block) = ([T::default(); WIDTH], [NO_CELL; WIDTH]);
-    block.iter_mut().zip(values).for_each(|(value, rest)| *value = *rest);
-    of_block.iter_mut().zip(cells).for_each(|(cell, rest)| *cell = *rest);
-    (block, of_block)
-}
-
-/// Does something with every block of samples and its word.
-#[inline(always)]
-pub(super) fn for_blocks<T: Storage, W>(
-    (values, cells): (&[T], &[u8]),
-    words: impl IntoIterator<Item = W>,
-    mut work: impl FnMut(__m512, __m128i, W),
-) {
+pub(super) fn for_blocks<T: Storage>(values: &[T], cells: &[u8], mut work: impl FnMut(__m512, __m128i)) {
     let (blocks, rest) = values.as_chunks::<LANES>();
     let (cell_blocks, rest_cells) = cells.as_chunks::<LANES>();
-    let mut words = words.into_iter();
-    for ((block, cells), word) in blocks.iter().zip(cell_blocks).zip(words.by_ref()) {
-        work(widened(block), cast(*cells), word);
+    for (block, cells) in blocks.iter().zip(cell_blocks) {
+        work(widened(block), cast(*cells));
     }
-    if let (false, Some(word)) = (rest.is_empty(), words.next()) {
+    if !rest.is_empty() {
         let (block, cells) = filled_up(rest, rest_cells);
-        work(widened(&block), cast(cells), word);
+        work(widened(&block), cast(cells));
     }
 }
 
@@ -357,7 +340,7 @@ impl<T: Storage, const C: usize> NullaryFnOnce for BackwardSums<'_, T, C> {
     fn call(self) {
         let Self { simd, cells, clamp, g, chunk } = self;
         let mut gradient = Sums::<C>::new(simd);
-        let (mut counts, mut free) = ([0; MAX_CELLS], [0; C]);
+        let (mut counts, mut free) = ([0; C], [0; C]);
         for_wide_blocks(
             simd,
             (g, cells),
@@ -378,7 +361,7 @@ impl<T: Storage, const C: usize> NullaryFnOnce for BackwardSums<'_, T, C> {
                 }
             },
         );
-        chunk.counts = counts;
+        chunk.set_counts(&counts);
         for c in 0..C {
             chunk.sums[c] = [gradient.total(simd, c), f64::from(free[c]), 0.0, 0.0];
         }

@@ -21,7 +21,7 @@ pub(crate) fn sum<T: Storage>(
     sums: &mut VjpSums,
 ) -> bool {
     let n = problem.n();
-    let (chunks, ..) = sorted.chunks(n);
+    let chunks = sorted.chunks_mut(n);
     for_chunks(chunks, |index, chunk| {
         let (g, cells) = (&g[chunk_range(index, n)], problem.cells_of(index));
         let clamp = &clamp[index * (CHUNK / LANES)..];

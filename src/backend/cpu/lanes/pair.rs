@@ -14,7 +14,7 @@ use super::avx512::holds;
 use super::backward::unpack;
 use super::forward::write_chunk;
 use super::sort::{Chunk, Sorted, count, covers, total_sums};
-use super::{LANES, LaneProblem, STAGE, Table, is_large, mask, sum_lanes, vectorised};
+use super::{LANES, LaneProblem, STAGE, Table, filled_up, is_large, mask, sum_lanes, vectorised};
 use crate::reference::cells_newton::split_shift;
 use crate::reference::cells_prepare::{CHUNK, CellTotals};
 use crate::reference::disjoint::Disjoint;
@@ -27,8 +27,6 @@ use crate::storage::{Arithmetic, Storage};
 const MAX_EXACT: usize = 256;
 /// Rough sums are kept in the arithmetic type for so many samples.
 const ROUGH_STAGE: usize = 1024;
-/// The id that fills up a block: that of no cell.
-const NO_CELL: u8 = u8::MAX;
 
 impl<A: Arithmetic> Sorted<A> {
     /// Counts the samples of each cell, and sums roughly at shifts of zero. False if a number cannot be used.
@@ -262,10 +260,8 @@ fn for_blocks<T: Storage>(values: &[T], cells: &[u8], mut work: impl FnMut(&[T::
         work(&block.map(T::widen), cells);
     }
     if !rest.is_empty() {
-        let (mut block, mut cells) = ([T::Arithmetic::default(); LANES], [NO_CELL; LANES]);
-        block.iter_mut().zip(rest).for_each(|(value, rest)| *value = rest.widen());
-        cells.iter_mut().zip(rest_cells).for_each(|(cell, rest)| *cell = *rest);
-        work(&block, &cells);
+        let (block, cells) = filled_up(rest, rest_cells);
+        work(&block.map(T::widen), &cells);
     }
 }
 

@@ -8,7 +8,7 @@
 mod avx512;
 
 use super::sort::Chunk;
-use super::{LANES, LaneProblem, MAX_CELLS, sum_lanes};
+use super::{LANES, LaneProblem, sum_lanes};
 use crate::reference::cells_newton::{element, split_shift};
 use crate::storage::{Arithmetic, Storage};
 
@@ -41,7 +41,7 @@ pub(crate) fn look<T: Storage>(problem: &LaneProblem<'_, T>, chunk: &mut Chunk) 
         pulp::Arch::V4(simd) => avx512::look(simd, problem, chunk),
         _ => {
             let cells = cell_sums(problem, &[]);
-            set_counts(chunk, &cells.map(|cell| cell.count));
+            chunk.set_counts(&cells.map(|cell| cell.count));
             set_sums(chunk, &cells);
             chunk.counts.iter().sum()
         }
@@ -56,13 +56,6 @@ pub(crate) fn sums<T: Storage>(problem: &LaneProblem<'_, T>, shift: &[f64], full
         pulp::Arch::V4(simd) => avx512::sums(simd, problem, shift, full, chunk),
         _ => set_sums(chunk, &cell_sums(problem, shift)),
     }
-}
-
-/// Sets the samples of each cell.
-#[inline(always)]
-pub(super) fn set_counts(chunk: &mut Chunk, counts: &[u32]) {
-    chunk.counts = [0; MAX_CELLS];
-    chunk.counts.iter_mut().zip(counts).for_each(|(count, counted)| *count = *counted);
 }
 
 fn set_sums<A: Arithmetic>(chunk: &mut Chunk, cells: &[Sums<A>; MAX_SMALL_CELLS]) {

@@ -26,6 +26,15 @@ pub(crate) struct Chunk {
     pub(crate) usable: bool,
 }
 
+impl Chunk {
+    /// Sets the samples of the first cells; others have none.
+    #[inline(always)]
+    pub(crate) fn set_counts(&mut self, counts: &[u32]) {
+        self.counts = [0; MAX_CELLS];
+        self.counts.iter_mut().zip(counts).for_each(|(count, counted)| *count = *counted);
+    }
+}
+
 /// Where each cell's run lies among the values of a chunk with these counts.
 #[inline(always)]
 pub(crate) fn runs(counts: &[u32; MAX_CELLS]) -> impl Iterator<Item = std::ops::Range<usize>> {

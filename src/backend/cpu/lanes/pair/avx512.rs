@@ -1,10 +1,10 @@
 //! The passes over two cells with AVX-512: a sum for each, added to under masks.
 
+use super::super::LANES;
 use super::super::avx512::{
     Sums, clamp_states, clamp_word, end_words, for_wide_blocks, halves, lanes_of, map_wide_blocks, narrowed, widened,
 };
 use super::super::sort::Chunk;
-use super::super::{LANES, MAX_CELLS};
 use super::{OfChunk, ROUGH_STAGE, of_both};
 use crate::reference::cells_newton::split_shift;
 use crate::reference::newton::NewtonTask;
@@ -206,8 +206,7 @@ fn sum_roughly<T: Storage, const SIGNED: bool, const LOOK: bool>(
         }
     }
     if LOOK {
-        chunk.counts = [0; MAX_CELLS];
-        chunk.counts[..2].copy_from_slice(&counts);
+        chunk.set_counts(&counts);
     }
     set_sums::<SIGNED>(simd, chunk, (&sums, &sizes, free));
     f._mm512_cmp_ps_mask::<_CMP_EQ_OQ>(finite, zero) == u16::MAX

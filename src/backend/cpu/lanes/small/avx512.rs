@@ -3,7 +3,6 @@
 use super::super::avx512::{CellTable, Sums, for_blocks, halves, samples_in, stored, with_few_cells};
 use super::super::sort::Chunk;
 use super::super::{LaneProblem, sum_lanes};
-use super::set_counts;
 use crate::storage::Storage;
 use core::arch::x86_64::_CMP_EQ_OQ;
 use pulp::x86::V4;
@@ -58,10 +57,10 @@ impl<T: Storage, const C: usize, const SIGNED: bool, const FULL: bool, const LOO
         let mut beyond = [f._mm512_setzero_ps(); C];
         let (mut free, mut counts) = ([0; C], [0; C]);
         for_blocks(
-            (problem.z, problem.cells),
-            std::iter::repeat(()),
+            problem.z,
+            problem.cells,
             #[inline(always)]
-            |z, cells, ()| {
+            |z, cells| {
                 let t = if LOOK {
                     z
                 } else {
@@ -90,7 +89,7 @@ impl<T: Storage, const C: usize, const SIGNED: bool, const FULL: bool, const LOO
             },
         );
         if LOOK {
-            set_counts(chunk, &counts);
+            chunk.set_counts(&counts);
         }
         for c in 0..C {
             let y = sums.total(simd, c);
