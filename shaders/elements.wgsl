@@ -9,7 +9,6 @@ override LANES: u32 = 64u;
 @group(0) @binding(5) var<storage, read> lower: array<u32>;
 @group(0) @binding(6) var<storage, read> upper: array<u32>;
 @group(0) @binding(7) var<storage, read> totals: array<u32>;
-@group(0) @binding(9) var<storage, read_write> y_out: array<atomic<u32>>;
 @group(0) @binding(10) var<storage, read_write> clamp_out: array<u32>;
 @group(0) @binding(11) var<storage, read_write> results: array<u32>;
 
@@ -24,12 +23,12 @@ fn z_of(i: u32) -> u32 {
     return in_word(predictions[word_of(at)], at);
 }
 
-// Bits moved into the bounds. Of a NaN they are left alone, and a NaN bounds nothing.
+// Bits moved into the bounds, of numbers that can be used.
 fn clip(bits: u32, lo: u32, hi: u32) -> u32 {
-    let raised = select(bits, lo, key(bits) < key(lo));
-    return select(raised, hi, key(raised) > key(hi));
+    return select(select(bits, hi, key(bits) > key(hi)), lo, key(bits) < key(lo));
 }
 
+// The same of any. A NaN is left alone, and bounds nothing.
 fn clip_any(bits: u32, lo: u32, hi: u32) -> u32 {
     if is_nan(bits) {
         return bits;
@@ -50,15 +49,6 @@ fn totals_of(cell: u32) -> u32 {
 
 fn totals_pair(at: u32) -> vec2<f32> {
     return vec2<f32>(bitcast<f32>(totals[at]), bitcast<f32>(totals[at + 1u]));
-}
-
-fn store_y_out(at: u32, bits: u32) {
-    if STORAGE == SINGLE {
-        atomicStore(&y_out[at], bits);
-    } else {
-        atomicAnd(&y_out[word_of(at)], kept_in_word(at));
-        atomicOr(&y_out[word_of(at)], put_in_word(bits, at));
-    }
 }
 
 // Writes the values and clamp states at the shifts of the last pass; of a problem without an answer clip(z), none free.
