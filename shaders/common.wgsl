@@ -53,6 +53,10 @@ struct Params {
     link: u32,
     last_link: u32,
     passes: u32,
+    tile: u32,
+    tiles: u32,
+    larges: u32,
+    large_links: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -107,6 +111,10 @@ var<private> problem: u32;
 var<private> first: u32;
 var<private> n: u32;
 var<private> order_at: u32;
+// The elements of it that this workgroup does, from and up to but without; and the most that any workgroup does of it.
+var<private> part_first: u32;
+var<private> part_end: u32;
+var<private> part_room: u32;
 
 var<private> loaded_zero: u32;
 
@@ -119,6 +127,11 @@ fn has(flag: u32) -> bool {
     return (params.flags & flag) != 0u;
 }
 
+// Whether a problem that ended so has an answer.
+fn is_answer(status: u32) -> bool {
+    return status == STATUS_SOLVED || status == STATUS_RELAXED;
+}
+
 // Takes up a problem.
 fn take(index: u32) {
     loaded_zero = params.opaque_zero;
@@ -126,6 +139,9 @@ fn take(index: u32) {
     first = tables[params.problems_at + 3u * problem];
     n = tables[params.problems_at + 3u * problem + 1u];
     order_at = tables[params.problems_at + 3u * problem + 2u];
+    part_first = 0u;
+    part_end = n;
+    part_room = n;
 }
 
 // Whether there is a problem for this workgroup in the dispatch's list, which is then taken up.

@@ -73,6 +73,12 @@ pub(crate) struct Params {
     pub(crate) last_link: u32,
     /// Passes of this dispatch; 0 leaves every problem to the next kernel.
     pub(crate) passes: u32,
+    /// Of problems too large for a workgroup: the elements of a tile, how many tiles there are, how many problems, and the
+    /// passes of their chain.
+    pub(crate) tile: u32,
+    pub(crate) tiles: u32,
+    pub(crate) larges: u32,
+    pub(crate) large_links: u32,
 }
 
 /// Marks what is not there.
@@ -114,6 +120,8 @@ pub(crate) const RESULTS_HEAD: usize = 8;
 /// What kernels for GPUs take at the most.
 pub(crate) const MAX_GPU_CELLS: usize = 32;
 pub(crate) const MAX_GPU_ROWS: usize = 32;
+/// Words of the record of a problem that is cut into tiles.
+pub(crate) const LARGE_RECORD: usize = 1456;
 /// Words of a problem's state between two dispatches, before those of its rows, and of a row.
 pub(crate) const STATE_HEAD: usize = 32;
 pub(crate) const STATE_ROW: usize = 14;
@@ -195,6 +203,10 @@ mod tests {
             link,
             last_link,
             passes,
+            tile,
+            tiles,
+            larges,
+            large_links,
         )
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::large::Tiling;
 use super::shaders::{Kernel, Variant};
 use crate::backend::DeviceInfo;
 use crate::error::{Error, Result};
@@ -20,6 +21,7 @@ const WORKGROUP_LANES: u32 = 256;
 #[derive(Clone, Debug)]
 pub struct WgpuDevice {
     inner: Arc<Inner>,
+    tiling: Tiling,
 }
 
 #[derive(Debug)]
@@ -204,12 +206,24 @@ impl WgpuDevice {
         let limits = device.limits();
         let layouts = Kernel::ALL.into_iter().map(|kernel| (kernel, kernel.layouts(&device))).collect();
         let (modules, pipelines) = (Mutex::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { device, queue, limits, name, failure, modules, pipelines, layouts }) }
+        let inner = Inner { device, queue, limits, name, failure, modules, pipelines, layouts };
+        Self { inner: Arc::new(inner), tiling: Tiling::default() }
     }
 
     /// Whether the CPU emulates it.
     pub(crate) fn is_emulated(&self) -> bool {
         self.inner.device.adapter_info().device_type == wgpu::DeviceType::Cpu
+    }
+
+    /// The same device, which shares problems of more than so many predictions among workgroups, in tiles of so many, where it
+    /// would do so with much larger ones only. For tests: so the ways for large problems can be tried on small ones.
+    #[doc(hidden)]
+    pub fn in_tiles(self, above: usize, tile: usize) -> Self {
+        Self { tiling: Tiling::new(above, tile), ..self }
+    }
+
+    pub(crate) fn tiling(&self) -> Tiling {
+        self.tiling
     }
 
     /// The wgpu device.
