@@ -6,8 +6,6 @@
 // For every second link of the chain, the workgroups over tiles, and those over problems.
 @group(0) @binding(13) var<storage, read_write> next_counts: array<atomic<u32>>;
 
-const PART_BEGINS = 0u;
-
 // Words of the counts of a link.
 const COUNTS_OF_LINK = 8u;
 
@@ -114,7 +112,8 @@ fn large_step(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
         machine_residual = 0.0;
     }
     let stage = workgroupUniformLoad(&stage_here);
-    if PART != PART_BEGINS && stage == WAITS_NOT {
+    let begins = params.link == 0u;
+    if !begins && stage == WAITS_NOT {
         return;
     }
     if workgroupUniformLoad(&unusable) != 0u {
@@ -126,7 +125,7 @@ fn large_step(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     normalise_cells(lane);
     machine_begin(lane);
     var passes = passes_here;
-    if PART != PART_BEGINS {
+    if !begins {
         machine_restore(lane);
         // (What the tiles were summed at, which may be no place of the machine's.)
         fetch_pass(lane);

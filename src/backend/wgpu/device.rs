@@ -56,6 +56,8 @@ pub(crate) struct Found {
 fn find() -> Vec<Found> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::PRIMARY;
+    // (The counts of indirect dispatches are our own kernels', and a look at each costs more than the dispatch.)
+    descriptor.flags.remove(wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL);
     let instance = wgpu::Instance::new(descriptor);
     let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
     let with_lack = |adapter: wgpu::Adapter| {

@@ -50,7 +50,7 @@ impl Tiling {
 }
 
 /// The passes of a chain, with one for those that end without an answer: by how much they exceed their rows.
-const LINKS: u32 = 400;
+const LINKS: u32 = 256;
 
 /// Words of the counts of a link: the workgroups of a dispatch over tiles, and those of one over problems.
 const COUNTS: u64 = 8;
@@ -138,6 +138,8 @@ impl LargeMemory {
 pub(super) struct LargeDispatch {
     variant: Variant,
     over_tiles: bool,
+    /// 0 where a chain begins.
+    link: u32,
     params: u32,
 }
 
@@ -146,13 +148,11 @@ const FINDS: u32 = 0;
 const SUMS: u32 = 1;
 const ENDS: u32 = 2;
 const SORTS: u32 = 0;
-const BEGINS: u32 = 0;
-const GOES_ON: u32 = 1;
 
 impl LargeDispatch {
     fn new(variant: &impl Fn(Kernel, Class) -> Variant, kernel: Kernel, over_tiles: bool, part: u32) -> Self {
         let class = if over_tiles { TILES } else { STREAMING };
-        Self { variant: Variant { part, ..variant(kernel, class) }, over_tiles, params: 0 }
+        Self { variant: Variant { part, ..variant(kernel, class) }, over_tiles, link: 0, params: 0 }
     }
 
     /// What `cells_prepare` is of large problems.
@@ -187,6 +187,7 @@ impl LargeDispatch {
             count,
             columns: columns(device, count as usize),
             list_at,
+            link: self.link,
             tile: large.tile,
             tiles: large.tiles,
             larges: large.problems,
@@ -224,12 +225,12 @@ pub(super) struct LargeChain {
 impl LargeChain {
     pub(super) fn new(variant: &impl Fn(Kernel, Class) -> Variant) -> Self {
         let tiles = |part| LargeDispatch::new(variant, Kernel::LargePass, true, part);
-        let problems = |part| LargeDispatch::new(variant, Kernel::LargeStep, false, part);
+        let begins = LargeDispatch::new(variant, Kernel::LargeStep, false, 0);
         Self {
             sorts: tiles(SORTS),
-            begins: problems(BEGINS),
+            begins,
             sums: tiles(SUMS),
-            goes_on: problems(GOES_ON),
+            goes_on: LargeDispatch { link: 1, ..begins },
             writes: tiles(ENDS),
         }
     }

@@ -73,7 +73,7 @@ impl<T: Storage> WgpuPlan<T> {
     ) -> Result<Self> {
         check(set, &settings, T::DTYPE)?;
         let tiling = Some(device.tiling()).filter(|_| set.dense().is_empty());
-        if let Some(tiling) = tiling.filter(|tiling| capacities.largest > tiling.most()) {
+        if tiling.is_some_and(|tiling| capacities.largest > tiling.most()) {
             return Err(Error::Unsupported {
                 device: "wgpu",
                 what: format!("a problem of {} predictions", capacities.largest),
