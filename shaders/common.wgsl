@@ -53,7 +53,6 @@ struct Params {
     link: u32,
     last_link: u32,
     passes: u32,
-    tile: u32,
     tiles: u32,
     larges: u32,
     large_links: u32,

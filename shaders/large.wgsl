@@ -38,6 +38,9 @@ const LARGE_LABEL_SLOPE = 1252u;
 
 const LARGE_RECORD = 1456u;
 
+// Elements of the largest tile, whatever the problem's: no answer depends on how it is cut.
+const LARGE_ROOM = 16384u;
+
 // Values of `LARGE_STAGE`: the problem waits for nothing, for the sums of a pass, or for those that tell its excess.
 const WAITS_NOT = 0u;
 const WAITS_FOR_SUMS = 1u;
@@ -47,19 +50,20 @@ const WAITS_FOR_EXCESS = 2u;
 var<private> large_at: u32;
 var<private> ends_at: u32;
 
-// Whether there is a tile or a problem for this workgroup in the dispatch's list, which is then taken up.
+// Whether there is a tile or a problem for this workgroup in the dispatch's list, which is then taken up. An entry has the
+// problem, its number among the large ones, the tile's first element, and where it ends.
 fn take_large(group: vec3<u32>) -> bool {
     let index = group.y * params.columns + group.x;
     if index >= params.count {
         return false;
     }
-    let at = params.list_at + 3u * index;
+    let at = params.list_at + 4u * index;
     take(tables[at]);
     large_at = LARGE_RECORD * tables[at + 1u];
     ends_at = LARGE_RECORD * params.larges + MAX_CELLS * index;
-    part_first = params.tile * tables[at + 2u];
-    part_end = min(part_first + params.tile, n);
-    part_room = params.tile;
+    part_first = tables[at + 2u];
+    part_end = tables[at + 3u];
+    part_room = LARGE_ROOM;
     order_at += part_first;
     return true;
 }

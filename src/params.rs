@@ -73,9 +73,7 @@ pub(crate) struct Params {
     pub(crate) last_link: u32,
     /// Passes of this dispatch; 0 leaves every problem to the next kernel.
     pub(crate) passes: u32,
-    /// Of problems too large for a workgroup: the elements of a tile, how many tiles there are, how many problems, and the
-    /// passes of their chain.
-    pub(crate) tile: u32,
+    /// Of problems too large for a workgroup: how many tiles there are, how many problems, and the passes of their chain.
     pub(crate) tiles: u32,
     pub(crate) larges: u32,
     pub(crate) large_links: u32,
@@ -203,7 +201,6 @@ mod tests {
             link,
             last_link,
             passes,
-            tile,
             tiles,
             larges,
             large_links,

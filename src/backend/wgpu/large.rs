@@ -12,14 +12,17 @@ use super::slabs::Slab;
 use crate::batch::Offsets;
 use crate::error::Result;
 use crate::params::{LARGE_RECORD, MAX_GPU_CELLS, Params};
+use crate::solution::CLAMP_LANES;
 
-/// From what size on a problem is cut, and into what. The number of elements, and nothing else, chooses.
+/// From what size on a problem is cut, and into what. The number of elements, and nothing else, chooses; and how it is cut
+/// makes no difference to the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tiling {
     /// Problems of more elements are cut.
     pub(super) above: usize,
-    /// Elements of a tile: whole words of clamp states, and no more than [`MOST_IN_TILE`].
-    pub(super) tile: usize,
+    /// Elements of a tile of the smallest of them: a power of two (so that tiles end with words of clamp states, and with rows
+    /// of lanes where they have more than one), and no more than [`MOST_IN_TILE`].
+    tile: usize,
 }
 
 /// Tiles of the largest problem: the sums of more might overflow.
@@ -29,13 +32,13 @@ const MOST_IN_TILE: usize = 16_384;
 
 impl Default for Tiling {
     fn default() -> Self {
-        Self { above: 32_768, tile: MOST_IN_TILE }
+        Self { above: 32_768, tile: 4096 }
     }
 }
 
 impl Tiling {
     pub(super) fn new(above: usize, tile: usize) -> Self {
-        let tile = tile.clamp(1, MOST_IN_TILE).next_multiple_of(crate::solution::CLAMP_LANES);
+        let tile = tile.clamp(CLAMP_LANES, MOST_IN_TILE).next_power_of_two();
         Self { above: above.max(TILES.room as usize), tile }
     }
 
@@ -43,11 +46,14 @@ impl Tiling {
         n > self.above
     }
 
-    /// The elements of the largest problem.
-    pub(super) fn most(self) -> usize {
-        MOST_TILES * self.tile
+    /// The elements of a tile of a problem of `n`: small ones keep more of a GPU busy.
+    fn tile_of(self, n: usize) -> usize {
+        self.tile.max(n.div_ceil(MOST_TILES).next_power_of_two())
     }
 }
+
+/// The elements of the largest problem.
+pub(super) const MOST_ELEMENTS: usize = MOST_TILES * MOST_IN_TILE;
 
 /// The passes of a chain, with one for those that end without an answer: by how much they exceed their rows.
 const LINKS: u32 = 256;
@@ -62,23 +68,25 @@ pub(super) struct Large {
     problems_at: u32,
     tiles: u32,
     tiles_at: u32,
-    tile: u32,
 }
 
 impl Large {
-    /// Appends the lists of a slab's large problems, and of their tiles: the problem, its number among them, the tile.
+    /// Appends the lists of a slab's large problems, and of their tiles: the problem, its number among them, and from and up
+    /// to but without which element.
     pub(super) fn push(tiling: Tiling, offsets: &Offsets<'_>, slab: &Slab, words: &mut Vec<u32>) -> Self {
         let large = slab.problems.clone().filter(|&problem| tiling.is_large(offsets.range(problem).len()));
         let own = |problem: usize| (problem - slab.problems.start) as u32;
-        let mut of = Self { problems_at: words.len() as u32, tile: tiling.tile as u32, ..Self::default() };
+        let mut of = Self { problems_at: words.len() as u32, ..Self::default() };
         for problem in large.clone() {
-            words.extend([own(problem), of.problems, 0]);
+            words.extend([own(problem), of.problems, 0, offsets.range(problem).len() as u32]);
             of.problems += 1;
         }
         of.tiles_at = words.len() as u32;
         for (number, problem) in (0..).zip(large) {
-            for tile in 0..offsets.range(problem).len().div_ceil(tiling.tile) as u32 {
-                words.extend([own(problem), number, tile]);
+            let n = offsets.range(problem).len();
+            let tile = tiling.tile_of(n);
+            for first in (0..n).step_by(tile) {
+                words.extend([own(problem), number, first as u32, n.min(first + tile) as u32]);
                 of.tiles += 1;
             }
         }
@@ -188,7 +196,6 @@ impl LargeDispatch {
             columns: columns(device, count as usize),
             list_at,
             link: self.link,
-            tile: large.tile,
             tiles: large.tiles,
             larges: large.problems,
             large_links: LINKS,

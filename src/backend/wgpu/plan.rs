@@ -6,7 +6,7 @@ use super::WgpuDevice;
 use super::answers::{Answers, SlabAnswers, SlabSlopes, Slopes, results_stride};
 use super::dispatch::{Chain, Dispatch, EMULATED_ROUNDS, rounds_of_a_pass};
 use super::inputs::{Inputs, Lists, SlabMemory, place_elements};
-use super::large::{LargeChain, LargeDispatch, Tiling};
+use super::large::{LargeChain, LargeDispatch, MOST_ELEMENTS, Tiling};
 use super::memory::Memory;
 use super::shaders::{ANY_SIZE, CLASSES, Class, Kernel, STREAMING, Variant};
 use super::slabs::{Slab, slabs};
@@ -73,7 +73,7 @@ impl<T: Storage> WgpuPlan<T> {
     ) -> Result<Self> {
         check(set, &settings, T::DTYPE)?;
         let tiling = Some(device.tiling()).filter(|_| set.dense().is_empty());
-        if tiling.is_some_and(|tiling| capacities.largest > tiling.most()) {
+        if tiling.is_some() && capacities.largest > MOST_ELEMENTS {
             return Err(Error::Unsupported {
                 device: "wgpu",
                 what: format!("a problem of {} predictions", capacities.largest),
