@@ -11,7 +11,7 @@ pub fn open(backend: &str) -> Result<Device, String> {
         #[cfg(feature = "wgpu")]
         "wgpu_tiles" => {
             return open("wgpu").map(|device| match device {
-                Device::Wgpu(opened) => Device::Wgpu(opened.in_tiles(30, 32)),
+                Device::Wgpu(opened) => Device::Wgpu(opened.in_tiles(30, 32, 128)),
                 other => other,
             });
         }

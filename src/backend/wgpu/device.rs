@@ -217,11 +217,12 @@ impl WgpuDevice {
         self.inner.device.adapter_info().device_type == wgpu::DeviceType::Cpu
     }
 
-    /// The same device, which shares problems of more than so many predictions among workgroups, in tiles of so many, where it
-    /// would do so with much larger ones only. For tests: so the ways for large problems can be tried on small ones.
+    /// The same device, which shares problems of more than `above` predictions among workgroups, in tiles of `tile`, where it
+    /// would do so with much larger ones only; and gives up after so many passes. For tests: so the ways for large problems
+    /// can be tried on small ones.
     #[doc(hidden)]
-    pub fn in_tiles(self, above: usize, tile: usize) -> Self {
-        Self { tiling: Tiling::new(above, tile), ..self }
+    pub fn in_tiles(self, above: usize, tile: usize, passes: u32) -> Self {
+        Self { tiling: Tiling::new(above, tile, passes), ..self }
     }
 
     pub(crate) fn tiling(&self) -> Tiling {

@@ -23,6 +23,8 @@ pub(crate) struct Tiling {
     /// Elements of a tile of the smallest of them: a power of two (so that tiles end with words of clamp states, and with rows
     /// of lanes where they have more than one), and no more than [`MOST_IN_TILE`].
     tile: usize,
+    /// The passes of a chain, and one for problems that end without an answer: by how much they exceed their rows.
+    links: u32,
 }
 
 /// Tiles of the largest problem: the sums of more might overflow.
@@ -32,14 +34,15 @@ const MOST_IN_TILE: usize = 16_384;
 
 impl Default for Tiling {
     fn default() -> Self {
-        Self { above: 32_768, tile: 4096 }
+        // (Of 4,377 random problems of the hardest kinds one needed more than 80 passes: 279.)
+        Self { above: 32_768, tile: 4096, links: 256 }
     }
 }
 
 impl Tiling {
-    pub(super) fn new(above: usize, tile: usize) -> Self {
+    pub(super) fn new(above: usize, tile: usize, links: u32) -> Self {
         let tile = tile.clamp(CLAMP_LANES, MOST_IN_TILE).next_power_of_two();
-        Self { above: above.max(TILES.room as usize), tile }
+        Self { above: above.max(TILES.room as usize), tile, links: links.max(1) }
     }
 
     pub(super) fn is_large(self, n: usize) -> bool {
@@ -55,9 +58,6 @@ impl Tiling {
 /// The elements of the largest problem.
 pub(super) const MOST_ELEMENTS: usize = MOST_TILES * MOST_IN_TILE;
 
-/// The passes of a chain, with one for those that end without an answer: by how much they exceed their rows.
-const LINKS: u32 = 256;
-
 /// Words of the counts of a link: the workgroups of a dispatch over tiles, and those of one over problems.
 const COUNTS: u64 = 8;
 
@@ -68,6 +68,7 @@ pub(super) struct Large {
     problems_at: u32,
     tiles: u32,
     tiles_at: u32,
+    links: u32,
 }
 
 impl Large {
@@ -76,7 +77,7 @@ impl Large {
     pub(super) fn push(tiling: Tiling, offsets: &Offsets<'_>, slab: &Slab, words: &mut Vec<u32>) -> Self {
         let large = slab.problems.clone().filter(|&problem| tiling.is_large(offsets.range(problem).len()));
         let own = |problem: usize| (problem - slab.problems.start) as u32;
-        let mut of = Self { problems_at: words.len() as u32, ..Self::default() };
+        let mut of = Self { problems_at: words.len() as u32, links: tiling.links, ..Self::default() };
         for problem in large.clone() {
             words.extend([own(problem), of.problems, 0, offsets.range(problem).len() as u32]);
             of.problems += 1;
@@ -130,9 +131,10 @@ impl LargeMemory {
     pub(super) fn begin_chain(
         &mut self,
         device: &WgpuDevice,
+        large: &Large,
         encoder: &mut wgpu::CommandEncoder,
     ) -> Result<[wgpu::Buffer; 2]> {
-        let bytes = 4 * COUNTS as usize * (LINKS as usize / 2 + 1);
+        let bytes = 4 * COUNTS as usize * (large.links as usize / 2 + 1);
         for counts in &mut self.counts {
             encoder.clear_buffer(counts.hold_counts(device, bytes)?, 0, None);
         }
@@ -198,7 +200,7 @@ impl LargeDispatch {
             link: self.link,
             tiles: large.tiles,
             larges: large.problems,
-            large_links: LINKS,
+            large_links: large.links,
             ..*all
         }
     }
@@ -259,7 +261,7 @@ impl LargeChain {
         self.sorts.encode(device, pass, tiles, large);
         self.begins.encode(device, pass, &steps[1], large);
         let [sums, goes_on] = [&self.sums, &self.goes_on].map(|dispatch| device.pipeline(dispatch.variant));
-        for link in 1..=LINKS {
+        for link in 1..=large.links {
             let this = &counts[link as usize % 2];
             let at = 4 * COUNTS * u64::from(link / 2);
             pass.set_pipeline(&sums);

@@ -241,7 +241,7 @@ impl<T: Storage> WgpuPlan<T> {
         self.upload_params(&params, &mut dispatches, (&large, of_large), index)?;
         let memory = &mut self.memory[index];
         let records = memory.large.begin(&device, &large, encoder)?;
-        let large_counts = memory.large.begin_chain(&device, encoder)?;
+        let large_counts = memory.large.begin_chain(&device, &large, encoder)?;
         let to_prepare = prepare_buffers(&device, memory, &inputs)?;
         memory.counts.resize_with(links as usize + 2, Memory::default);
         let counts = memory.counts.iter_mut().map(|count| count.hold_count(&device).cloned());

@@ -134,7 +134,9 @@ impl Kernel {
                 let forward = [BOUNDS, ELEMENTS, SAMPLES, LEFT, ROWS_OF_SAMPLES];
                 return [&shared[..], &forward, &MACHINE, &[NEWTON_DRIVER, DENSE_NEWTON]].concat();
             }
-            Self::VjpRows => &[CELL_SUMS, LABELS, VJP_ELEMENTS, VJP, CELLS_PULL, VJP_ROWS, VJP_ROWS_OF_CELLS, CELLS_VJP],
+            Self::VjpRows => {
+                &[CELL_SUMS, LABELS, VJP_ELEMENTS, VJP, CELLS_PULL, VJP_ROWS, VJP_ROWS_OF_CELLS, CELLS_VJP]
+            }
             Self::VjpDisjoint => &[CELL_SUMS, LABELS, VJP_ELEMENTS, VJP, CELLS_PULL, VJP_DISJOINT, CELLS_VJP],
             Self::DenseVjp => &[CELL_SUMS, LABELS, VJP_ELEMENTS, VJP, VJP_ROWS, SAMPLES, DENSE_VJP],
             Self::LargePrepare => &[CELL_SUMS, BOUNDS, LABELS, CELL_TOTALS, LARGE, LARGE_SUMS, LARGE_PREPARE],
