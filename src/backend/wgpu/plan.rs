@@ -84,7 +84,7 @@ impl<T: Storage> WgpuPlan<T> {
         let largest = tiling.map_or(capacities.largest, |tiling| capacities.largest.min(tiling.above));
         if device.is_emulated() && rounds_of_a_pass(set, largest) > EMULATED_ROUNDS {
             return Err(device.failed(format!(
-                "it emulates a GPU, and has no time for problems of {} predictions; use the CPU device",
+                "it emulates a GPU, and has no time for dense rows over {} predictions; use the CPU device",
                 capacities.largest
             )));
         }
