@@ -30,7 +30,7 @@ pub(crate) struct Tiling {
 /// Tiles of the largest problem: the sums of more might overflow.
 const MOST_TILES: usize = 1024;
 /// Elements of the largest tile: as many coarse sums fit a word.
-const MOST_IN_TILE: usize = 16_384;
+pub(super) const MOST_IN_TILE: usize = 16_384;
 
 impl Default for Tiling {
     fn default() -> Self {
@@ -59,7 +59,7 @@ impl Tiling {
 pub(super) const MOST_ELEMENTS: usize = MOST_TILES * MOST_IN_TILE;
 
 /// Words of the counts of a link: the workgroups of a dispatch over tiles, and those of one over problems.
-const COUNTS: u64 = 8;
+pub(super) const COUNTS: u64 = 8;
 
 /// The large problems of a slab, and where their lists are.
 #[derive(Clone, Copy, Debug, Default)]

@@ -338,4 +338,23 @@ mod tests {
             assert_eq!(module.entry_points.iter().map(|entry| &entry.name[..]).collect::<Vec<_>>(), [kernel.entry()]);
         }
     }
+
+    /// The records of large problems are as the shaders and the host know them, and hold all that is put in them.
+    #[test]
+    fn records_of_large_problems_lie_alike() {
+        use crate::params::{LARGE_RECORD, MAX_GPU_ROWS, STATE_HEAD, STATE_ROW};
+        let module = naga::front::wgsl::parse_str(&Kernel::LargeStep.source()).expect("large_step parses");
+        let in_shader = |name: &str| {
+            let named = |constant: &naga::Constant| constant.name.as_deref() == Some(name);
+            let (_, constant) = module.constants.iter().find(|(_, constant)| named(constant)).expect(name);
+            match module.global_expressions[constant.init] {
+                naga::Expression::Literal(naga::Literal::U32(value)) => value as usize,
+                ref other => panic!("{name} is {other:?}"),
+            }
+        };
+        assert_eq!(in_shader("LARGE_RECORD"), LARGE_RECORD);
+        assert_eq!(in_shader("LARGE_STATE") + STATE_HEAD + STATE_ROW * MAX_GPU_ROWS, LARGE_RECORD);
+        assert_eq!(in_shader("LARGE_ROOM"), super::super::large::MOST_IN_TILE);
+        assert_eq!(in_shader("COUNTS_OF_LINK"), super::super::large::COUNTS as usize);
+    }
 }
