@@ -84,8 +84,7 @@ on_backends!([wgpu_tiles] {
         one_sample_a_group, equal_groups_stay, all_beyond_their_bounds, mean_residual_by_hand, ratio_by_hand,
         weights_by_hand, clipping_by_hand, frozen_elements_by_hand, absent_groups_are_reported;
     planted: planted_solutions_are_found_in_every_storage;
-    promises: bounds_hold_bit_for_bit, gap_never_exceeds_epsilon, excess_is_reported_as_measured,
-        feasible_input_is_bit_identical, a_problem_does_not_see_its_batch, same_bits_in_repeated_runs,
+    promises: gap_never_exceeds_epsilon, feasible_input_is_bit_identical, a_problem_does_not_see_its_batch,
         single_precision_agrees_with_double, random_problems_agree_with_double;
     gradients: scores_on_their_bounds_pass_gradients, two_forwards_before_one_backward;
     statuses: bad_numbers, infeasible_problems_come_with_a_proof, feasibility_is_decided_rightly,
