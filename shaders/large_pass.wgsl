@@ -90,9 +90,7 @@ fn add_coarse(at: u32, sum: u32) {
 }
 
 fn write_tile(lane: u32) {
-    for (var cell = lane; cell < params.cells; cell += LANES) {
-        cell_shift[cell] = large_pair(LARGE_SHIFT + 2u * cell);
-    }
+    fetch_pass(lane);
     workgroupBarrier();
     write_answer(lane, is_answer(results[problem * params.results_stride]));
 }

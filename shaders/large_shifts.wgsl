@@ -1,5 +1,5 @@
-// What a pass over a large problem is at, for the tiles that sum and the step that takes their sums: the shifts asked for, and
-// the largest magnitudes of all tiles, which the sums are cut relative to.
+// What a pass over a large problem is at, for the tiles that are summed or written and the step that takes their sums: the
+// shifts asked for, and the largest magnitudes of all tiles, which the sums are cut relative to.
 
 // All lanes together, before a barrier.
 fn fetch_pass(lane: u32) {
