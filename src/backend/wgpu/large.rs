@@ -134,7 +134,8 @@ impl LargeMemory {
         large: &Large,
         encoder: &mut wgpu::CommandEncoder,
     ) -> Result<[wgpu::Buffer; 2]> {
-        let bytes = 4 * COUNTS as usize * (large.links as usize / 2 + 1);
+        let links = if large.is_empty() { 0 } else { large.links as usize };
+        let bytes = 4 * COUNTS as usize * (links / 2 + 1);
         for counts in &mut self.counts {
             encoder.clear_buffer(counts.hold_counts(device, bytes)?, 0, None);
         }
