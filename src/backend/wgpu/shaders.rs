@@ -21,12 +21,14 @@ const BOUNDS: &str = text!("bounds");
 const LABELS: &str = text!("labels");
 const ELEMENTS: &str = text!("elements");
 const PASS: &str = text!("cells_pass");
+const CELL_TOTALS: &str = text!("cell_totals");
 const PREPARE: &str = text!("cells_prepare");
 const DISJOINT: &str = text!("cells_disjoint");
 const DISJOINT_BRACKETS: &str = text!("disjoint_brackets");
 const LEFT: &str = text!("left");
 /// The Newton machine and what drives it, in the order in which its parts build on each other.
 const MACHINE: [&str; 9] = [
+    text!("newton_problem"),
     text!("rows"),
     text!("stop_test"),
     text!("curvature"),
@@ -35,14 +37,17 @@ const MACHINE: [&str; 9] = [
     text!("certificate"),
     text!("newton"),
     text!("newton_state"),
-    text!("newton_driver"),
 ];
+const NEWTON_DRIVER: &str = text!("newton_driver");
 const ROWS_OF_CELLS: &str = text!("rows_of_cells");
+const NORMALISED_CELLS: &str = text!("normalised_cells");
 const NEWTON: &str = text!("cells_newton");
 const SAMPLES: &str = text!("samples");
 const ROWS_OF_SAMPLES: &str = text!("rows_of_samples");
 const DENSE_NEWTON: &str = text!("dense_newton");
+const VJP_ELEMENTS: &str = text!("vjp_elements");
 const VJP: &str = text!("vjp_driver");
+const CELLS_PULL: &str = text!("cells_pull");
 const CELLS_VJP: &str = text!("cells_vjp");
 const VJP_ROWS_OF_CELLS: &str = text!("vjp_rows_of_cells");
 const DENSE_VJP: &str = text!("dense_vjp");
@@ -50,6 +55,16 @@ const VJP_DISJOINT: &str = text!("vjp_disjoint");
 const VJP_ROWS: &str = text!("vjp_rows");
 const OUTPUT_SINGLE: &str = text!("output_single");
 const OUTPUT_HALVES: &str = text!("output_halves");
+const LARGE: &str = text!("large");
+const LARGE_SUMS: &str = text!("large_sums");
+const LARGE_PREPARE: &str = text!("large_prepare");
+const LARGE_SHIFTS: &str = text!("large_shifts");
+const LARGE_PASS: &str = text!("large_pass");
+const LARGE_STEP: &str = text!("large_step");
+const LARGE_BACKWARD: [&str; 7] =
+    [CELL_SUMS, LABELS, VJP_ELEMENTS, CELLS_PULL, LARGE, LARGE_SUMS, text!("large_gradient")];
+const LARGE_VJP: &str = text!("large_vjp");
+const LARGE_SOLVE: &str = text!("large_solve");
 
 /// A kernel: a module and its entry point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,13 +79,20 @@ pub(crate) enum Kernel {
     VjpDisjoint,
     DenseNewton,
     DenseVjp,
+    /// What the kernels over cells are for problems that are cut into tiles.
+    LargePrepare,
+    LargePass,
+    LargeStep,
+    LargeVjp,
+    LargeSolveRows,
+    LargeSolveDisjoint,
 }
 
 /// Binding 0 of every kernel is the parameters, 1 the tables.
 const FIRST_BINDING: u32 = 2;
 
 impl Kernel {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::CellsPrepare,
         Self::CellsDisjoint,
         Self::CellsNewton,
@@ -78,6 +100,12 @@ impl Kernel {
         Self::VjpDisjoint,
         Self::DenseNewton,
         Self::DenseVjp,
+        Self::LargePrepare,
+        Self::LargePass,
+        Self::LargeStep,
+        Self::LargeVjp,
+        Self::LargeSolveRows,
+        Self::LargeSolveDisjoint,
     ];
 
     pub(crate) fn entry(self) -> &'static str {
@@ -88,6 +116,11 @@ impl Kernel {
             Self::VjpRows | Self::VjpDisjoint => "cells_vjp",
             Self::DenseNewton => "dense_newton",
             Self::DenseVjp => "dense_vjp",
+            Self::LargePrepare => "large_prepare",
+            Self::LargePass => "large_pass",
+            Self::LargeStep => "large_step",
+            Self::LargeVjp => "large_vjp",
+            Self::LargeSolveRows | Self::LargeSolveDisjoint => "large_solve",
         }
     }
 
@@ -95,19 +128,35 @@ impl Kernel {
     fn parts(self) -> Vec<&'static str> {
         let shared = [COMMON, STORAGE, TWO_FLOATS, LIMBS, CELLS];
         let own: &[&str] = match self {
-            Self::CellsPrepare => &[CELL_SUMS, BOUNDS, LABELS, PREPARE],
+            Self::CellsPrepare => &[CELL_SUMS, BOUNDS, LABELS, CELL_TOTALS, PREPARE],
             Self::CellsDisjoint => &[BOUNDS, ELEMENTS, PASS, LEFT, DISJOINT_BRACKETS, DISJOINT],
             Self::CellsNewton => {
-                let forward = [BOUNDS, ELEMENTS, PASS, LEFT, ROWS_OF_CELLS];
-                return [&shared[..], &forward, &MACHINE, &[NEWTON]].concat();
+                let forward = [BOUNDS, ELEMENTS, PASS, LEFT, ROWS_OF_CELLS, NORMALISED_CELLS];
+                return [&shared[..], &forward, &MACHINE, &[NEWTON_DRIVER, NEWTON]].concat();
             }
             Self::DenseNewton => {
                 let forward = [BOUNDS, ELEMENTS, SAMPLES, LEFT, ROWS_OF_SAMPLES];
-                return [&shared[..], &forward, &MACHINE, &[DENSE_NEWTON]].concat();
+                return [&shared[..], &forward, &MACHINE, &[NEWTON_DRIVER, DENSE_NEWTON]].concat();
             }
-            Self::VjpRows => &[CELL_SUMS, LABELS, VJP, VJP_ROWS, VJP_ROWS_OF_CELLS, CELLS_VJP],
-            Self::VjpDisjoint => &[CELL_SUMS, LABELS, VJP, VJP_DISJOINT, CELLS_VJP],
-            Self::DenseVjp => &[CELL_SUMS, LABELS, VJP, VJP_ROWS, SAMPLES, DENSE_VJP],
+            Self::VjpRows => {
+                &[CELL_SUMS, LABELS, VJP_ELEMENTS, VJP, CELLS_PULL, VJP_ROWS, VJP_ROWS_OF_CELLS, CELLS_VJP]
+            }
+            Self::VjpDisjoint => &[CELL_SUMS, LABELS, VJP_ELEMENTS, VJP, CELLS_PULL, VJP_DISJOINT, CELLS_VJP],
+            Self::DenseVjp => &[CELL_SUMS, LABELS, VJP_ELEMENTS, VJP, VJP_ROWS, SAMPLES, DENSE_VJP],
+            Self::LargePrepare => &[CELL_SUMS, BOUNDS, LABELS, CELL_TOTALS, LARGE, LARGE_SUMS, LARGE_PREPARE],
+            Self::LargePass => &[BOUNDS, ELEMENTS, PASS, LARGE, LARGE_SHIFTS, LARGE_PASS],
+            Self::LargeStep => {
+                let forward = [BOUNDS, ELEMENTS, PASS, ROWS_OF_CELLS, NORMALISED_CELLS, LARGE, LARGE_SHIFTS];
+                return [&shared[..], &forward, &MACHINE, &[LARGE_STEP]].concat();
+            }
+            Self::LargeVjp => return [&shared[..], &LARGE_BACKWARD, &[LARGE_VJP]].concat(),
+            Self::LargeSolveRows => {
+                let solve = [VJP, VJP_ROWS, VJP_ROWS_OF_CELLS, LARGE_SOLVE];
+                return [&shared[..], &LARGE_BACKWARD, &solve].concat();
+            }
+            Self::LargeSolveDisjoint => {
+                return [&shared[..], &LARGE_BACKWARD, &[VJP, VJP_DISJOINT, LARGE_SOLVE]].concat();
+            }
         };
         [&shared, own].concat()
     }
@@ -121,6 +170,10 @@ impl Kernel {
             Self::DenseNewton => (16, &[6, 7, 8, 9, 10, 11, 14]),
             Self::VjpRows | Self::VjpDisjoint => (14, &[8, 9, 10, 11, 12, 13]),
             Self::DenseVjp => (17, &[8, 9, 10, 11, 12, 13, 15, 16]),
+            Self::LargePrepare => (9, &[6, 7, 8]),
+            Self::LargePass => (11, &[6, 7, 8, 9, 10]),
+            Self::LargeStep => (12, &[6, 7, 8, 9, 10, 11]),
+            Self::LargeVjp | Self::LargeSolveRows | Self::LargeSolveDisjoint => (15, &[8, 9, 10, 11, 12, 13, 14]),
         }
     }
 
@@ -135,9 +188,13 @@ impl Kernel {
             ("to_coefficients", 18),
         ];
         match self {
-            Self::CellsPrepare => &[],
-            Self::CellsDisjoint | Self::CellsNewton | Self::DenseNewton => &[("y_out", 9)],
-            Self::VjpRows | Self::VjpDisjoint => &SLOPES[..5],
+            Self::CellsPrepare | Self::LargePrepare => &[],
+            Self::CellsDisjoint | Self::CellsNewton | Self::DenseNewton | Self::LargePass | Self::LargeStep => {
+                &[("y_out", 9)]
+            }
+            Self::VjpRows | Self::VjpDisjoint | Self::LargeVjp | Self::LargeSolveRows | Self::LargeSolveDisjoint => {
+                &SLOPES[..5]
+            }
             Self::DenseVjp => &SLOPES,
         }
     }
@@ -248,6 +305,10 @@ impl Sizes {
     }
 }
 
+/// Of the kernels over tiles of large problems, and of those over such problems.
+pub(crate) const TILES: Class = Class { lanes: 256, room: 1 };
+pub(crate) const STEPS: Class = Class { lanes: 64, room: 0 };
+
 /// What a kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Variant {
@@ -261,6 +322,8 @@ pub(crate) struct Variant {
     pub(crate) bounded: bool,
     /// Whether a backward pass needs the means of y.
     pub(crate) valued: bool,
+    /// Which part of the work, of kernels for large problems.
+    pub(crate) part: u32,
 }
 
 impl Variant {
@@ -270,12 +333,13 @@ impl Variant {
         module: &wgpu::ShaderModule,
         layout: &wgpu::PipelineLayout,
     ) -> wgpu::ComputePipeline {
-        let Self { kernel, class, dtype, weighted, labelled, bounded, valued } = self;
+        let Self { kernel, class, dtype, weighted, labelled, bounded, valued, part } = self;
         let flag = |on: bool| f64::from(u8::from(on));
         let [weighted, labelled, bounded] =
             [("WEIGHTED", weighted), ("LABELLED", labelled), ("BOUNDED", bounded)].map(|(name, on)| (name, flag(on)));
         let lanes = ("LANES", f64::from(class.lanes));
         let capacity = ("CAPACITY", f64::from(class.room));
+        let part = ("PART", f64::from(part));
         let storage = match dtype {
             Dtype::F16 => 1.0,
             Dtype::Bf16 => 2.0,
@@ -288,6 +352,11 @@ impl Variant {
             Kernel::DenseNewton => vec![lanes],
             Kernel::VjpRows | Kernel::VjpDisjoint | Kernel::DenseVjp => {
                 vec![lanes, weighted, labelled, ("VALUED", flag(valued))]
+            }
+            Kernel::LargePrepare => vec![lanes, weighted, bounded, labelled, part],
+            Kernel::LargePass | Kernel::LargeStep => vec![lanes, weighted, bounded, capacity, part],
+            Kernel::LargeVjp | Kernel::LargeSolveRows | Kernel::LargeSolveDisjoint => {
+                vec![lanes, weighted, labelled, ("VALUED", flag(valued)), part]
             }
         };
         constants.push(("STORAGE", storage));
@@ -322,5 +391,24 @@ mod tests {
             validator.validate(&module).unwrap_or_else(|error| panic!("{kernel:?}: {}", error.emit_to_string(&source)));
             assert_eq!(module.entry_points.iter().map(|entry| &entry.name[..]).collect::<Vec<_>>(), [kernel.entry()]);
         }
+    }
+
+    /// The records of large problems are as the shaders and the host know them, and hold all that is put in them.
+    #[test]
+    fn records_of_large_problems_lie_alike() {
+        use crate::params::{LARGE_RECORD, MAX_GPU_ROWS, STATE_HEAD, STATE_ROW};
+        let module = naga::front::wgsl::parse_str(&Kernel::LargeStep.source(false)).expect("large_step parses");
+        let in_shader = |name: &str| {
+            let named = |constant: &naga::Constant| constant.name.as_deref() == Some(name);
+            let (_, constant) = module.constants.iter().find(|(_, constant)| named(constant)).expect(name);
+            match module.global_expressions[constant.init] {
+                naga::Expression::Literal(naga::Literal::U32(value)) => value as usize,
+                ref other => panic!("{name} is {other:?}"),
+            }
+        };
+        assert_eq!(in_shader("LARGE_RECORD"), LARGE_RECORD);
+        assert_eq!(in_shader("LARGE_STATE") + STATE_HEAD + STATE_ROW * MAX_GPU_ROWS, LARGE_RECORD);
+        assert_eq!(in_shader("LARGE_ROOM"), super::super::large::MOST_IN_TILE);
+        assert_eq!(in_shader("COUNTS_OF_LINK"), super::super::large::COUNTS as usize);
     }
 }
