@@ -5,32 +5,6 @@
 // A module that is joined with this has `begin_problem`, which loads the problem in hand, `sum_elements`, a pass, and
 // `clear_shift`, after which a pass is one over the elements as they came.
 
-@group(0) @binding(12) var<storage, read_write> left_out: array<u32>;
-@group(0) @binding(13) var<storage, read_write> left_count: array<atomic<u32>, 4>;
-@group(0) @binding(14) var<storage, read> left_in: array<u32>;
-@group(0) @binding(15) var<storage, read> left_before: array<u32, 4>;
-@group(0) @binding(16) var<storage, read_write> state: array<u32>;
-
-fn total_weight() -> vec2<f32> {
-    return totals_pair(problem * params.totals_stride + 2u);
-}
-
-fn set_cells() -> u32 {
-    return params.cells;
-}
-
-fn set_rows() -> u32 {
-    return params.rows;
-}
-
-fn set_spreads() -> u32 {
-    return params.spreads;
-}
-
-fn set_contrasts() -> u32 {
-    return params.contrasts;
-}
-
 fn tolerance() -> vec2<f32> {
     return vec2<f32>(params.tolerance, params.tolerance_rest);
 }
@@ -48,16 +22,16 @@ fn relax_infeasible() -> bool {
 }
 
 fn warm_start(row: u32) -> vec2<f32> {
+    if follows_admm() {
+        let at = problem * params.results_stride + RESULTS_HEAD + 2u * row;
+        return vec2<f32>(bitcast<f32>(results[at]), bitcast<f32>(results[at + 1u]));
+    }
     return tf_div(start_of(row), tf_mul(total_weight(), row_unit(row)));
 }
 
-// A sum over a cell in the totals, over weights that sum to 1; infinite ones stay so.
-fn normalised(at: u32) -> vec2<f32> {
-    let value = totals_pair(at);
-    if is_special(bitcast<u32>(value.x)) {
-        return value;
-    }
-    return tf_div(value, total_weight());
+// Whether the start is a ray that ADMM found, of a problem without a solution.
+fn starts_with_ray() -> bool {
+    return follows_admm() && params.link == 0u && results[problem * params.results_stride] == STATUS_INFEASIBLE;
 }
 
 fn state_read(at: u32) -> u32 {
@@ -66,19 +40,6 @@ fn state_read(at: u32) -> u32 {
 
 fn state_write(at: u32, word: u32) {
     state[problem * (SCALAR_WORDS + 14u * params.rows) + at] = word;
-}
-
-// Whether there is a problem for this workgroup, of all or of those that are left.
-fn take_left(group: vec3<u32>) -> bool {
-    if params.link == 0u {
-        return take_up(group);
-    }
-    let index = group.y * params.most_columns + group.x;
-    if index >= left_before[3] {
-        return false;
-    }
-    take(left_in[index]);
-    return true;
 }
 
 fn project(group: vec3<u32>, lane: u32) {
@@ -161,7 +122,8 @@ fn project(group: vec3<u32>, lane: u32) {
     }
     if lane == 0u {
         results[record] = status;
-        results[record + 1u] = machine_steps;
+        let before = select(0u, results[record + 1u], follows_admm() && n > 0u && !is_bad);
+        results[record + 1u] = machine_steps + before;
         results[record + 2u] = select(passes, 0u, is_bad);
         results[record + 3u] = select(totals[problem * params.totals_stride + 1u], 0u, is_bad);
         results[record + 4u] = bitcast<u32>(machine_residual);

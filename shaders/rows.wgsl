@@ -241,6 +241,14 @@ fn first_contrast() -> u32 {
     return select(blocks[max(block_count, 1u) - 1u].end, 0u, block_count == 0u);
 }
 
+/// A number of a row of the set; 0 if that is not live.
+fn of_source(source: u32, which: u32) -> vec2<f32> {
+    if source >= 32u || ((live_rows >> source) & 1u) == 0u {
+        return vec2<f32>();
+    }
+    return row[which][countOneBits(live_rows & below_bit(source))];
+}
+
 /// The coefficient of a row in a cell.
 fn coefficient(r: u32, c: u32) -> vec2<f32> {
     let cells = (row_cells[r] >> vec3<u32>(c)) & vec3<u32>(1u);

@@ -73,6 +73,8 @@ pub(crate) struct Params {
     pub(crate) last_link: u32,
     /// Passes of this dispatch; 0 leaves every problem to the next kernel.
     pub(crate) passes: u32,
+    /// The settings of ADMM, after which Newton goes on where that ended; [`ABSENT`] if Newton is all there is.
+    pub(crate) admm_at: u32,
 }
 
 /// Marks what is not there.
@@ -119,9 +121,9 @@ pub(crate) const STATE_HEAD: usize = 32;
 pub(crate) const STATE_ROW: usize = 14;
 
 /// Words of a sample in what kernels over samples work on: its rows' coefficients, its weight, value and distance beyond
-/// its bounds.
-pub(crate) fn sample_words(dense_rows: usize) -> usize {
-    2 * dense_rows + 4
+/// its bounds; for ADMM its weight and three numbers, as two floats each.
+pub(crate) fn sample_words(dense_rows: usize, is_admm: bool) -> usize {
+    2 * dense_rows + if is_admm { 8 } else { 4 }
 }
 
 #[cfg(test)]
@@ -195,6 +197,7 @@ mod tests {
             link,
             last_link,
             passes,
+            admm_at,
         )
     }
 

@@ -22,22 +22,32 @@ const ELEMENTS: &str = text!("elements");
 const PASS: &str = text!("cells_pass");
 const PREPARE: &str = text!("cells_prepare");
 const DISJOINT: &str = text!("cells_disjoint");
+const ANSWER: &str = text!("answer");
 const LEFT: &str = text!("left");
+const LINKS: &str = text!("links");
 /// The Newton machine and what drives it, in the order in which its parts build on each other.
-const MACHINE: [&str; 9] = [
-    text!("rows"),
+const MACHINE: [&str; 11] = [
+    LINKS,
+    ANSWER,
+    ROWS,
     text!("stop_test"),
-    text!("curvature"),
+    CURVATURE,
     text!("active_set"),
     text!("line_search"),
-    text!("certificate"),
+    CERTIFICATE,
     text!("newton"),
     text!("newton_state"),
     text!("newton_driver"),
 ];
+/// What ADMM shares with it, and its own parts.
+const ROWS: &str = text!("rows");
+const CURVATURE: &str = text!("curvature");
+const CERTIFICATE: &str = text!("certificate");
+const ADMM: [&str; 4] = [text!("admm_rows"), text!("admm_ray"), text!("admm_state"), text!("dense_admm")];
 const ROWS_OF_CELLS: &str = text!("rows_of_cells");
 const NEWTON: &str = text!("cells_newton");
 const SAMPLES: &str = text!("samples");
+const SAMPLE_ROWS: &str = text!("sample_rows");
 const ROWS_OF_SAMPLES: &str = text!("rows_of_samples");
 const DENSE_NEWTON: &str = text!("dense_newton");
 const VJP: &str = text!("vjp_driver");
@@ -59,6 +69,7 @@ pub(crate) enum Kernel {
     /// `cells_vjp` where the short cut's closed form holds.
     VjpDisjoint,
     DenseNewton,
+    DenseAdmm,
     DenseVjp,
 }
 
@@ -66,13 +77,14 @@ pub(crate) enum Kernel {
 const FIRST_BINDING: u32 = 2;
 
 impl Kernel {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::CellsPrepare,
         Self::CellsDisjoint,
         Self::CellsNewton,
         Self::VjpRows,
         Self::VjpDisjoint,
         Self::DenseNewton,
+        Self::DenseAdmm,
         Self::DenseVjp,
     ];
 
@@ -83,6 +95,7 @@ impl Kernel {
             Self::CellsNewton => "cells_newton",
             Self::VjpRows | Self::VjpDisjoint => "cells_vjp",
             Self::DenseNewton => "dense_newton",
+            Self::DenseAdmm => "dense_admm",
             Self::DenseVjp => "dense_vjp",
         }
     }
@@ -92,14 +105,18 @@ impl Kernel {
         let shared = [COMMON, STORAGE, TWO_FLOATS, LIMBS, CELLS];
         let own: &[&str] = match self {
             Self::CellsPrepare => &[CELL_SUMS, BOUNDS, LABELS, PREPARE],
-            Self::CellsDisjoint => &[BOUNDS, ELEMENTS, PASS, LEFT, DISJOINT],
+            Self::CellsDisjoint => &[BOUNDS, ELEMENTS, PASS, ANSWER, LEFT, DISJOINT],
             Self::CellsNewton => {
                 let forward = [BOUNDS, ELEMENTS, PASS, LEFT, ROWS_OF_CELLS];
                 return [&shared[..], &forward, &MACHINE, &[NEWTON]].concat();
             }
             Self::DenseNewton => {
-                let forward = [BOUNDS, ELEMENTS, SAMPLES, LEFT, ROWS_OF_SAMPLES];
+                let forward = [BOUNDS, ELEMENTS, SAMPLES, SAMPLE_ROWS, LEFT, ROWS_OF_SAMPLES];
                 return [&shared[..], &forward, &MACHINE, &[DENSE_NEWTON]].concat();
+            }
+            Self::DenseAdmm => {
+                let forward = [BOUNDS, ELEMENTS, SAMPLES, SAMPLE_ROWS, LEFT, LINKS, ROWS, CURVATURE, CERTIFICATE];
+                return [&shared[..], &forward, &ADMM].concat();
             }
             Self::VjpRows => &[CELL_SUMS, LABELS, VJP, VJP_ROWS, VJP_ROWS_OF_CELLS, CELLS_VJP],
             Self::VjpDisjoint => &[CELL_SUMS, LABELS, VJP, VJP_DISJOINT, CELLS_VJP],
@@ -114,7 +131,7 @@ impl Kernel {
             Self::CellsPrepare => (8, &[6, 7]),
             Self::CellsDisjoint => (12, &[6, 7, 8, 9, 10, 11]),
             Self::CellsNewton => (15, &[6, 7, 8, 9, 10, 11, 14]),
-            Self::DenseNewton => (16, &[6, 7, 8, 9, 10, 11, 14]),
+            Self::DenseNewton | Self::DenseAdmm => (16, &[6, 7, 8, 9, 10, 11, 14]),
             Self::VjpRows | Self::VjpDisjoint => (14, &[8, 9, 10, 11, 12, 13]),
             Self::DenseVjp => (17, &[8, 9, 10, 11, 12, 13, 15, 16]),
         }
@@ -236,7 +253,7 @@ impl Variant {
             Kernel::CellsPrepare => vec![lanes, weighted, bounded, labelled],
             Kernel::CellsDisjoint => vec![lanes, weighted, bounded, capacity, ("SPILLS", flag(false))],
             Kernel::CellsNewton => vec![lanes, capacity],
-            Kernel::DenseNewton => vec![lanes],
+            Kernel::DenseNewton | Kernel::DenseAdmm => vec![lanes],
             Kernel::VjpRows | Kernel::VjpDisjoint | Kernel::DenseVjp => {
                 vec![lanes, weighted, labelled, ("VALUED", flag(valued))]
             }

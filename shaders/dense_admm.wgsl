@@ -1,0 +1,435 @@
+// `dense_admm`: OSQP's operator splitting for rows with a coefficient for every sample, and for spreads and contrasts beside
+// them or alone, a workgroup a problem. Twin of src/reference/dense_admm.rs, where the method and its letters are explained.
+// What it ends with, multipliers or a ray, is what the Newton machine starts from, which has the last word.
+//
+// Everything is in two-floats: a penalty times what single precision leaves of a sample would be far more than a residual.
+// `b` and `q` of a sample are kept as one number, `b + q / rho`, which `b` is the nearest within the bounds of.
+
+/// Of a sample its weight, x, `b + q / rho`, and what the rows take the sum of.
+const OWN_PLANES = 8u;
+
+/// Iterations between two looks at the residuals, and between two looks at the penalty, at first.
+const CHECK_INTERVAL: u32 = 5u;
+const ADAPT_INTERVAL: u32 = 10u;
+/// The penalty is changed where it is off by this factor.
+const ADAPT_FACTOR: f32 = 2.0;
+
+/// What bounds a sample: its bounds; nothing; or they leave it none of its own.
+const BOUNDED: u32 = 0u;
+const UNBOUNDED: u32 = 1u;
+const FROZEN: u32 = 2u;
+/// Pairs of rows are also summed over the samples that a ray must not pull.
+const BARRED: u32 = 3u;
+
+struct Admm {
+    iterations: u32,
+    /// The iteration from which on the penalty may change, and that from which on a ray is mended.
+    next_adapt: u32,
+    next_mend: u32,
+    /// The rounds of a lane's loops in this dispatch, about.
+    rounds: u32,
+}
+
+var<private> admm: Admm;
+var<private> rho: f32;
+/// One over the diagonal of D, by kind of sample.
+var<private> inverse_stiffness: array<vec2<f32>, 2>;
+/// Over which samples pairs of rows are summed.
+var<private> pairs_of: u32;
+/// The bits of the residuals, primal and dual, and of the largest of what each is the difference of.
+var<workgroup> residuals: array<atomic<u32>, 4>;
+
+fn setting(index: u32) -> f32 {
+    return bitcast<f32>(tables[params.admm_at + index]);
+}
+
+fn most_iterations() -> u32 {
+    return tables[params.admm_at];
+}
+
+fn eps_abs() -> f32 {
+    return setting(1u);
+}
+
+fn eps_rel() -> f32 {
+    return setting(2u);
+}
+
+fn relaxation() -> f32 {
+    return setting(3u);
+}
+
+fn sigma() -> f32 {
+    return setting(4u);
+}
+
+fn first_rho() -> f32 {
+    return setting(5u);
+}
+
+/// The rounds of loops that a dispatch may have.
+fn most_rounds() -> u32 {
+    return tables[params.admm_at + 6u];
+}
+
+fn kind_of(i: u32) -> u32 {
+    let lo = lower_of(i);
+    let hi = upper_of(i);
+    return select(select(BOUNDED, UNBOUNDED, is_special(lo) && is_special(hi)), FROZEN, key(lo) == key(hi));
+}
+
+fn z_number(i: u32) -> vec2<f32> {
+    return tf(bitcast<f32>(z_of(i)));
+}
+
+fn within_bounds(i: u32, value: vec2<f32>) -> vec2<f32> {
+    let lo = lower_of(i);
+    let hi = upper_of(i);
+    let least = select(tf(bitcast<f32>(lo)), tf(-1e38), is_special(lo));
+    let most = select(tf(bitcast<f32>(hi)), tf(1e38), is_special(hi));
+    return clipped(value, least, most);
+}
+
+fn x_of(i: u32) -> vec2<f32> {
+    return scratch_pair(2u * params.dense + 2u, i);
+}
+
+fn store_x(i: u32, value: vec2<f32>) {
+    store_scratch_pair(2u * params.dense + 2u, i, value);
+}
+
+/// `b + q / rho`.
+fn pushed_of(i: u32) -> vec2<f32> {
+    return scratch_pair(2u * params.dense + 4u, i);
+}
+
+fn store_pushed(i: u32, value: vec2<f32>) {
+    store_scratch_pair(2u * params.dense + 4u, i, value);
+}
+
+fn moment_of(i: u32) -> vec2<f32> {
+    return scratch_pair(2u * params.dense + 6u, i);
+}
+
+fn store_moment(i: u32, value: vec2<f32>) {
+    store_scratch_pair(2u * params.dense + 6u, i, value);
+}
+
+/// Fills `V` with the sums of the moments over the rows.
+fn sum_moments(lane: u32) {
+    storageBarrier();
+    workgroupBarrier();
+    let mine = share_of(lane, row_count);
+    var sum = vec2<f32>();
+    for (var i = mine.y; i < mine.z; i += 1u) {
+        sum = tf_add(sum, tf_mul(sample_coefficient(mine.x, i), moment_of(i)));
+    }
+    of_lanes[lane] = vec3<f32>(sum, 0.0);
+    workgroupBarrier();
+    if lane < row_count {
+        for (var other = lane + row_count; other < LANES; other += row_count) {
+            sum = tf_add(sum, of_lanes[other].xy);
+        }
+        row[V][lane] = sum;
+    }
+    workgroupBarrier();
+}
+
+fn pair_term(r: u32, p: u32, i: u32) -> vec2<f32> {
+    let counts = select(kind_of(i) == pairs_of, moment_of(i).x != 0.0, pairs_of == BARRED);
+    if !counts {
+        return vec2<f32>();
+    }
+    return tf_mul(tf_mul(sample_coefficient(r, i), sample_weight(i)), sample_coefficient(p, i));
+}
+
+fn store_pair_sum(at: u32, sum: vec2<f32>) {
+    if pairs_of == BARRED {
+        system[at] = sum;
+    } else {
+        store_state_pair(products_at(pairs_of) + 2u * at, sum);
+    }
+}
+
+/// `M W M^T` over the samples of a kind, as `matrix` is packed.
+fn product_of(kind: u32, at: u32) -> vec2<f32> {
+    return state_pair(products_at(kind) + 2u * at);
+}
+
+fn stiffen_samples() {
+    let without = two_sum(1.0, sigma());
+    inverse_stiffness[UNBOUNDED] = tf_div(tf(1.0), without);
+    inverse_stiffness[BOUNDED] = tf_div(tf(1.0), tf_add(without, tf(rho)));
+}
+
+/// Begins at nu = 0, where `q = z - clip(z)` leaves no dual residual.
+fn admm_start(lane: u32) {
+    admm.next_adapt = ADAPT_INTERVAL;
+    admm.next_mend = FIRST_MEND;
+    rho = first_rho();
+    stiffen_samples();
+    if lane < row_count {
+        row[NU][lane] = vec2<f32>();
+        row[CHANGE][lane] = vec2<f32>();
+    }
+    let inverse_rho = tf_div(tf(1.0), tf(rho));
+    for (var i = lane; i < n; i += LANES) {
+        let x = within_bounds(i, z_number(i));
+        store_x(i, x);
+        store_pushed(i, tf_add(x, tf_mul(tf_sub(z_number(i), x), inverse_rho)));
+        store_moment(i, tf_mul(x, sample_weight(i)));
+    }
+    sum_moments(lane);
+    if lane < row_count {
+        row[AX][lane] = row[V][lane];
+    }
+}
+
+/// Sums the rows' pairs over the samples of the next kind; the last of them makes the system.
+fn sum_kind(lane: u32, kind: u32) {
+    pairs_of = kind;
+    sum_pairs(lane, row_count);
+    storageBarrier();
+    workgroupBarrier();
+    admm.rounds += rounds_of_pairs();
+}
+
+/// `D^-1 h` of a sample; of a frozen one its value.
+fn pulled(i: u32, kind: u32) -> vec2<f32> {
+    if kind == FROZEN {
+        return tf(bitcast<f32>(lower_of(i)));
+    }
+    var h = tf_add(z_number(i), tf_scale(x_of(i), sigma()));
+    if kind == BOUNDED {
+        let pushed = pushed_of(i);
+        h = tf_add(h, tf_scale(tf_sub(2.0 * within_bounds(i, pushed), pushed), rho));
+    }
+    return tf_mul(h, inverse_stiffness[kind]);
+}
+
+/// One iteration.
+fn iterate(lane: u32) {
+    for (var i = lane; i < n; i += LANES) {
+        store_moment(i, tf_mul(pulled(i, kind_of(i)), sample_weight(i)));
+    }
+    sum_moments(lane);
+    if lane < row_count {
+        let kept = tf_sub(tf_mul(row[NU][lane], inverse_penalty), row[S][lane]);
+        row[V][lane] = tf_add(row[V][lane], kept);
+    }
+    workgroupBarrier();
+    solve_system(lane);
+    let a = relaxation();
+    for (var i = lane; i < n; i += LANES) {
+        let kind = kind_of(i);
+        if kind != FROZEN {
+            let moved = tf_mul(shift_of_sample(SOLVED, i).xy, inverse_stiffness[kind]);
+            let ahead = tf_sub(pulled(i, kind), moved);
+            if kind == BOUNDED {
+                let pushed = pushed_of(i);
+                store_pushed(i, tf_add(pushed, tf_scale(tf_sub(ahead, within_bounds(i, pushed)), a)));
+            }
+            let x = x_of(i);
+            store_x(i, tf_add(x, tf_scale(tf_sub(ahead, x), a)));
+        }
+    }
+    if lane < row_count {
+        let nu = row[NU][lane];
+        let s = row[S][lane];
+        let ahead = tf_add(s, tf_mul(tf_sub(row[SOLVED][lane], nu), inverse_penalty));
+        row[AX][lane] = tf_add(row[AX][lane], tf_scale(tf_sub(ahead, row[AX][lane]), a));
+        let between = tf_add(s, tf_scale(tf_sub(ahead, s), a));
+        row[V][lane] = tf_add(between, tf_mul(nu, inverse_penalty));
+    }
+    workgroupBarrier();
+    project_rows(lane);
+    if lane < row_count {
+        let nu = tf_scale(tf_sub(row[V][lane], row[S][lane]), penalty[lane]);
+        row[CHANGE][lane] = tf_sub(nu, row[NU][lane]);
+        row[NU][lane] = nu;
+    }
+    workgroupBarrier();
+}
+
+/// A residual, and the largest of what it is the difference of, by their bits: a NaN is larger than all else.
+fn measured(difference: vec2<f32>, a: vec2<f32>, b: vec2<f32>) -> vec2<u32> {
+    let sizes = max(bitcast<u32>(a.x) & 0x7fffffffu, bitcast<u32>(b.x) & 0x7fffffffu);
+    return vec2<u32>(bitcast<u32>(difference.x) & 0x7fffffffu, sizes);
+}
+
+/// The primal and the dual residual, each with its size.
+fn measure(lane: u32) -> vec4<u32> {
+    if lane < 4u {
+        atomicStore(&residuals[lane], 0u);
+    }
+    workgroupBarrier();
+    var primal = vec2<u32>();
+    var dual = vec2<u32>();
+    if lane < row_count {
+        primal = measured(tf_sub(row[AX][lane], row[S][lane]), row[AX][lane], row[S][lane]);
+    }
+    for (var i = lane; i < n; i += LANES) {
+        let kind = kind_of(i);
+        let x = x_of(i);
+        let z = z_number(i);
+        var b = x;
+        var pull = vec2<f32>();
+        if kind == BOUNDED {
+            b = within_bounds(i, pushed_of(i));
+            pull = tf_scale(tf_sub(pushed_of(i), b), rho);
+        }
+        primal = max(primal, measured(tf_sub(x, b), x, b));
+        if kind != FROZEN {
+            pull = tf_add(pull, shift_of_sample(NU, i).xy);
+            let left = measured(tf_add(tf_sub(x, z), pull), x, z);
+            dual = max(dual, vec2<u32>(left.x, max(left.y, bitcast<u32>(pull.x) & 0x7fffffffu)));
+        }
+    }
+    atomicMax(&residuals[0], primal.x);
+    atomicMax(&residuals[1], primal.y);
+    atomicMax(&residuals[2], dual.x);
+    atomicMax(&residuals[3], dual.y);
+    workgroupBarrier();
+    let all = vec4<u32>(atomicLoad(&residuals[0]), atomicLoad(&residuals[1]), atomicLoad(&residuals[2]),
+        atomicLoad(&residuals[3]));
+    workgroupBarrier();
+    return all;
+}
+
+fn is_within(residual: vec2<u32>) -> bool {
+    return bitcast<f32>(residual.x) <= eps_abs() + eps_rel() * bitcast<f32>(residual.y);
+}
+
+/// OSQP's rule: the penalty that would make both residuals alike.
+fn adapt(lane: u32, found: vec4<u32>) {
+    let sizes = bitcast<vec4<f32>>(found);
+    let ratio = (sizes.x / max(sizes.y, 1e-30)) / max(sizes.z / max(sizes.w, 1e-30), 1e-30);
+    let next = clamp(rho * sqrt(ratio), RHO_RANGE.x, RHO_RANGE.y);
+    if next > ADAPT_FACTOR * rho || next < rho / ADAPT_FACTOR {
+        let change = tf_div(tf(rho), tf(next));
+        for (var i = lane; i < n; i += LANES) {
+            let pushed = pushed_of(i);
+            let b = within_bounds(i, pushed);
+            store_pushed(i, tf_add(b, tf_mul(tf_sub(pushed, b), change)));
+        }
+        rho = next;
+        stiffen_samples();
+        factorise(lane);
+    }
+}
+
+/// Rounds of a lane's loops: to load a problem, to sum all pairs of rows, and from one look at the residuals to the next.
+fn rounds_of_load() -> u32 {
+    let share = (n + LANES - 1u) / LANES;
+    return share * (4u * params.dense + 4u) + n * params.dense / LANES + 12u * params.rows + row_count * row_count;
+}
+
+fn rounds_of_pairs() -> u32 {
+    let pairs = row_count * (row_count + 1u) / 2u;
+    return n * ((pairs + LANES - 1u) / LANES) / max(LANES / pairs, 1u) + 2u * LANES;
+}
+
+fn rounds_of_check() -> u32 {
+    let share = (n + LANES - 1u) / LANES;
+    let sums = (n + LANES / row_count - 1u) / (LANES / row_count) + LANES / row_count;
+    let iteration = share * (row_count + 2u) + sums + 10u * row_count;
+    return CHECK_INTERVAL * iteration + 2u * share * (row_count + 1u) + 2u * LANES + 8u * row_count;
+}
+
+/// Takes the problem as far as it comes in this dispatch. `STATUS_GOING_ON` if it needs more.
+fn run(lane: u32) -> u32 {
+    var kinds = 2u;
+    if params.link == 0u {
+        admm_start(lane);
+        kinds = 0u;
+    } else {
+        kinds = admm_restore(lane);
+    }
+    admm.rounds += rounds_of_load();
+    var has_worked = false;
+    for (; kinds < 2u; kinds += 1u) {
+        if has_worked && admm.rounds + rounds_of_pairs() > most_rounds() {
+            admm_save(lane, kinds);
+            return STATUS_GOING_ON;
+        }
+        has_worked = true;
+        sum_kind(lane, kinds);
+        if kinds == 1u {
+            if lane < row_count {
+                row[V][lane] = row[AX][lane];
+            }
+            factorise(lane);
+            project_rows(lane);
+        }
+    }
+    if params.link > 0u && !has_worked {
+        factorise(lane);
+    }
+    loop {
+        if has_worked && admm.rounds + rounds_of_check() > most_rounds() {
+            admm_save(lane, kinds);
+            return STATUS_GOING_ON;
+        }
+        has_worked = true;
+        admm.rounds += rounds_of_check();
+        let found = measure(lane);
+        if is_within(found.xy) && is_within(found.zw) {
+            return STATUS_SOLVED;
+        }
+        if admm.iterations >= most_iterations() || is_special(found.x) || is_special(found.z) {
+            return STATUS_ITERATION_LIMIT;
+        }
+        if admm.iterations > 0u && finds_ray(lane) {
+            return STATUS_INFEASIBLE;
+        }
+        if admm.iterations >= admm.next_adapt {
+            adapt(lane, found);
+            // Ever more seldom: with a penalty that keeps changing nothing need converge.
+            admm.next_adapt = admm.iterations + admm.iterations / 10u + ADAPT_INTERVAL;
+        }
+        let most = min(admm.iterations + CHECK_INTERVAL, most_iterations());
+        for (; admm.iterations < most; admm.iterations += 1u) {
+            iterate(lane);
+        }
+    }
+    return STATUS_ITERATION_LIMIT;
+}
+
+@compute @workgroup_size(LANES)
+fn dense_admm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    if !take_left(group) {
+        return;
+    }
+    begin_problem(lane);
+    admm = Admm(0u, 0u, 0u, 0u);
+    var status = STATUS_BAD_NUMBER;
+    row_count = 0u;
+    live_rows = 0u;
+    if workgroupUniformLoad(&unusable) == 0u && n > 0u && rows_build(lane) && row_count > 0u {
+        status = run(lane);
+    }
+    if status == STATUS_GOING_ON && params.last_link == 0u {
+        if lane == 0u {
+            leave();
+        }
+        return;
+    }
+    let has_ray = status == STATUS_INFEASIBLE;
+    if !has_ray && status != STATUS_BAD_NUMBER {
+        balance_rows(lane, NU);
+        settle_ratios(lane, NU, -1.0);
+    }
+    let record = problem * params.results_stride;
+    for (var source = lane; source < params.rows; source += LANES) {
+        var nu = vec2<f32>();
+        if status != STATUS_BAD_NUMBER {
+            nu = of_source(source, select(NU, X, has_ray));
+        }
+        results[record + RESULTS_HEAD + 2u * source] = bitcast<u32>(nu.x);
+        results[record + RESULTS_HEAD + 2u * source + 1u] = bitcast<u32>(nu.y);
+    }
+    if lane == 0u {
+        results[record] = select(STATUS_HANDED_OVER, STATUS_INFEASIBLE, has_ray);
+        results[record + 1u] = admm.iterations;
+    }
+}
