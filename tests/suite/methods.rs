@@ -36,8 +36,25 @@ pub fn admm_agrees_with_double(device: &Device) {
             let exact = rigs.1.project(&double.batch());
             let newton = rigs.2.project(&single.batch());
             let peer = (newton.outcomes[0], widened(newton.y));
+            let mut twin = Rig::<f32>::with_settings(&cpu, &case.set, &single.offsets(), by(Method::Admm));
+            let t = twin.project(&single.batch()).outcomes[0];
+            println!(
+                "ITER {kind:?} {} {} {:?} n {} m {}",
+                outcome.iterations,
+                t.iterations,
+                outcome.status,
+                y.len(),
+                case.set.rows()
+            );
             if outcome.status != exact.outcomes[0].status {
-                println!("{what}: n {} rows {} {:?} {outcome:?} newton {:?} exact {:?}", y.len(), live_rows(&case.set, &single.stated(0)).len(), case.scores, peer.0, exact.outcomes[0]);
+                println!(
+                    "{what}: n {} rows {} {:?} {outcome:?} newton {:?} exact {:?}",
+                    y.len(),
+                    live_rows(&case.set, &single.stated(0)).len(),
+                    case.scores,
+                    peer.0,
+                    exact.outcomes[0]
+                );
                 counts[2] += 1;
                 continue;
             }
@@ -46,7 +63,9 @@ pub fn admm_agrees_with_double(device: &Device) {
                 iterations.push(outcome.iterations);
                 let scale = largest(&case.stated.z).max(1.0);
                 let known = |y: &[f64]| by_weight(y, &case.stated.weights);
-                let far = |a: &[f64], b: &[f64]| known(a).iter().zip(known(b)).fold(0.0_f64, |most, (a, b)| most.max((a - b).abs()));
+                let far = |a: &[f64], b: &[f64]| {
+                    known(a).iter().zip(known(b)).fold(0.0_f64, |most, (a, b)| most.max((a - b).abs()))
+                };
                 let (own, others) = (far(&y, exact.y) / scale, far(&peer.1, exact.y) / scale);
                 worst[0] = worst[0].max(own);
                 worst[1] = worst[1].max(others);
@@ -58,7 +77,12 @@ pub fn admm_agrees_with_double(device: &Device) {
             }
         }
         iterations.sort_unstable();
-        println!("{kind:?}: {counts:?} solved, other, unlike; {worst:?}; {:?} {:?} {:?} iterations", iterations.get(iterations.len() / 2), iterations.get(iterations.len() * 9 / 10), iterations.last());
+        println!(
+            "{kind:?}: {counts:?} solved, other, unlike; {worst:?}; {:?} {:?} {:?} iterations",
+            iterations.get(iterations.len() / 2),
+            iterations.get(iterations.len() * 9 / 10),
+            iterations.last()
+        );
     }
     let _ = Limits::of;
     let _ = assert_close;
