@@ -78,7 +78,9 @@ fn mend_ray(lane: u32) {
     storageBarrier();
     workgroupBarrier();
     pairs_of = BARRED;
+    // (In the place of the system.)
     sum_pairs(lane, row_count);
+    admm.is_stale = true;
     if lane < block_count {
         var square = vec2<f32>();
         for (var r = blocks[lane].first; r < blocks[lane].end; r += 1u) {
@@ -112,8 +114,6 @@ fn mend_ray(lane: u32) {
     }
     workgroupBarrier();
     balance_rows(lane, X);
-    // The system was in the way.
-    factorise(lane);
 }
 
 /// What a row of a ray does to the centre of its spread.

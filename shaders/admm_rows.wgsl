@@ -28,8 +28,7 @@ var<workgroup> system: array<vec2<f32>, 528>;
 /// The centres at which a row of a spread begins to be held, from above and from below, and the pull on the centre there.
 var<workgroup> kinks: array<vec4<f32>, 64>;
 
-/// The penalties, the system and its inverse for the present rho. `M W M^T` over the samples with bounds and over those
-/// without are `length_between`; with and without those bounds the samples' own part of the system is so stiff.
+/// The penalties, the system and its inverse for the present rho.
 fn factorise(lane: u32) {
     for (var at = lane; at < row_count * (row_count + 1u) / 2u; at += LANES) {
         let part = tf_mul(product_of(BOUNDED, at), inverse_stiffness[BOUNDED]);
@@ -84,27 +83,26 @@ fn sweep(lane: u32) {
     }
 }
 
-/// Fills `SOLVED` from `V`: by the inverse, and two steps of refinement.
+/// Fills `SOLVED` from `V`: by the inverse, and a step of refinement.
 fn solve_system(lane: u32) {
     if lane < row_count {
         row[SOLVED][lane] = vec2<f32>();
         row[SPARE][lane] = row[V][lane];
     }
     workgroupBarrier();
-    for (var round = 0u; round < 3u; round += 1u) {
-        var better = vec2<f32>();
+    for (var is_refined = false; ; is_refined = true) {
         if lane < row_count {
-            better = row[SOLVED][lane];
+            var better = row[SOLVED][lane];
             for (var r = 0u; r < row_count; r += 1u) {
                 better = tf_sub(better, tf_mul(matrix[packed(lane, r)], row[SPARE][r]));
             }
-        }
-        workgroupBarrier();
-        if lane < row_count {
             row[SOLVED][lane] = better;
         }
         workgroupBarrier();
-        if lane < row_count && round < 2u {
+        if is_refined {
+            break;
+        }
+        if lane < row_count {
             var rest = row[V][lane];
             for (var r = 0u; r < row_count; r += 1u) {
                 rest = tf_sub(rest, tf_mul(system[packed(lane, r)], row[SOLVED][r]));
@@ -193,7 +191,9 @@ fn clipped(value: vec2<f32>, least: vec2<f32>, most: vec2<f32>) -> vec2<f32> {
 
 /// `s = project(v)` in the norm of the penalties.
 fn project_rows(lane: u32) {
-    find_centres(lane);
+    if block_count > 0u {
+        find_centres(lane);
+    }
     if lane < row_count {
         var least = rows_lower[lane];
         var most = rows_upper[lane];

@@ -18,8 +18,11 @@ const ADAPT_FACTOR: f32 = 2.0;
 const BOUNDED: u32 = 0u;
 const UNBOUNDED: u32 = 1u;
 const FROZEN: u32 = 2u;
-/// Pairs of rows are also summed over the samples that a ray must not pull.
+/// Products of rows are also summed over the samples that a ray must not pull.
 const BARRED: u32 = 3u;
+/// What comes next for a problem: that sum over the samples of the first kinds, or iterations.
+const FIRST_ITERATION: u32 = 2u;
+const LATER_ITERATION: u32 = 3u;
 
 struct Admm {
     iterations: u32,
@@ -28,13 +31,15 @@ struct Admm {
     next_mend: u32,
     /// The rounds of a lane's loops in this dispatch, about.
     rounds: u32,
+    /// Whether the system is not that of the present rho, or not there.
+    is_stale: bool,
 }
 
 var<private> admm: Admm;
 var<private> rho: f32;
 /// One over the diagonal of D, by kind of sample.
 var<private> inverse_stiffness: array<vec2<f32>, 2>;
-/// Over which samples pairs of rows are summed.
+/// Over which samples products of rows are summed.
 var<private> pairs_of: u32;
 /// The bits of the residuals, primal and dual, and of the largest of what each is the difference of.
 var<workgroup> residuals: array<atomic<u32>, 4>;
@@ -164,8 +169,6 @@ fn stiffen_samples() {
 
 /// Begins at nu = 0, where `q = z - clip(z)` leaves no dual residual.
 fn admm_start(lane: u32) {
-    admm.next_adapt = ADAPT_INTERVAL;
-    admm.next_mend = FIRST_MEND;
     rho = first_rho();
     stiffen_samples();
     if lane < row_count {
@@ -177,21 +180,15 @@ fn admm_start(lane: u32) {
         let x = within_bounds(i, z_number(i));
         store_x(i, x);
         store_pushed(i, tf_add(x, tf_mul(tf_sub(z_number(i), x), inverse_rho)));
-        store_moment(i, tf_mul(x, sample_weight(i)));
-    }
-    sum_moments(lane);
-    if lane < row_count {
-        row[AX][lane] = row[V][lane];
     }
 }
 
-/// Sums the rows' pairs over the samples of the next kind; the last of them makes the system.
-fn sum_kind(lane: u32, kind: u32) {
+/// Sums the rows' products over the samples of a kind.
+fn sum_products(lane: u32, kind: u32) {
     pairs_of = kind;
     sum_pairs(lane, row_count);
     storageBarrier();
     workgroupBarrier();
-    admm.rounds += rounds_of_pairs();
 }
 
 /// `D^-1 h` of a sample; of a frozen one its value.
@@ -207,12 +204,34 @@ fn pulled(i: u32, kind: u32) -> vec2<f32> {
     return tf_mul(h, inverse_stiffness[kind]);
 }
 
-/// One iteration.
-fn iterate(lane: u32) {
+/// One iteration; the first takes the rows' means of x to their set.
+fn iterate(lane: u32, is_first: bool) {
     for (var i = lane; i < n; i += LANES) {
-        store_moment(i, tf_mul(pulled(i, kind_of(i)), sample_weight(i)));
+        var value = x_of(i);
+        if !is_first {
+            value = pulled(i, kind_of(i));
+        }
+        store_moment(i, tf_mul(value, sample_weight(i)));
     }
     sum_moments(lane);
+    if is_first {
+        if lane < row_count {
+            row[AX][lane] = row[V][lane];
+        }
+    } else {
+        advance(lane);
+    }
+    project_rows(lane);
+    if lane < row_count && !is_first {
+        let nu = tf_scale(tf_sub(row[V][lane], row[S][lane]), penalty[lane]);
+        row[CHANGE][lane] = tf_sub(nu, row[NU][lane]);
+        row[NU][lane] = nu;
+    }
+    workgroupBarrier();
+}
+
+/// From the rows' sums of `D^-1 h`: solves the system, moves the samples, and puts the rows' v in `V`.
+fn advance(lane: u32) {
     if lane < row_count {
         let kept = tf_sub(tf_mul(row[NU][lane], inverse_penalty), row[S][lane]);
         row[V][lane] = tf_add(row[V][lane], kept);
@@ -240,13 +259,6 @@ fn iterate(lane: u32) {
         row[AX][lane] = tf_add(row[AX][lane], tf_scale(tf_sub(ahead, row[AX][lane]), a));
         let between = tf_add(s, tf_scale(tf_sub(ahead, s), a));
         row[V][lane] = tf_add(between, tf_mul(nu, inverse_penalty));
-    }
-    workgroupBarrier();
-    project_rows(lane);
-    if lane < row_count {
-        let nu = tf_scale(tf_sub(row[V][lane], row[S][lane]), penalty[lane]);
-        row[CHANGE][lane] = tf_sub(nu, row[NU][lane]);
-        row[NU][lane] = nu;
     }
     workgroupBarrier();
 }
@@ -314,7 +326,7 @@ fn adapt(lane: u32, found: vec4<u32>) {
         }
         rho = next;
         stiffen_samples();
-        factorise(lane);
+        admm.is_stale = true;
     }
 }
 
@@ -338,40 +350,39 @@ fn rounds_of_check() -> u32 {
 
 /// Takes the problem as far as it comes in this dispatch. `STATUS_GOING_ON` if it needs more.
 fn run(lane: u32) -> u32 {
-    var kinds = 2u;
+    var stage = BOUNDED;
     if params.link == 0u {
         admm_start(lane);
-        kinds = 0u;
     } else {
-        kinds = admm_restore(lane);
+        stage = admm_restore(lane);
     }
-    admm.rounds += rounds_of_load();
+    admm.rounds = rounds_of_load();
     var has_worked = false;
-    for (; kinds < 2u; kinds += 1u) {
-        if has_worked && admm.rounds + rounds_of_pairs() > most_rounds() {
-            admm_save(lane, kinds);
-            return STATUS_GOING_ON;
-        }
-        has_worked = true;
-        sum_kind(lane, kinds);
-        if kinds == 1u {
-            if lane < row_count {
-                row[V][lane] = row[AX][lane];
-            }
-            factorise(lane);
-            project_rows(lane);
-        }
-    }
-    if params.link > 0u && !has_worked {
-        factorise(lane);
-    }
     loop {
-        if has_worked && admm.rounds + rounds_of_check() > most_rounds() {
-            admm_save(lane, kinds);
+        let is_sum = stage < FIRST_ITERATION;
+        let cost = select(rounds_of_check(), rounds_of_pairs(), is_sum);
+        if has_worked && admm.rounds + cost > most_rounds() {
+            admm_save(lane, stage);
             return STATUS_GOING_ON;
         }
         has_worked = true;
-        admm.rounds += rounds_of_check();
+        admm.rounds += cost;
+        if is_sum {
+            sum_products(lane, stage);
+            stage += 1u;
+            continue;
+        }
+        if admm.is_stale {
+            factorise(lane);
+            admm.is_stale = false;
+        }
+        let is_first = stage == FIRST_ITERATION;
+        stage = LATER_ITERATION;
+        let most = select(min(CHECK_INTERVAL, most_iterations() - admm.iterations), 1u, is_first);
+        for (var step = 0u; step < most; step += 1u) {
+            iterate(lane, is_first);
+        }
+        admm.iterations += select(most, 0u, is_first);
         let found = measure(lane);
         if is_within(found.xy) && is_within(found.zw) {
             return STATUS_SOLVED;
@@ -379,17 +390,13 @@ fn run(lane: u32) -> u32 {
         if admm.iterations >= most_iterations() || is_special(found.x) || is_special(found.z) {
             return STATUS_ITERATION_LIMIT;
         }
-        if admm.iterations > 0u && finds_ray(lane) {
+        if !is_first && finds_ray(lane) {
             return STATUS_INFEASIBLE;
         }
         if admm.iterations >= admm.next_adapt {
             adapt(lane, found);
             // Ever more seldom: with a penalty that keeps changing nothing need converge.
             admm.next_adapt = admm.iterations + admm.iterations / 10u + ADAPT_INTERVAL;
-        }
-        let most = min(admm.iterations + CHECK_INTERVAL, most_iterations());
-        for (; admm.iterations < most; admm.iterations += 1u) {
-            iterate(lane);
         }
     }
     return STATUS_ITERATION_LIMIT;
@@ -401,7 +408,7 @@ fn dense_admm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
         return;
     }
     begin_problem(lane);
-    admm = Admm(0u, 0u, 0u, 0u);
+    admm = Admm(0u, ADAPT_INTERVAL, FIRST_MEND, 0u, true);
     var status = STATUS_BAD_NUMBER;
     row_count = 0u;
     live_rows = 0u;

@@ -47,7 +47,8 @@ on_backends!([cpu] {
     properties: projecting_twice_changes_nothing, distances_never_grow, the_jacobian_is_a_projection,
         the_order_of_samples_does_not_matter, the_order_of_groups_does_not_matter, reflection_does_not_matter,
         translation_does_not_matter, scaling_by_two_does_not_matter, scaling_the_weights_does_not_matter;
-    methods: admm_agrees_with_double;
+    methods: admm_agrees_with_double, admm_proves_and_relaxes, admm_answers_in_every_storage, admm_leaves_fair_inputs_alone,
+        a_problem_by_admm_does_not_see_its_batch, gradients_do_not_know_the_method, settings_of_admm_change_no_answer;
     peers: answers_agree_with_clarabel;
     forms: shared_arrays_equal_repeated_ones, shared_groups_equal_repeated_ones, groups_and_strata_equal_cells,
         single_and_double_arrays_are_the_same, a_warm_start_saves_passes, a_wild_warm_start_does_no_harm,
@@ -73,7 +74,8 @@ on_backends!([wgpu] {
     gradients: gradients_by_hand, scores_on_their_bounds_pass_gradients, two_forwards_before_one_backward;
     statuses: bad_numbers, infeasible_problems_come_with_a_proof, feasibility_is_decided_rightly,
         the_iteration_limit_is_a_status, statuses_have_names;
-    methods: admm_agrees_with_double;
+    methods: admm_agrees_with_double, admm_proves_and_relaxes, admm_answers_in_every_storage, admm_leaves_fair_inputs_alone,
+        a_problem_by_admm_does_not_see_its_batch, gradients_do_not_know_the_method, settings_of_admm_change_no_answer;
     properties: projecting_twice_changes_nothing;
     forms: shared_arrays_equal_repeated_ones, groups_and_strata_equal_cells, single_and_double_arrays_are_the_same;
     misuse: plans_beyond_all_memory, constraints_that_make_no_sense, more_cells_than_a_device_takes;
