@@ -57,7 +57,7 @@ struct Newton {
 }
 
 var<private> newton: Newton;
-/// Whether it begins with a ray that another method found, as its first step.
+/// Whether it begins with a ray that is there already, as its first step.
 var<private> is_given_ray: bool;
 
 /// Factors of the curvature floor, one an attempt.
@@ -82,10 +82,12 @@ fn machine_begin(lane: u32) {
         workgroupBarrier();
         balance_rows(lane, TRIAL);
     }
-    is_given_ray = starts_with_ray();
+    let empty = contradiction();
+    is_given_ray = starts_with_ray() || empty.y != 0;
     if is_given_ray {
         if lane < row_count {
-            row[STEP][lane] = row[TRIAL][lane];
+            let of_empty = select(vec2<f32>(), tf(f32(empty.y)), i32(lane) == empty.x);
+            row[STEP][lane] = select(row[TRIAL][lane], of_empty, empty.y != 0);
             row[TRIAL][lane] = vec2<f32>();
         }
         workgroupBarrier();

@@ -1,7 +1,7 @@
 //! ADMM, the second method, against the first: the same statuses, answers, relaxations, proofs and gradients.
 
 use crate::common::devices::{enough, takes};
-use crate::common::kkt::{Stated, proves};
+use crate::common::kkt::{Stated, judge, proves};
 use crate::common::problems::{Case, Kind, draw_case};
 use crate::common::rows::Limits;
 use crate::common::run::{Answer, Inputs, Rig, assert_close, bits, by_weight, gradient_bits, largest, stored, widened};
@@ -33,8 +33,9 @@ fn apart(case: &Case, a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Random problems of every kind in single precision by ADMM, against Newton's answers on the CPU in double precision of the
-/// same stored numbers: within 5e-6, or, where the rows magnify what single precision needs for a margin, not farther than
-/// Newton's in single precision; nearly dependent rows magnify it without end.
+/// same stored numbers: within 5e-6; or, where the rows magnify what single precision needs for a margin, not twice as far as
+/// other answers in single precision. Nearly dependent rows magnify it without end, and are judged by their KKT residual, as
+/// all are.
 pub fn admm_agrees_with_double(device: &Device) {
     let (mut solved, mut proved, mut unlike, mut farthest) = (0, 0, 0, 0.0_f64);
     for_each_case(device, &Kind::ALL, 60, 200, |what, kind, case| {
@@ -49,10 +50,10 @@ pub fn admm_agrees_with_double(device: &Device) {
         let mut rig = Rig::<f32>::new(device, &case.set, &single.offsets());
         let newton = rig.project(&single.batch());
         if outcome.status != status {
-            // By little beyond what there is, or nearly dependent: single precision may decide otherwise, by either method.
-            let own = newton.outcomes[0].status;
+            // Hardly feasible, or nearly dependent: single precision may end at its limit, or find a way within its margin. It
+            // never proves what is not so.
             assert!(!kind.well_conditioned(), "{what}: {outcome:?}, where {status:?} is right");
-            assert!(outcome.status == own || own == status, "{what}: {outcome:?}, by Newton {own:?}");
+            assert_ne!(outcome.status, Status::Infeasible, "{what}");
             unlike += 1;
             return;
         }
@@ -61,10 +62,18 @@ pub fn admm_agrees_with_double(device: &Device) {
                 let scale = largest(&case.stated.z).max(1.0);
                 let (own, others) =
                     (apart(case, &y, exact.y) / scale, apart(case, &widened(newton.y), exact.y) / scale);
+                // The margin is 8 roundings, grown 8 times at the most, and 8 margins are the most that is accepted.
+                let kkt = judge(&case.set, &single.stated(0), &y, view.multipliers, 1e-6 * scale);
+                assert!(kkt.worst() <= 512.0 * 2.0_f64.powi(-24) * scale, "{what}: {kkt:?}");
+                // The same in the same precision on the CPU, where that is another device.
                 let mut rig = Rig::<f32>::with_settings(&Device::cpu(), &case.set, &single.offsets(), by(Method::Admm));
                 let twin = apart(case, &widened(rig.project(&single.batch()).y), exact.y) / scale;
-                if own > 5e-6 && kind.well_conditioned() { println!("{what}: {own:e}, Newton {others:e}, CPU {twin:e}"); }
-                farthest = if others <= 5e-6 { farthest.max(own) } else { farthest };
+                let margin = if device.kind() == "cpu" { others } else { others.max(twin) };
+                assert!(
+                    !kind.well_conditioned() || own <= f64::max(5e-6, 2.0 * margin),
+                    "{what}: {own:e} off, by Newton {others:e}, on the CPU {twin:e}; {outcome:?}"
+                );
+                farthest = if margin <= 5e-6 { farthest.max(own) } else { farthest };
                 solved += 1;
             }
             _ => proved += 1,
