@@ -27,7 +27,8 @@ on_backends!([cpu] {
         a_row_stated_twice, more_rows_than_samples, rows_over_frozen_elements, shared_coefficients_equal_repeated_ones,
         bad_coefficients_spoil_their_problem, coefficients_that_do_not_fit, no_cells_are_needed,
         the_scale_of_a_row_does_not_matter, tiny_coefficients_are_not_lost, nearly_infeasible_is_decided,
-        heavy_samples_count_in_a_proof, the_jacobian_of_dependent_rows_is_a_projection, the_order_of_rows_does_not_matter,
+        heavy_samples_count_in_a_proof, what_scaling_rounds_away_proves_nothing,
+        the_jacobian_of_dependent_rows_is_a_projection, the_order_of_rows_does_not_matter,
         raw_powers_of_large_values, both_methods_find_the_answer, means_are_dense_rows;
     dense_gradients: gradients_of_dependent_dense_rows;
     planted: planted_solutions_are_found, planted_solutions_are_found_in_every_storage;

@@ -574,6 +574,23 @@ pub fn heavy_samples_count_in_a_proof(device: &Device) {
     assert!(kkt.worst() <= 1e-9, "{kkt:?}");
 }
 
+/// Two rows that say nearly opposite things, by coefficients that differ in their last bit: scaling rounds that away, and
+/// what is left, of either sign, must not be a proof. (Such a problem came up among a million random ones.)
+pub fn what_scaling_rounds_away_proves_nothing(device: &Device) {
+    let (a, b) = (0.06868440310464777, 0.015065221330504964);
+    let set = dense(&[(-INF, 0.0), (8.673617379884035e-19, INF), (-INF, 0.23970228247366016)]);
+    let rows: [&[f64]; 3] = [&[a, -a], &[b, -0.015065221330504962], &[0.21349591924194292, 0.2659086457053774]];
+    let p = stated(&[-0.6038746724138322, 1.702298551524124], &[1.0; 2], (0.0, 1.0), &rows);
+    for method in [Method::Newton, Method::Admm] {
+        let (answer, y, _) = solve_by(device, &set, &p, method);
+        assert_eq!(answer.status, Status::Solved, "{method:?}");
+        assert!(
+            dot(rows[0], &y) <= 1e-12 && dot(rows[1], &y) >= -1e-12 && dot(rows[2], &y) <= 0.23970228247366016 + 1e-12,
+            "{y:?}"
+        );
+    }
+}
+
 /// Without weights the Jacobian is an orthogonal projection, however dependent the rows are.
 pub fn the_jacobian_of_dependent_rows_is_a_projection(device: &Device) {
     let mut rng = Pcg64Mcg::seed_from_u64(37);
