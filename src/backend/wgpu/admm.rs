@@ -46,3 +46,34 @@ pub(super) fn rounds_at_once(set: &ConstraintSet, n: usize) -> usize {
     let look = 5 * (share * (rows + 2) + n.div_ceil((lanes / rows.max(1)).max(1))) + 2 * share * (rows + 1);
     load + look.max(n * pairs.div_ceil(lanes) / (lanes / pairs.max(1)).max(1)) + 1000 + 10 * rows * rows
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::wgpu::shaders::Kernel;
+    use crate::params::sample_words;
+    use wgpu::naga;
+
+    #[test]
+    fn memory_is_laid_out_alike_in_rust_and_in_shaders() {
+        let module = naga::front::wgsl::parse_str(&Kernel::DenseAdmm.source()).expect("the module parses");
+        for (name, value) in [("ADMM_HEAD", HEAD), ("ADMM_ROW", ROW), ("OWN_PLANES", sample_words(0, true))] {
+            let named = |constant: &naga::Constant| constant.name.as_deref() == Some(name);
+            let (_, constant) = module.constants.iter().find(|(_, constant)| named(constant)).expect(name);
+            let literal = &module.global_expressions[constant.init];
+            let naga::Expression::Literal(naga::Literal::U32(found)) = literal else { panic!("{name} is {literal:?}") };
+            assert_eq!(*found as usize, value, "{name}");
+        }
+        let bytes = |lanes: u32| -> u32 {
+            let of_variable = |variable: &naga::GlobalVariable| match module.types[variable.ty].inner {
+                // (Those of as many elements as there are lanes have no size yet.)
+                naga::TypeInner::Array { size: naga::ArraySize::Pending(_), stride, .. } => lanes * stride,
+                ref inner => inner.size(module.to_ctx()),
+            };
+            let variables = module.global_variables.iter().map(|(_, variable)| variable);
+            variables.filter(|variable| variable.space == naga::AddressSpace::WorkGroup).map(of_variable).sum()
+        };
+        println!("{} bytes of workgroup memory", bytes(ANY_SIZE.lanes));
+        assert!(bytes(ANY_SIZE.lanes) <= 32768);
+    }
+}

@@ -43,7 +43,8 @@ const MACHINE: [&str; 11] = [
 const ROWS: &str = text!("rows");
 const CURVATURE: &str = text!("curvature");
 const CERTIFICATE: &str = text!("certificate");
-const ADMM: [&str; 4] = [text!("admm_rows"), text!("admm_ray"), text!("admm_state"), text!("dense_admm")];
+const ADMM: [&str; 5] =
+    [text!("admm_rows"), text!("admm_samples"), text!("admm_ray"), text!("admm_state"), text!("dense_admm")];
 const ROWS_OF_CELLS: &str = text!("rows_of_cells");
 const NEWTON: &str = text!("cells_newton");
 const SAMPLES: &str = text!("samples");
