@@ -1,19 +1,9 @@
-// The answer of a problem, as it is written. A module that is joined with this has `shift_at(i)`, the shift of an element at
-// the last pass.
+// The answer of a problem, as it is written, to the output `y_out`. A module that is joined with this has `shift_at(i)`, the
+// shift of an element at the last pass.
 
-@group(0) @binding(9) var<storage, read_write> y_out: array<atomic<u32>>;
 @group(0) @binding(10) var<storage, read_write> clamp_out: array<u32>;
 
 var<workgroup> clamp_here: array<atomic<u32>, LANES>;
-
-fn store_y_out(at: u32, bits: u32) {
-    if STORAGE == SINGLE {
-        atomicStore(&y_out[at], bits);
-    } else {
-        atomicAnd(&y_out[word_of(at)], kept_in_word(at));
-        atomicOr(&y_out[word_of(at)], put_in_word(bits, at));
-    }
-}
 
 // Writes the values and clamp states at the shifts of the last pass; of a problem without an answer clip(z), none free.
 fn write_answer(lane: u32, has_answer: bool) {

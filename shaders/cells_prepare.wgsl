@@ -7,7 +7,6 @@ override LANES: u32 = 64u;
 // Which arrays there are.
 override WEIGHTED: bool = true;
 override LABELLED: bool = true;
-override BOUNDED: bool = true;
 
 @group(0) @binding(2) var<storage, read> groups: array<u32>;
 @group(0) @binding(3) var<storage, read> control: array<u32>;
@@ -56,9 +55,13 @@ fn computed_cell(i: u32) -> u32 {
     return select(NONE, id * strata + stratum, within);
 }
 
-fn given_cell(i: u32) -> u32 {
-    let id = cell_of(i);
-    return select(NONE, id, id < params.cells);
+// The bytes of the cells of four elements from `i` on, as the batch gives them.
+fn given_cells(i: u32) -> u32 {
+    let at = cells_from() + i;
+    let shift = 8u * (at & 3u);
+    let low = cells[at >> 2u] >> shift;
+    // (Past the end of the array this reads anything, which is not used.)
+    return select(low | (cells[(at + 3u) >> 2u] << (32u - shift)), low, shift == 0u);
 }
 
 // Whether the numbers of element `i` can be used.
@@ -173,7 +176,9 @@ fn cells_prepare(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
     if !take_up(group) {
         return;
     }
-    clear_sums(lane);
+    if WEIGHTED || LABELLED || BOUNDED {
+        clear_sums(lane);
+    }
     for (var k = lane; k < MAX_CELLS; k += LANES) {
         atomicStore(&counts[k], 0u);
     }
@@ -191,10 +196,16 @@ fn cells_prepare(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
     let words = first / 4u + problem;
     for (var k = lane; 4u * k < n; k += LANES) {
         var word = 0u;
+        var ids = 0u;
+        if given {
+            ids = given_cells(4u * k);
+        }
         for (var i = 4u * k; i < min(4u * k + 4u, n); i++) {
             var cell = 0u;
             if given {
-                cell = given_cell(i);
+                cell = ids & 0xffu;
+                cell = select(NONE, cell, cell < params.cells);
+                ids >>= 8u;
             } else {
                 cell = computed_cell(i);
             }

@@ -54,6 +54,7 @@ struct Params {
     last_link: u32,
     passes: u32,
     admm_at: u32,
+    search_passes: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -103,11 +104,13 @@ const RESULTS_HEAD = 8u;
 // Elements whose clamp state shares one word.
 const CLAMP_LANES = 16u;
 
-// The problem that this workgroup has in hand: its number, its first element, how many it has, and its place in `order`.
+// The problem that this workgroup has in hand: its number, its first element, how many it has, its place in `order`, and the
+// passes that a Newton kernel does before it leaves it for the next.
 var<private> problem: u32;
 var<private> first: u32;
 var<private> n: u32;
 var<private> order_at: u32;
+var<private> passes_of_link: u32;
 
 var<private> loaded_zero: u32;
 
@@ -124,9 +127,10 @@ fn has(flag: u32) -> bool {
 fn take(index: u32) {
     loaded_zero = params.opaque_zero;
     problem = index;
-    first = tables[params.problems_at + 3u * problem];
-    n = tables[params.problems_at + 3u * problem + 1u];
-    order_at = tables[params.problems_at + 3u * problem + 2u];
+    first = tables[params.problems_at + 4u * problem];
+    n = tables[params.problems_at + 4u * problem + 1u];
+    order_at = tables[params.problems_at + 4u * problem + 2u];
+    passes_of_link = tables[params.problems_at + 4u * problem + 3u];
 }
 
 // Whether there is a problem for this workgroup in the dispatch's list, which is then taken up.

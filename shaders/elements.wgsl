@@ -20,12 +20,12 @@ fn z_of(i: u32) -> u32 {
     return in_word(predictions[word_of(at)], at);
 }
 
-// Bits moved into the bounds. Of a NaN they are left alone, and a NaN bounds nothing.
+// Bits moved into the bounds, of numbers that can be used.
 fn clip(bits: u32, lo: u32, hi: u32) -> u32 {
-    let raised = select(bits, lo, key(bits) < key(lo));
-    return select(raised, hi, key(raised) > key(hi));
+    return select(select(bits, hi, key(bits) > key(hi)), lo, key(bits) < key(lo));
 }
 
+// The same of any. A NaN is left alone, and bounds nothing.
 fn clip_any(bits: u32, lo: u32, hi: u32) -> u32 {
     if is_nan(bits) {
         return bits;

@@ -50,7 +50,7 @@ fn project(group: vec3<u32>, lane: u32) {
     begin_problem(lane);
     let goes_on = params.link > 0u && results[record] == STATUS_GOING_ON;
     var passes = select(0u, results[record + 2u], goes_on);
-    let most_passes = passes + params.passes;
+    let most_passes = passes + passes_of_link;
     var is_bad = workgroupUniformLoad(&unusable) != 0u;
     var is_limited = false;
     var excess = tf(0.0);

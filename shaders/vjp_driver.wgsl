@@ -20,11 +20,6 @@ override VALUED: bool = true;
 @group(0) @binding(7) var<storage, read> clamp_in: array<u32>;
 @group(0) @binding(8) var<storage, read> results: array<u32>;
 @group(0) @binding(9) var<storage, read> totals: array<u32>;
-@group(0) @binding(10) var<storage, read_write> to_predictions: array<atomic<u32>>;
-@group(0) @binding(11) var<storage, read_write> to_lower: array<atomic<u32>>;
-@group(0) @binding(12) var<storage, read_write> to_upper: array<atomic<u32>>;
-@group(0) @binding(13) var<storage, read_write> to_weights: array<atomic<u32>>;
-@group(0) @binding(14) var<storage, read_write> to_labels: array<atomic<u32>>;
 @group(0) @binding(15) var<storage, read_write> to_rows: array<u32>;
 
 const OF_FREE = 0u;
@@ -95,51 +90,6 @@ fn gradient_of(i: u32) -> f32 {
 
 fn value_of(i: u32) -> f32 {
     return bitcast<f32>(in_word(y_in[word_of(first + i)], first + i));
-}
-
-fn store_to_predictions(at: u32, bits: u32) {
-    if STORAGE == SINGLE {
-        atomicStore(&to_predictions[at], bits);
-    } else {
-        atomicAnd(&to_predictions[word_of(at)], kept_in_word(at));
-        atomicOr(&to_predictions[word_of(at)], put_in_word(bits, at));
-    }
-}
-
-fn store_to_lower(at: u32, bits: u32) {
-    if STORAGE == SINGLE {
-        atomicStore(&to_lower[at], bits);
-    } else {
-        atomicAnd(&to_lower[word_of(at)], kept_in_word(at));
-        atomicOr(&to_lower[word_of(at)], put_in_word(bits, at));
-    }
-}
-
-fn store_to_upper(at: u32, bits: u32) {
-    if STORAGE == SINGLE {
-        atomicStore(&to_upper[at], bits);
-    } else {
-        atomicAnd(&to_upper[word_of(at)], kept_in_word(at));
-        atomicOr(&to_upper[word_of(at)], put_in_word(bits, at));
-    }
-}
-
-fn store_to_weights(at: u32, bits: u32) {
-    if STORAGE == SINGLE {
-        atomicStore(&to_weights[at], bits);
-    } else {
-        atomicAnd(&to_weights[word_of(at)], kept_in_word(at));
-        atomicOr(&to_weights[word_of(at)], put_in_word(bits, at));
-    }
-}
-
-fn store_to_labels(at: u32, bits: u32) {
-    if STORAGE == SINGLE {
-        atomicStore(&to_labels[at], bits);
-    } else {
-        atomicAnd(&to_labels[word_of(at)], kept_in_word(at));
-        atomicOr(&to_labels[word_of(at)], put_in_word(bits, at));
-    }
 }
 
 fn quantity_of(i: u32, quantity: u32) -> vec2<f32> {

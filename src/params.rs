@@ -17,7 +17,8 @@ pub(crate) struct Params {
     pub(crate) most_columns: u32,
     /// Numbers of problems.
     pub(crate) list_at: u32,
-    /// Of every problem its first element, how many it has, and its place among the sorted elements.
+    /// Of every problem its first element, how many it has, its place among the sorted elements, and the passes over it in a
+    /// link of the chain of Newton kernels.
     pub(crate) problems_at: u32,
     pub(crate) cells: u32,
     pub(crate) rows: u32,
@@ -71,10 +72,12 @@ pub(crate) struct Params {
     /// The place of a dispatch in the chain of `cells_newton`: 0 takes the list of the tables, others what was left before.
     pub(crate) link: u32,
     pub(crate) last_link: u32,
-    /// Passes of this dispatch; 0 leaves every problem to the next kernel.
+    /// The most passes of `cells_disjoint`; 0 leaves every problem to the next kernel.
     pub(crate) passes: u32,
     /// The settings of ADMM, after which Newton goes on where that ended; [`ABSENT`] if Newton is all there is.
     pub(crate) admm_at: u32,
+    /// Passes after which `cells_disjoint` takes to brackets.
+    pub(crate) search_passes: u32,
 }
 
 /// Marks what is not there.
@@ -198,6 +201,7 @@ mod tests {
             last_link,
             passes,
             admm_at,
+            search_passes,
         )
     }
 

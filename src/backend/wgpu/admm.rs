@@ -2,10 +2,13 @@
 
 use super::WgpuDevice;
 use super::dispatch::EMULATED_ROUNDS;
-use super::shaders::ANY_SIZE;
+use super::shaders::Class;
 use crate::constraints::ConstraintSet;
 use crate::params::Params;
 use crate::settings::AdmmSettings;
+
+/// The workgroup, of a problem of any size. Sums of two floats depend on how many lanes there are, so they are always as many.
+pub(super) const CLASS: Class = Class { lanes: 64, room: 0 };
 
 /// Words of a problem's state between two dispatches, before those of its rows, and of a row. Beside them there are two
 /// sums, of two floats each, for every pair of rows.
@@ -40,7 +43,7 @@ pub(super) fn push_settings(device: &WgpuDevice, settings: &AdmmSettings, words:
 
 /// The most rounds of a lane's loops in what ADMM does at once in a dispatch, for a problem of `n` elements.
 pub(super) fn rounds_at_once(set: &ConstraintSet, n: usize) -> usize {
-    let (rows, lanes) = (set.rows(), ANY_SIZE.lanes as usize);
+    let (rows, lanes) = (set.rows(), CLASS.lanes as usize);
     let (share, pairs) = (n.div_ceil(lanes), rows * (rows + 1) / 2);
     let load = share * (4 * set.dense().len() + 4) + n * set.dense().len() / lanes;
     let look = 5 * (share * (rows + 2) + n.div_ceil((lanes / rows.max(1)).max(1))) + 2 * share * (rows + 1);
@@ -56,7 +59,7 @@ mod tests {
 
     #[test]
     fn memory_is_laid_out_alike_in_rust_and_in_shaders() {
-        let module = naga::front::wgsl::parse_str(&Kernel::DenseAdmm.source()).expect("the module parses");
+        let module = naga::front::wgsl::parse_str(&Kernel::DenseAdmm.source(false)).expect("the module parses");
         for (name, value) in [("ADMM_HEAD", HEAD), ("ADMM_ROW", ROW), ("OWN_PLANES", sample_words(0, true))] {
             let named = |constant: &naga::Constant| constant.name.as_deref() == Some(name);
             let (_, constant) = module.constants.iter().find(|(_, constant)| named(constant)).expect(name);
@@ -73,7 +76,7 @@ mod tests {
             let variables = module.global_variables.iter().map(|(_, variable)| variable);
             variables.filter(|variable| variable.space == naga::AddressSpace::WorkGroup).map(of_variable).sum()
         };
-        println!("{} bytes of workgroup memory", bytes(ANY_SIZE.lanes));
-        assert!(bytes(ANY_SIZE.lanes) <= 32768);
+        println!("{} bytes of workgroup memory", bytes(CLASS.lanes));
+        assert!(bytes(CLASS.lanes) <= 32768);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::shaders::{Kernel, Variant};
 use crate::backend::DeviceInfo;
 use crate::error::{Error, Result};
+use crate::storage::Dtype;
 
 /// A part of the name of the adapter to take instead of the first real GPU.
 const ADAPTER_VARIABLE: &str = "FAIRLAYER_WGPU_ADAPTER";
@@ -30,7 +31,8 @@ struct Inner {
     name: String,
     /// What went wrong first, if anything did.
     failure: Arc<Mutex<Option<String>>>,
-    modules: Mutex<HashMap<Kernel, wgpu::ShaderModule>>,
+    /// For elements of 32 bits and of 16.
+    modules: Mutex<HashMap<(Kernel, bool), wgpu::ShaderModule>>,
     pipelines: Mutex<HashMap<Variant, wgpu::ComputePipeline>>,
     layouts: HashMap<Kernel, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>,
 }
@@ -236,7 +238,9 @@ impl WgpuDevice {
         let mut pipelines = locked(pipelines);
         let compile = || {
             let mut modules = locked(modules);
-            let module = modules.entry(variant.kernel).or_insert_with(|| variant.kernel.module(device));
+            let Variant { kernel, dtype, .. } = variant;
+            let halves = dtype != Dtype::F32;
+            let module = modules.entry((kernel, halves)).or_insert_with(|| kernel.module(device, halves));
             variant.compile(device, module, &layouts[&variant.kernel].1)
         };
         pipelines.entry(variant).or_insert_with(compile).clone()

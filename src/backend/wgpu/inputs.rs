@@ -7,7 +7,6 @@ use super::bindings::BindGroups;
 use super::dispatch::{Dispatch, columns};
 use super::memory::Memory;
 use super::plan::WgpuPlan;
-use super::shaders::{ANY_SIZE, CLASSES, class_of};
 use super::slabs::Slab;
 use super::tables::{limit, push_limits, two_floats};
 use crate::batch::{Batch, Bound, Buffer, CellInput, Place, Reals, Sharing};
@@ -166,23 +165,27 @@ impl<T: Storage> WgpuPlan<T> {
         slab: &Slab,
         index: usize,
         params: &mut Params,
+        set: &ConstraintSet,
     ) -> Result<Vec<(usize, Range<usize>)>> {
-        let Self { device, memory, words, .. } = self;
+        let Self { device, memory, words, sizes, chain, .. } = self;
         let offsets = batch.offsets();
         params.problems_at = words.len() as u32;
         let mut ordered = 0;
         for problem in slab.problems.clone() {
             let range = offsets.range(problem);
-            words.extend([(range.start - slab.elements.start) as u32, range.len() as u32, ordered]);
-            if range.len() > ANY_SIZE.room as usize {
-                ordered += range.len().next_multiple_of(ANY_SIZE.lanes as usize) as u32;
+            let passes = chain.passes(set, range.len());
+            words.extend([(range.start - slab.elements.start) as u32, range.len() as u32, ordered, passes]);
+            if range.len() > sizes.newton.room as usize {
+                ordered += range.len() as u32;
             }
         }
         params.list_at = words.len() as u32;
         let (mut classes, mut listed) = (Vec::new(), 0);
-        for class in 0..=CLASSES.len() {
+        for class in 0..=sizes.disjoint.len() {
             let first = listed;
-            for problem in slab.problems.clone().filter(|&problem| class_of(offsets.range(problem).len()) == class) {
+            for problem in
+                slab.problems.clone().filter(|&problem| sizes.class_of(offsets.range(problem).len()) == class)
+            {
                 words.push((problem - slab.problems.start) as u32);
                 listed += 1;
             }

@@ -8,7 +8,7 @@ use super::answers::{Answers, SlabAnswers, SlabSlopes, Slopes, results_stride};
 use super::dispatch::{Chain, Dispatch, EMULATED_ROUNDS, rounds_of_a_pass};
 use super::inputs::{Inputs, SlabMemory, place_elements};
 use super::memory::Memory;
-use super::shaders::{ANY_SIZE, CLASSES, Class, Kernel, STREAMING, Variant};
+use super::shaders::{Class, Kernel, Sizes, Variant};
 use super::slabs::{Slab, slabs};
 use super::tables::{push_set, two_floats};
 use crate::batch::{Batch, Buffer, Capacities};
@@ -33,6 +33,7 @@ pub(crate) struct WgpuPlan<T: Storage> {
     /// Whether the short cut's closed form holds for all rows.
     pub(super) is_disjoint: bool,
     pub(super) method: Method,
+    pub(super) sizes: Sizes,
     pub(super) chain: Chain,
     pub(super) memory: Vec<SlabMemory>,
     /// Scratch for uploads.
@@ -99,6 +100,7 @@ impl<T: Storage> WgpuPlan<T> {
             max_iterations: settings.max_iterations,
             totals_stride: (TOTALS_HEAD + TOTALS_CELL * set.layout().cells()) as u32,
             results_stride: results_stride(set.rows()) as u32,
+            search_passes: 24,
             most_columns: device.limits().max_compute_workgroups_per_dimension,
             ..set_params
         };
@@ -109,7 +111,8 @@ impl<T: Storage> WgpuPlan<T> {
             set_params,
             is_disjoint,
             method: settings.method,
-            chain: Chain::new(device, set, capacities.largest),
+            sizes: Sizes::new(device.is_emulated(), set, capacities.largest),
+            chain: Chain::new(device, set),
             memory: Vec::new(),
             words: Vec::new(),
             floats: Vec::new(),
@@ -211,16 +214,20 @@ impl<T: Storage> WgpuPlan<T> {
         answers.y.hold(&device, size_of::<T>() * n)?;
         answers.clamp.hold(&device, 4 * clamp_start(problems, n))?;
         answers.results.hold(&device, 4 * params.results_stride as usize * problems)?;
-        let classes = self.push_problems(batch, slab, index, &mut params)?;
+        let classes = self.push_problems(batch, slab, index, &mut params, set)?;
         let variant = variants(batch, &params);
-        let mut dispatches = vec![Dispatch::new(variant(Kernel::CellsPrepare, STREAMING), 0..problems)];
+        let mut dispatches = vec![Dispatch::new(variant(Kernel::CellsPrepare, self.sizes.streaming), 0..problems)];
         let is_admm = self.method == Method::Admm;
         let goes_short = self.is_disjoint && !is_admm;
+        // The short cut leaves what is too large for it, and where elements have their own bounds what may have no answer.
+        let mut is_left = !goes_short || has_element_bounds(&params);
         if goes_short {
             for (class, range) in classes {
-                // (Without a pass, the short cut leaves what is too large for it.)
-                let passes = u32::from(class < CLASSES.len());
-                let variant = variant(Kernel::CellsDisjoint, *CLASSES.get(class).unwrap_or(&CLASSES[0]));
+                let sizes = self.sizes.disjoint;
+                let passes = sizes.get(class).map_or(0, |class| self.chain.passes_alone(set, *class));
+                is_left |= passes == 0;
+                let variant = variant(Kernel::CellsDisjoint, *sizes.get(class).unwrap_or(&sizes[0]));
+                let variant = Variant { labelled: false, valued: false, ..variant };
                 dispatches.push(Dispatch { passes, ..Dispatch::new(variant, range) });
             }
         }
@@ -228,25 +235,25 @@ impl<T: Storage> WgpuPlan<T> {
         if words > 0 {
             self.memory[index].order.hold(&device, 4 * words * n)?;
         }
-        let chained = |kernel| {
-            let general = Variant { weighted: true, bounded: true, ..variant(kernel, ANY_SIZE) };
+        let chained = |kernel, class| {
+            let general = Variant { weighted: true, bounded: true, ..variant(kernel, class) };
             Variant { labelled: false, valued: false, ..general }
         };
         let chain_begins = dispatches.len();
         if is_admm {
             let links = admm::links(&device);
             for link in 0..links {
-                let admm = Dispatch::new(chained(Kernel::DenseAdmm), 0..problems);
+                let admm = Dispatch::new(chained(Kernel::DenseAdmm, admm::CLASS), 0..problems);
                 dispatches.push(Dispatch { link: Some(link), is_last: link + 1 == links, ..admm });
             }
         }
-        // Where the short cut goes first, all of the chain takes what is left.
-        let Chain { links, passes } = self.chain;
+        // Where the short cut goes first, all of the chain takes what is left. (Its pipeline takes long to compile.)
+        let links = if is_left { self.chain.links } else { 0 };
         let first = u32::from(goes_short);
         let general = if set.dense().is_empty() { Kernel::CellsNewton } else { Kernel::DenseNewton };
         for link in first..first + links {
-            let (is_last, newton) = (link + 1 == first + links, Dispatch::new(chained(general), 0..problems));
-            dispatches.push(Dispatch { link: Some(link), is_last, passes, ..newton });
+            let newton = Dispatch::new(chained(general, self.sizes.newton), 0..problems);
+            dispatches.push(Dispatch { link: Some(link), is_last: link + 1 == first + links, ..newton });
         }
         // What a dispatch of the chains leaves is counted at its place in them.
         let places = dispatches.len() - chain_begins + first as usize + 1;
@@ -356,7 +363,7 @@ impl<T: Storage> WgpuPlan<T> {
         slopes.rows.hold(&device, 8 * (set.spreads().len() + 2 * set.bounded_rows()) * problems)?;
         let dense = set.dense().len();
         slopes.coefficients.hold(&device, if coefficients { size_of::<T>() * dense * n } else { 0 })?;
-        self.push_problems(batch, slab, index, &mut params)?;
+        self.push_problems(batch, slab, index, &mut params, set)?;
         let variant = variants(batch, &params);
         let kernel = match (dense, self.is_disjoint) {
             (0, true) => Kernel::VjpDisjoint,
@@ -367,7 +374,8 @@ impl<T: Storage> WgpuPlan<T> {
                 Kernel::DenseVjp
             }
         };
-        let dispatch = |kernel| Dispatch::new(variant(kernel, STREAMING), 0..problems);
+        let streaming = self.sizes.streaming;
+        let dispatch = |kernel| Dispatch::new(variant(kernel, streaming), 0..problems);
         let mut dispatches = [Kernel::CellsPrepare, kernel].map(dispatch);
         self.upload_params(&params, &mut dispatches, index)?;
         let memory = &mut self.memory[index];
@@ -417,10 +425,71 @@ fn prepare_buffers(device: &WgpuDevice, memory: &mut SlabMemory, inputs: &Inputs
     ])
 }
 
+fn has_element_bounds(params: &Params) -> bool {
+    params.flags & (flags::ELEMENT_LO | flags::ELEMENT_HI) != 0
+}
+
 /// The variants of a batch's kernels.
 fn variants<T: Storage>(batch: &Batch<'_, T>, params: &Params) -> impl Fn(Kernel, Class) -> Variant {
-    let bounded = params.flags & (flags::ELEMENT_LO | flags::ELEMENT_HI) != 0;
+    let bounded = has_element_bounds(params);
     let (weighted, labelled) = (batch.weights.is_some(), batch.labels.is_some());
     let valued = params.wanted & (wanted::WEIGHTS | wanted::LABELS) != 0 || params.flags & flags::HAS_RATIO != 0;
     move |kernel, class| Variant { kernel, class, dtype: T::DTYPE, weighted, labelled, bounded, valued }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Criterion, DemographicParity, EqualizedOdds, Offsets, Population, Projector, Settings};
+    use rand::{RngExt, SeedableRng};
+
+    /// Brackets, which hardly any problem needs, find what steps find.
+    #[test]
+    fn brackets_have_the_answer_of_the_cpu() {
+        let Ok(device) = WgpuDevice::first() else {
+            return eprintln!("SKIP: there is no wgpu device");
+        };
+        let mut rng = rand_pcg::Pcg64Mcg::seed_from_u64(5);
+        let (problems, n) = (40, 60);
+        for (groups, epsilon) in [(2, 0.05), (2, 0.0), (5, 0.1), (8, 0.02)] {
+            let population = Population::one_feature(groups);
+            let ids: Vec<u8> = (0..problems * n).map(|_| rng.random_range(0..groups as u8)).collect();
+            let labels: Vec<f64> = (0..problems * n).map(|_| f64::from(rng.random_range(0..2_u8))).collect();
+            // From scores within their bounds to such that are all far beyond.
+            let scale = |i: usize| [1.0, 1.0, 5.0, 100.0][i / n % 4];
+            let score = |i: usize, rng: &mut rand_pcg::Pcg64Mcg| {
+                (scale(i) * (rng.random_range(-0.3..1.2) + 0.05 * f64::from(ids[i]))) as f32
+            };
+            let z: Vec<f32> = (0..problems * n).map(|i| score(i, &mut rng)).collect();
+            let parity = DemographicParity::within(epsilon).constraints(&population).unwrap();
+            let odds = EqualizedOdds::within(epsilon).constraints(&population).unwrap();
+            for set in [parity, odds] {
+                let offsets = Offsets::Equal { problems, n };
+                let columns = [crate::Buffer::from(&ids[..])];
+                let batch = Batch::new(&z, offsets).groups(&columns).labels(&labels).bounds(0.0, 1.0);
+                let settings = Settings::default();
+                let mut plan = WgpuPlan::<f32>::new(&device, &set, Capacities::of(&offsets), settings).unwrap();
+                plan.set_params.search_passes = 1;
+                let mut answers = plan.answers();
+                plan.project(&set, &batch, &mut answers).unwrap();
+                let found = answers.read(&(0..=problems).map(|k| k * n).collect::<Vec<_>>(), set.rows()).unwrap();
+                let wide: Vec<f64> = z.iter().map(|z| f64::from(*z)).collect();
+                let batch = Batch::new(&wide, offsets).groups(&columns).labels(&labels).bounds(0.0, 1.0);
+                let cpu = Projector::<f64>::plan(crate::Device::cpu(), &set, Capacities::of(&offsets), settings);
+                let expected = cpu.unwrap().project(&batch).unwrap();
+                let expected = expected.read().unwrap();
+                for (i, (y, expected)) in found.y.iter().zip(expected.y).enumerate() {
+                    let outcome = found.outcome[i / n];
+                    assert_eq!(
+                        outcome.status,
+                        crate::Status::Solved,
+                        "{outcome:?} of {groups} groups, {epsilon}, {}",
+                        scale(i)
+                    );
+                    let error = (f64::from(*y) - expected).abs();
+                    assert!(error <= 5e-6 * scale(i), "{y} is {expected}, of {}: {outcome:?}", z[i]);
+                }
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use wgpu::ShaderStages;
 
+use crate::constraints::ConstraintSet;
 use crate::storage::Dtype;
 
 macro_rules! text {
@@ -23,6 +24,7 @@ const PASS: &str = text!("cells_pass");
 const PREPARE: &str = text!("cells_prepare");
 const DISJOINT: &str = text!("cells_disjoint");
 const ANSWER: &str = text!("answer");
+const DISJOINT_BRACKETS: &str = text!("disjoint_brackets");
 const LEFT: &str = text!("left");
 const LINKS: &str = text!("links");
 /// The Newton machine and what drives it, in the order in which its parts build on each other.
@@ -57,6 +59,8 @@ const VJP_ROWS_OF_CELLS: &str = text!("vjp_rows_of_cells");
 const DENSE_VJP: &str = text!("dense_vjp");
 const VJP_DISJOINT: &str = text!("vjp_disjoint");
 const VJP_ROWS: &str = text!("vjp_rows");
+const OUTPUT_SINGLE: &str = text!("output_single");
+const OUTPUT_HALVES: &str = text!("output_halves");
 
 /// A kernel: a module and its entry point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -106,7 +110,7 @@ impl Kernel {
         let shared = [COMMON, STORAGE, TWO_FLOATS, LIMBS, CELLS];
         let own: &[&str] = match self {
             Self::CellsPrepare => &[CELL_SUMS, BOUNDS, LABELS, PREPARE],
-            Self::CellsDisjoint => &[BOUNDS, ELEMENTS, PASS, ANSWER, LEFT, DISJOINT],
+            Self::CellsDisjoint => &[BOUNDS, ELEMENTS, PASS, ANSWER, LEFT, DISJOINT_BRACKETS, DISJOINT],
             Self::CellsNewton => {
                 let forward = [BOUNDS, ELEMENTS, PASS, LEFT, ROWS_OF_CELLS];
                 return [&shared[..], &forward, &MACHINE, &[NEWTON]].concat();
@@ -138,14 +142,37 @@ impl Kernel {
         }
     }
 
-    pub(crate) fn source(self) -> String {
-        self.parts().join("\n")
+    /// The arrays that elements are written to, and their bindings.
+    fn outputs(self) -> &'static [(&'static str, u32)] {
+        const SLOPES: [(&str, u32); 6] = [
+            ("to_predictions", 10),
+            ("to_lower", 11),
+            ("to_upper", 12),
+            ("to_weights", 13),
+            ("to_labels", 14),
+            ("to_coefficients", 18),
+        ];
+        match self {
+            Self::CellsPrepare | Self::DenseAdmm => &[],
+            Self::CellsDisjoint | Self::CellsNewton | Self::DenseNewton => &[("y_out", 9)],
+            Self::VjpRows | Self::VjpDisjoint => &SLOPES[..5],
+            Self::DenseVjp => &SLOPES,
+        }
     }
 
-    pub(crate) fn module(self, device: &wgpu::Device) -> wgpu::ShaderModule {
+    /// Its text, for elements of 32 bits or of 16.
+    pub(crate) fn source(self, halves: bool) -> String {
+        let output = if halves { OUTPUT_HALVES } else { OUTPUT_SINGLE };
+        let fill =
+            |(array, binding): &(&str, u32)| output.replace("ARRAY", array).replace("BINDING", &binding.to_string());
+        let parts = self.parts().into_iter().map(str::to_owned);
+        parts.chain(self.outputs().iter().map(fill)).collect::<Vec<_>>().join("\n")
+    }
+
+    pub(crate) fn module(self, device: &wgpu::Device, halves: bool) -> wgpu::ShaderModule {
         device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(self.entry()),
-            source: wgpu::ShaderSource::Wgsl(self.source().into()),
+            source: wgpu::ShaderSource::Wgsl(self.source(halves).into()),
         })
     }
 
@@ -201,20 +228,42 @@ pub(crate) struct Class {
     pub(crate) room: u32,
 }
 
-/// Of `cells_disjoint`, from small problems to large ones; larger ones are left to `cells_newton`. The number of elements,
-/// and nothing else, chooses.
-pub(crate) const CLASSES: [Class; 3] =
-    [Class { lanes: 32, room: 256 }, Class { lanes: 64, room: 1024 }, Class { lanes: 256, room: 2048 }];
+/// The workgroups of a plan. Sums over cells are integers, so their bits do not depend on the lanes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// Of `cells_disjoint`, from small problems to large ones; larger ones are left to `cells_newton`. The number of
+    /// elements, and nothing else, chooses.
+    pub(crate) disjoint: &'static [Class],
+    /// Of `cells_newton`, for problems of any size, with a lane for every row and cell; and of `dense_newton`.
+    pub(crate) newton: Class,
+    /// Of `cells_prepare` and the backward kernels, which hold no elements.
+    pub(crate) streaming: Class,
+}
 
-/// Of `cells_newton`, for problems of any size; and of the kernels over samples, which hold none.
-pub(crate) const ANY_SIZE: Class = Class { lanes: 64, room: 1024 };
+impl Sizes {
+    pub(crate) fn new(is_emulated: bool, set: &ConstraintSet, largest: usize) -> Self {
+        let streaming = Class { lanes: 64, room: 0 };
+        if !is_emulated || !set.dense().is_empty() {
+            const DISJOINT: [Class; 3] =
+                [Class { lanes: 32, room: 256 }, Class { lanes: 64, room: 1024 }, Class { lanes: 256, room: 2048 }];
+            return Self { disjoint: &DISJOINT, newton: Class { lanes: 64, room: 1024 }, streaming };
+        }
+        // A CPU goes through a workgroup in vectors of some 8 lanes, one after the other from barrier to barrier: one vector
+        // has no barriers to wait at. (In long loops that is too many rounds: see `EMULATED_ROUNDS`.)
+        const DISJOINT: [Class; 2] = [Class { lanes: 8, room: 256 }, Class { lanes: 32, room: 2048 }];
+        let needed = set.rows().max(set.layout().cells()).next_power_of_two().clamp(8, 32) as u32;
+        let (newton, streaming) = if largest <= 4096 { (needed, 8) } else { (64, 64) };
+        Self {
+            disjoint: &DISJOINT,
+            newton: Class { lanes: newton, room: 1024 },
+            streaming: Class { lanes: streaming, room: 0 },
+        }
+    }
 
-/// Of `cells_prepare` and `cells_vjp`, likewise, which hold no elements. A tile of their sums is this large.
-pub(crate) const STREAMING: Class = Class { lanes: 64, room: 0 };
-
-/// The index of the class of problems of `n` elements; one past the last for those that are too large.
-pub(crate) fn class_of(n: usize) -> usize {
-    CLASSES.iter().position(|class| n <= class.room as usize).unwrap_or(CLASSES.len())
+    /// The index of the class of `cells_disjoint` for problems of `n` elements; one past the last for what is too large.
+    pub(crate) fn class_of(&self, n: usize) -> usize {
+        self.disjoint.iter().position(|class| n <= class.room as usize).unwrap_or(self.disjoint.len())
+    }
 }
 
 /// What a kernel is compiled for.
@@ -282,8 +331,8 @@ mod tests {
     /// Without a GPU: every module is valid, has its entry point, and uses no more workgroup memory than is asked for.
     #[test]
     fn every_kernel_is_valid() {
-        for kernel in Kernel::ALL {
-            let source = kernel.source();
+        for (kernel, halves) in Kernel::ALL.into_iter().flat_map(|kernel| [(kernel, false), (kernel, true)]) {
+            let source = kernel.source(halves);
             let module = naga::front::wgsl::parse_str(&source)
                 .unwrap_or_else(|error| panic!("{kernel:?}: {}", error.emit_to_string(&source)));
             let mut validator =
