@@ -53,6 +53,7 @@ struct Params {
     link: u32,
     last_link: u32,
     passes: u32,
+    admm_at: u32,
     search_passes: u32,
     tiles: u32,
     larges: u32,
@@ -260,9 +261,14 @@ fn row_upper(contrast: u32) -> vec2<f32> {
     return pair_at(params.upper_at + problem * params.bounds_stride + 2u * contrast);
 }
 
+// Whether `dense_admm` goes first, and Newton starts where that ends.
+fn follows_admm() -> bool {
+    return params.admm_at != NONE;
+}
+
 // The multiplier of a row to start from, as the caller gave it.
 fn has_warm_start() -> bool {
-    return params.warm_at != NONE;
+    return params.warm_at != NONE || follows_admm();
 }
 
 fn start_of(row: u32) -> vec2<f32> {

@@ -6,6 +6,9 @@
 @group(0) @binding(16) var<storage, read> coefficients: array<f32>;
 @group(0) @binding(17) var<storage, read_write> scratch: array<f32>;
 
+// Of a sample what it is pulled by. (The rest is the forward pass's.)
+const OWN_PLANES = 4u;
+
 var<workgroup> unusable: atomic<u32>;
 // The sums of dL/dz by cell.
 var<workgroup> cell_moved: array<vec2<f32>, 32>;

@@ -5,11 +5,6 @@
 // A module that is joined with this has `begin_problem`, which loads the problem in hand, `sum_elements`, a pass, and
 // `clear_shift`, after which a pass is one over the elements as they came.
 
-@group(0) @binding(12) var<storage, read_write> left_out: array<u32>;
-@group(0) @binding(13) var<storage, read_write> left_count: array<atomic<u32>, 4>;
-@group(0) @binding(14) var<storage, read> left_in: array<u32>;
-@group(0) @binding(15) var<storage, read> left_before: array<u32, 4>;
-@group(0) @binding(16) var<storage, read_write> state: array<u32>;
 
 fn state_read(at: u32) -> u32 {
     return state[problem * (SCALAR_WORDS + 14u * params.rows) + at];
@@ -17,19 +12,6 @@ fn state_read(at: u32) -> u32 {
 
 fn state_write(at: u32, word: u32) {
     state[problem * (SCALAR_WORDS + 14u * params.rows) + at] = word;
-}
-
-// Whether there is a problem for this workgroup, of all or of those that are left.
-fn take_left(group: vec3<u32>) -> bool {
-    if params.link == 0u {
-        return take_up(group);
-    }
-    let index = group.y * params.most_columns + group.x;
-    if index >= left_before[3] {
-        return false;
-    }
-    take(left_in[index]);
-    return true;
 }
 
 fn project(group: vec3<u32>, lane: u32) {

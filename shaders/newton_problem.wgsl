@@ -1,25 +1,5 @@
 // The problem in hand as the Newton machine knows it: its weights sum to 1. And what is reported of it.
 
-fn total_weight() -> vec2<f32> {
-    return totals_pair(problem * params.totals_stride + 2u);
-}
-
-fn set_cells() -> u32 {
-    return params.cells;
-}
-
-fn set_rows() -> u32 {
-    return params.rows;
-}
-
-fn set_spreads() -> u32 {
-    return params.spreads;
-}
-
-fn set_contrasts() -> u32 {
-    return params.contrasts;
-}
-
 fn tolerance() -> vec2<f32> {
     return vec2<f32>(params.tolerance, params.tolerance_rest);
 }
@@ -37,16 +17,16 @@ fn relax_infeasible() -> bool {
 }
 
 fn warm_start(row: u32) -> vec2<f32> {
+    if follows_admm() {
+        let at = problem * params.results_stride + RESULTS_HEAD + 2u * row;
+        return vec2<f32>(bitcast<f32>(results[at]), bitcast<f32>(results[at + 1u]));
+    }
     return tf_div(start_of(row), tf_mul(total_weight(), row_unit(row)));
 }
 
-// A sum over a cell in the totals, over weights that sum to 1; infinite ones stay so.
-fn normalised(at: u32) -> vec2<f32> {
-    let value = totals_pair(at);
-    if is_special(bitcast<u32>(value.x)) {
-        return value;
-    }
-    return tf_div(value, total_weight());
+// Whether the start is a ray that ADMM found, of a problem without a solution.
+fn starts_with_ray() -> bool {
+    return follows_admm() && params.link == 0u && results[problem * params.results_stride] == STATUS_INFEASIBLE;
 }
 
 // Writes what the machine ended with, but for the values.
@@ -64,7 +44,8 @@ fn report(lane: u32, status: u32, passes: u32, excess: vec2<f32>) {
     }
     if lane == 0u {
         results[record] = status;
-        results[record + 1u] = machine_steps;
+        let before = select(0u, results[record + 1u], follows_admm() && n > 0u && !is_bad);
+        results[record + 1u] = machine_steps + before;
         results[record + 2u] = select(passes, 0u, is_bad);
         results[record + 3u] = select(totals[problem * params.totals_stride + 1u], 0u, is_bad);
         results[record + 4u] = bitcast<u32>(machine_residual);

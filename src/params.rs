@@ -74,6 +74,8 @@ pub(crate) struct Params {
     pub(crate) last_link: u32,
     /// The most passes of `cells_disjoint`; 0 leaves every problem to the next kernel.
     pub(crate) passes: u32,
+    /// The settings of ADMM, after which Newton goes on where that ended; [`ABSENT`] if Newton is all there is.
+    pub(crate) admm_at: u32,
     /// Passes after which `cells_disjoint` takes to brackets.
     pub(crate) search_passes: u32,
     /// Of problems too large for a workgroup: how many tiles there are, how many problems, and the passes of their chain.
@@ -128,9 +130,9 @@ pub(crate) const STATE_HEAD: usize = 32;
 pub(crate) const STATE_ROW: usize = 14;
 
 /// Words of a sample in what kernels over samples work on: its rows' coefficients, its weight, value and distance beyond
-/// its bounds.
-pub(crate) fn sample_words(dense_rows: usize) -> usize {
-    2 * dense_rows + 4
+/// its bounds; for ADMM its weight and three numbers, as two floats each.
+pub(crate) fn sample_words(dense_rows: usize, is_admm: bool) -> usize {
+    2 * dense_rows + if is_admm { 8 } else { 4 }
 }
 
 #[cfg(test)]
@@ -204,6 +206,7 @@ mod tests {
             link,
             last_link,
             passes,
+            admm_at,
             search_passes,
             tiles,
             larges,

@@ -6,5 +6,6 @@ pub mod devices;
 pub mod kkt;
 pub mod planted;
 pub mod problems;
+pub mod quadratic;
 pub mod rows;
 pub mod run;

@@ -12,7 +12,7 @@ pub(super) struct Dispatch {
     pub(super) range: Range<usize>,
     /// The most passes of `cells_disjoint`; 0 leaves every problem to the next kernel.
     pub(super) passes: u32,
-    /// Its place in the chain of `cells_newton`, and whether that ends with it.
+    /// Its place in the chain of its kernel, and whether that ends with it.
     pub(super) link: Option<u32>,
     pub(super) is_last: bool,
     pub(super) params: u32,

@@ -4,6 +4,7 @@
 //! submission, and nothing waits for it but `Solution::read` and `Gradients::read`. A batch whose arrays exceed what the
 //! device can bind is cut into slabs of whole problems, still in one submission.
 
+mod admm;
 mod answers;
 mod bindings;
 mod device;

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use super::WgpuDevice;
+use super::admm;
 use super::answers::{Answers, SlabAnswers, SlabSlopes, Slopes, results_stride};
 use super::dispatch::{Chain, Dispatch, EMULATED_ROUNDS, rounds_of_a_pass};
 use super::inputs::{Inputs, Lists, SlabMemory, place_elements};
@@ -14,7 +15,7 @@ use super::tables::{push_set, two_floats};
 use crate::batch::{Batch, Buffer, Capacities};
 use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::error::{Error, Result};
-use crate::params::{MAX_GPU_CELLS, MAX_GPU_ROWS, Params, STATE_HEAD, STATE_ROW, TOTALS_CELL, TOTALS_HEAD};
+use crate::params::{ABSENT, MAX_GPU_CELLS, MAX_GPU_ROWS, Params, STATE_HEAD, STATE_ROW, TOTALS_CELL, TOTALS_HEAD};
 use crate::params::{flags, sample_words, wanted};
 use crate::reference::components::{Component, components};
 use crate::reference::disjoint::is_disjoint;
@@ -32,9 +33,10 @@ pub(crate) struct WgpuPlan<T: Storage> {
     pub(super) set_params: Params,
     /// Whether the short cut's closed form holds for all rows.
     pub(super) is_disjoint: bool,
+    pub(super) method: Method,
     pub(super) sizes: Sizes,
     pub(super) chain: Chain,
-    /// How large problems are cut; none are that have rows over samples.
+    /// How large problems are cut; none are that have rows over samples, or go to ADMM.
     pub(super) tiling: Option<Tiling>,
     pub(super) memory: Vec<SlabMemory>,
     /// Scratch for uploads.
@@ -45,7 +47,7 @@ pub(crate) struct WgpuPlan<T: Storage> {
 }
 
 /// What this device does not do, and what does.
-fn check(set: &ConstraintSet, settings: &Settings, dtype: Dtype) -> Result<()> {
+fn check(set: &ConstraintSet, dtype: Dtype) -> Result<()> {
     let unsupported = |what: String, instead| Err(Error::Unsupported { device: "wgpu", what, instead });
     if set.layout().cells() > MAX_GPU_CELLS {
         return Err(Error::TooManyCells { cells: set.layout().cells(), limit: MAX_GPU_CELLS });
@@ -59,9 +61,6 @@ fn check(set: &ConstraintSet, settings: &Settings, dtype: Dtype) -> Result<()> {
     if dtype == Dtype::F64 {
         return unsupported("F64".into(), "it computes in f32; use that, f16 or bf16, or the CPU");
     }
-    if settings.method == Method::Admm {
-        return unsupported("ADMM".into(), "use the CPU, or Newton's method");
-    }
     Ok(())
 }
 
@@ -72,8 +71,9 @@ impl<T: Storage> WgpuPlan<T> {
         capacities: Capacities,
         settings: Settings,
     ) -> Result<Self> {
-        check(set, &settings, T::DTYPE)?;
-        let tiling = Some(device.tiling()).filter(|_| set.dense().is_empty());
+        check(set, T::DTYPE)?;
+        let is_admm = settings.method == Method::Admm;
+        let tiling = Some(device.tiling()).filter(|_| set.dense().is_empty() && !is_admm);
         if tiling.is_some() && capacities.largest > MOST_ELEMENTS {
             return Err(Error::Unsupported {
                 device: "wgpu",
@@ -83,7 +83,8 @@ impl<T: Storage> WgpuPlan<T> {
         }
         // (Of more than this a workgroup does not all alone.)
         let largest = tiling.map_or(capacities.largest, |tiling| capacities.largest.min(tiling.above));
-        if device.is_emulated() && rounds_of_a_pass(set, largest) > EMULATED_ROUNDS {
+        let of_admm = if is_admm { admm::rounds_at_once(set, largest) } else { 0 };
+        if device.is_emulated() && rounds_of_a_pass(set, largest).max(of_admm) > EMULATED_ROUNDS {
             return Err(device.failed(format!(
                 "it emulates a GPU, and has no time for dense rows over {} predictions; use the CPU device",
                 capacities.largest
@@ -94,6 +95,10 @@ impl<T: Storage> WgpuPlan<T> {
             set.dense().is_empty() && components.iter().all(|component: &Component| is_disjoint(set, component));
         let (mut set_words, mut set_params) = (Vec::new(), Params::default());
         push_set(set, &components, &mut set_words, &mut set_params);
+        set_params.admm_at = ABSENT;
+        if is_admm {
+            admm::push_settings(device, &settings.admm, &mut set_words, &mut set_params);
+        }
         let [tolerance, tolerance_rest] = two_floats(settings.tolerance);
         let unit_roundoff = T::UNIT_ROUNDOFF as f32;
         let has_ratio = set.spreads().iter().any(|spread| matches!(spread.limit, SpreadLimit::Ratio(_)));
@@ -118,6 +123,7 @@ impl<T: Storage> WgpuPlan<T> {
             set_words,
             set_params,
             is_disjoint,
+            method: settings.method,
             sizes: Sizes::new(device.is_emulated(), set, largest),
             chain: Chain::new(device, set),
             tiling,
@@ -152,15 +158,26 @@ impl<T: Storage> WgpuPlan<T> {
 
     /// The elements whose widest array can be bound: two floats, or all of a sample's rows.
     fn most_elements(&self) -> usize {
-        let dense = self.set_params.dense as usize;
-        self.most_words() / if dense > 0 { sample_words(dense) } else { 2 }
+        self.most_words() / self.sample_words().max(2)
+    }
+
+    /// Words of a sample in what kernels over samples work on; 0 if there are none of those.
+    fn sample_words(&self) -> usize {
+        let (dense, is_admm) = (self.set_params.dense as usize, self.method == Method::Admm);
+        if dense > 0 || is_admm { sample_words(dense, is_admm) } else { 0 }
+    }
+
+    /// Words of a problem's state between two dispatches.
+    fn state_words(&self) -> usize {
+        let rows = self.set_params.rows as usize;
+        let of_newton = STATE_HEAD + STATE_ROW * rows;
+        if self.method == Method::Admm { of_newton.max(admm::state_words(rows)) } else { of_newton }
     }
 
     /// The problems whose records can be bound.
     fn most_problems(&self) -> usize {
-        let state = (STATE_HEAD + STATE_ROW * self.set_params.rows as usize) as u32;
-        let widest = self.set_params.totals_stride.max(self.set_params.results_stride).max(state) as usize;
-        self.most_words() / widest
+        let widest = self.set_params.totals_stride.max(self.set_params.results_stride) as usize;
+        self.most_words() / widest.max(self.state_words())
     }
 
     pub(crate) fn answers(&self) -> Answers<T> {
@@ -214,9 +231,11 @@ impl<T: Storage> WgpuPlan<T> {
         let Lists { classes, small, large } = self.push_problems(batch, slab, index, &mut params, set)?;
         let variant = variants(batch, &params);
         let mut dispatches = vec![Dispatch::new(variant(Kernel::CellsPrepare, self.sizes.streaming), 0..small)];
+        let is_admm = self.method == Method::Admm;
+        let goes_short = self.is_disjoint && !is_admm;
         // The short cut leaves what is too large for it, and where elements have their own bounds what may have no answer.
-        let mut is_left = !self.is_disjoint || has_element_bounds(&params);
-        if self.is_disjoint {
+        let mut is_left = !goes_short || has_element_bounds(&params);
+        if goes_short {
             for (class, range) in classes {
                 let sizes = self.sizes.disjoint;
                 let passes = sizes.get(class).map_or(0, |class| self.chain.passes_alone(set, *class));
@@ -226,19 +245,33 @@ impl<T: Storage> WgpuPlan<T> {
                 dispatches.push(Dispatch { passes, ..Dispatch::new(variant, range) });
             }
         }
-        if !set.dense().is_empty() {
-            self.memory[index].order.hold(&device, 4 * sample_words(set.dense().len()) * n)?;
+        let words = self.sample_words();
+        if words > 0 {
+            self.memory[index].order.hold(&device, 4 * words * n)?;
+        }
+        let chained = |kernel, class| {
+            let general = Variant { weighted: true, bounded: true, ..variant(kernel, class) };
+            Variant { labelled: false, valued: false, ..general }
+        };
+        let chain_begins = dispatches.len();
+        if is_admm {
+            let links = admm::links(&device);
+            for link in 0..links {
+                let admm = Dispatch::new(chained(Kernel::DenseAdmm, admm::CLASS), 0..problems);
+                dispatches.push(Dispatch { link: Some(link), is_last: link + 1 == links, ..admm });
+            }
         }
         // Where the short cut goes first, all of the chain takes what is left. (Its pipeline takes long to compile.)
         let links = if is_left { self.chain.links } else { 0 };
-        let first = u32::from(self.is_disjoint);
+        let first = u32::from(goes_short);
         let general = if set.dense().is_empty() { Kernel::CellsNewton } else { Kernel::DenseNewton };
-        let newton = Variant { weighted: true, bounded: true, ..variant(general, self.sizes.newton) };
-        let newton = Variant { labelled: false, valued: false, ..newton };
         for link in first..first + links {
-            let is_last = link + 1 == first + links;
-            dispatches.push(Dispatch { link: Some(link), is_last, ..Dispatch::new(newton, 0..small) });
+            let newton = Dispatch::new(chained(general, self.sizes.newton), 0..small);
+            dispatches.push(Dispatch { link: Some(link), is_last: link + 1 == first + links, ..newton });
         }
+        // What a dispatch of the chains leaves is counted at its place in them.
+        let places = dispatches.len() - chain_begins + first as usize + 1;
+        let state_bytes = 4 * problems * self.state_words();
         if small == 0 {
             dispatches.clear();
         }
@@ -250,13 +283,13 @@ impl<T: Storage> WgpuPlan<T> {
         let records = memory.large.begin(&device, &large, encoder)?;
         let large_counts = memory.large.begin_chain(&device, &large, encoder)?;
         let to_prepare = prepare_buffers(&device, memory, &inputs)?;
-        memory.counts.resize_with(links as usize + 2, Memory::default);
+        memory.counts.resize_with(places, Memory::default);
         let counts = memory.counts.iter_mut().map(|count| count.hold_count(&device).cloned());
         let counts = counts.collect::<Result<Vec<_>>>()?;
         counts.iter().for_each(|count| encoder.clear_buffer(count, 0, None));
         let [even, odd] = &mut memory.left;
         let left = [even.hold(&device, 4 * problems)?.clone(), odd.hold(&device, 4 * problems)?.clone()];
-        let state = memory.state.hold(&device, 4 * problems * (STATE_HEAD + STATE_ROW * set.rows()))?.clone();
+        let state = memory.state.hold(&device, state_bytes)?.clone();
         let elements = [
             memory.tables.handle(&device)?,
             z,
@@ -281,19 +314,21 @@ impl<T: Storage> WgpuPlan<T> {
             let [even, odd] = [0, 1].map(|turn| bind(Kernel::LargeStep, &[&records, &large_counts[turn]]));
             (bind(Kernel::LargePass, &[&records]), [even, odd])
         });
-        let short_cut = self.is_disjoint.then(|| bind(Kernel::CellsDisjoint, &[&left[1], &counts[1]]));
+        let short_cut = goes_short.then(|| bind(Kernel::CellsDisjoint, &[&left[1], &counts[1]]));
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        for dispatch in &dispatches {
+        for (index, dispatch) in dispatches.iter().enumerate() {
             match (dispatch.link, &short_cut) {
                 (None, Some(short_cut)) if dispatch.variant.kernel == Kernel::CellsDisjoint => {
                     dispatch.encode(&device, &mut pass, short_cut, None);
                 }
                 (None, _) => dispatch.encode(&device, &mut pass, &prepare, None),
                 (Some(link), _) => {
-                    let (this, next) = (link as usize, link as usize + 1);
+                    let this = index - chain_begins + first as usize;
+                    let next = this + 1;
+                    let kernel = dispatch.variant.kernel;
                     let mut more = vec![&left[next % 2], &counts[next], &left[this % 2], &counts[this], &state];
-                    more.extend((general == Kernel::DenseNewton).then_some(&inputs.coefficients));
-                    let group = bind(general, &more);
+                    more.extend((kernel != Kernel::CellsNewton).then_some(&inputs.coefficients));
+                    let group = bind(kernel, &more);
                     dispatch.encode(&device, &mut pass, &group, (link > 0).then_some(&counts[this]));
                 }
             }
@@ -367,7 +402,8 @@ impl<T: Storage> WgpuPlan<T> {
             (0, true) => Kernel::VjpDisjoint,
             (0, false) => Kernel::VjpRows,
             _ => {
-                self.memory[index].order.hold(&device, 4 * sample_words(dense) * n)?;
+                let words = self.sample_words();
+                self.memory[index].order.hold(&device, 4 * words * n)?;
                 Kernel::DenseVjp
             }
         };
@@ -470,7 +506,7 @@ mod tests {
         };
         let mut rng = rand_pcg::Pcg64Mcg::seed_from_u64(5);
         let (problems, n) = (40, 60);
-        for (groups, epsilon) in [(2, 0.05), (2, 0.0), (5, 0.1), (8, 0.02)] {
+        for (groups, epsilon) in [(2, 0.05), (2, 0.0), (5, 0.1), (6, 0.02)] {
             let population = Population::one_feature(groups);
             let ids: Vec<u8> = (0..problems * n).map(|_| rng.random_range(0..groups as u8)).collect();
             let labels: Vec<f64> = (0..problems * n).map(|_| f64::from(rng.random_range(0..2_u8))).collect();

@@ -24,25 +24,38 @@ const PASS: &str = text!("cells_pass");
 const CELL_TOTALS: &str = text!("cell_totals");
 const PREPARE: &str = text!("cells_prepare");
 const DISJOINT: &str = text!("cells_disjoint");
+const ANSWER: &str = text!("answer");
 const DISJOINT_BRACKETS: &str = text!("disjoint_brackets");
 const LEFT: &str = text!("left");
+const LINKS: &str = text!("links");
 /// The Newton machine and what drives it, in the order in which its parts build on each other.
-const MACHINE: [&str; 9] = [
+const MACHINE: [&str; 10] = [
+    ROW_SET,
     text!("newton_problem"),
-    text!("rows"),
+    ROWS,
     text!("stop_test"),
-    text!("curvature"),
+    CURVATURE,
     text!("active_set"),
     text!("line_search"),
-    text!("certificate"),
+    CERTIFICATE,
     text!("newton"),
     text!("newton_state"),
 ];
+/// What kernels have that go on where the one before left off, and write answers.
+const CHAINED: [&str; 3] = [LEFT, LINKS, ANSWER];
+const ROW_SET: &str = text!("row_set");
 const NEWTON_DRIVER: &str = text!("newton_driver");
+/// What ADMM shares with it, and its own parts.
+const ROWS: &str = text!("rows");
+const CURVATURE: &str = text!("curvature");
+const CERTIFICATE: &str = text!("certificate");
+const ADMM: [&str; 5] =
+    [text!("admm_rows"), text!("admm_samples"), text!("admm_ray"), text!("admm_state"), text!("dense_admm")];
 const ROWS_OF_CELLS: &str = text!("rows_of_cells");
 const NORMALISED_CELLS: &str = text!("normalised_cells");
 const NEWTON: &str = text!("cells_newton");
 const SAMPLES: &str = text!("samples");
+const SAMPLE_ROWS: &str = text!("sample_rows");
 const ROWS_OF_SAMPLES: &str = text!("rows_of_samples");
 const DENSE_NEWTON: &str = text!("dense_newton");
 const VJP_ELEMENTS: &str = text!("vjp_elements");
@@ -78,6 +91,7 @@ pub(crate) enum Kernel {
     /// `cells_vjp` where the short cut's closed form holds.
     VjpDisjoint,
     DenseNewton,
+    DenseAdmm,
     DenseVjp,
     /// What the kernels over cells are for problems that are cut into tiles.
     LargePrepare,
@@ -92,13 +106,14 @@ pub(crate) enum Kernel {
 const FIRST_BINDING: u32 = 2;
 
 impl Kernel {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::CellsPrepare,
         Self::CellsDisjoint,
         Self::CellsNewton,
         Self::VjpRows,
         Self::VjpDisjoint,
         Self::DenseNewton,
+        Self::DenseAdmm,
         Self::DenseVjp,
         Self::LargePrepare,
         Self::LargePass,
@@ -115,6 +130,7 @@ impl Kernel {
             Self::CellsNewton => "cells_newton",
             Self::VjpRows | Self::VjpDisjoint => "cells_vjp",
             Self::DenseNewton => "dense_newton",
+            Self::DenseAdmm => "dense_admm",
             Self::DenseVjp => "dense_vjp",
             Self::LargePrepare => "large_prepare",
             Self::LargePass => "large_pass",
@@ -129,14 +145,19 @@ impl Kernel {
         let shared = [COMMON, STORAGE, TWO_FLOATS, LIMBS, CELLS];
         let own: &[&str] = match self {
             Self::CellsPrepare => &[CELL_SUMS, BOUNDS, LABELS, CELL_TOTALS, PREPARE],
-            Self::CellsDisjoint => &[BOUNDS, ELEMENTS, PASS, LEFT, DISJOINT_BRACKETS, DISJOINT],
+            Self::CellsDisjoint => &[BOUNDS, ELEMENTS, PASS, ANSWER, LEFT, DISJOINT_BRACKETS, DISJOINT],
             Self::CellsNewton => {
-                let forward = [BOUNDS, ELEMENTS, PASS, LEFT, ROWS_OF_CELLS, NORMALISED_CELLS];
-                return [&shared[..], &forward, &MACHINE, &[NEWTON_DRIVER, NEWTON]].concat();
+                let forward = [BOUNDS, ELEMENTS, PASS, ROWS_OF_CELLS, NORMALISED_CELLS];
+                return [&shared[..], &forward, &MACHINE, &CHAINED, &[NEWTON_DRIVER, NEWTON]].concat();
             }
             Self::DenseNewton => {
-                let forward = [BOUNDS, ELEMENTS, SAMPLES, LEFT, ROWS_OF_SAMPLES];
-                return [&shared[..], &forward, &MACHINE, &[NEWTON_DRIVER, DENSE_NEWTON]].concat();
+                let forward = [BOUNDS, ELEMENTS, SAMPLES, SAMPLE_ROWS, ROWS_OF_SAMPLES];
+                return [&shared[..], &forward, &MACHINE, &CHAINED, &[NEWTON_DRIVER, DENSE_NEWTON]].concat();
+            }
+            Self::DenseAdmm => {
+                let forward =
+                    [BOUNDS, ELEMENTS, SAMPLES, SAMPLE_ROWS, LEFT, LINKS, ROW_SET, ROWS, CURVATURE, CERTIFICATE];
+                return [&shared[..], &forward, &ADMM].concat();
             }
             Self::VjpRows => {
                 &[CELL_SUMS, LABELS, VJP_ELEMENTS, VJP, CELLS_PULL, VJP_ROWS, VJP_ROWS_OF_CELLS, CELLS_VJP]
@@ -144,7 +165,7 @@ impl Kernel {
             Self::VjpDisjoint => &[CELL_SUMS, LABELS, VJP_ELEMENTS, VJP, CELLS_PULL, VJP_DISJOINT, CELLS_VJP],
             Self::DenseVjp => &[CELL_SUMS, LABELS, VJP_ELEMENTS, VJP, VJP_ROWS, SAMPLES, DENSE_VJP],
             Self::LargePrepare => &[CELL_SUMS, BOUNDS, LABELS, CELL_TOTALS, LARGE, LARGE_SUMS, LARGE_PREPARE],
-            Self::LargePass => &[BOUNDS, ELEMENTS, PASS, LARGE, LARGE_SHIFTS, LARGE_PASS],
+            Self::LargePass => &[BOUNDS, ELEMENTS, PASS, ANSWER, LARGE, LARGE_SHIFTS, LARGE_PASS],
             Self::LargeStep => {
                 let forward = [BOUNDS, ELEMENTS, PASS, ROWS_OF_CELLS, NORMALISED_CELLS, LARGE, LARGE_SHIFTS];
                 return [&shared[..], &forward, &MACHINE, &[LARGE_STEP]].concat();
@@ -167,7 +188,7 @@ impl Kernel {
             Self::CellsPrepare => (8, &[6, 7]),
             Self::CellsDisjoint => (12, &[6, 7, 8, 9, 10, 11]),
             Self::CellsNewton => (15, &[6, 7, 8, 9, 10, 11, 14]),
-            Self::DenseNewton => (16, &[6, 7, 8, 9, 10, 11, 14]),
+            Self::DenseNewton | Self::DenseAdmm => (16, &[6, 7, 8, 9, 10, 11, 14]),
             Self::VjpRows | Self::VjpDisjoint => (14, &[8, 9, 10, 11, 12, 13]),
             Self::DenseVjp => (17, &[8, 9, 10, 11, 12, 13, 15, 16]),
             Self::LargePrepare => (9, &[6, 7, 8]),
@@ -188,10 +209,8 @@ impl Kernel {
             ("to_coefficients", 18),
         ];
         match self {
-            Self::CellsPrepare | Self::LargePrepare => &[],
-            Self::CellsDisjoint | Self::CellsNewton | Self::DenseNewton | Self::LargePass | Self::LargeStep => {
-                &[("y_out", 9)]
-            }
+            Self::CellsPrepare | Self::DenseAdmm | Self::LargePrepare | Self::LargeStep => &[],
+            Self::CellsDisjoint | Self::CellsNewton | Self::DenseNewton | Self::LargePass => &[("y_out", 9)],
             Self::VjpRows | Self::VjpDisjoint | Self::LargeVjp | Self::LargeSolveRows | Self::LargeSolveDisjoint => {
                 &SLOPES[..5]
             }
@@ -349,7 +368,7 @@ impl Variant {
             Kernel::CellsPrepare => vec![lanes, weighted, bounded, labelled],
             Kernel::CellsDisjoint => vec![lanes, weighted, bounded, capacity, ("SPILLS", flag(false))],
             Kernel::CellsNewton => vec![lanes, capacity],
-            Kernel::DenseNewton => vec![lanes],
+            Kernel::DenseNewton | Kernel::DenseAdmm => vec![lanes],
             Kernel::VjpRows | Kernel::VjpDisjoint | Kernel::DenseVjp => {
                 vec![lanes, weighted, labelled, ("VALUED", flag(valued))]
             }
