@@ -309,8 +309,8 @@ impl Sizes {
         // A CPU goes through a workgroup in vectors of some 8 lanes, one after the other from barrier to barrier: one vector
         // has no barriers to wait at. (In long loops that is too many rounds: see `EMULATED_ROUNDS`.)
         const DISJOINT: [Class; 2] = [Class { lanes: 8, room: 256 }, Class { lanes: 32, room: 2048 }];
-        let needed = set.rows().max(set.layout().cells()).next_power_of_two().clamp(8, 32) as u32;
-        let (newton, streaming) = if largest <= 4096 { (needed, 8) } else { (64, 64) };
+        let fits = set.rows().max(set.layout().cells()) <= 8;
+        let (newton, streaming) = if largest <= 4096 { (if fits { 8 } else { 32 }, 8) } else { (32, 64) };
         Self {
             disjoint: &DISJOINT,
             newton: Class { lanes: newton, room: 1024 },
