@@ -8,10 +8,10 @@ var<workgroup> clamp_here: array<atomic<u32>, LANES>;
 // Writes the values and clamp states at the shifts of the last pass; of a problem without an answer clip(z), none free.
 fn write_answer(lane: u32, has_answer: bool) {
     let words = first / CLAMP_LANES + problem;
-    for (var tile = 0u; tile < n; tile += CLAMP_LANES * LANES) {
+    for (var tile = part_first; tile < part_end; tile += CLAMP_LANES * LANES) {
         atomicStore(&clamp_here[lane], 0u);
         workgroupBarrier();
-        let end = min(tile + CLAMP_LANES * LANES, n);
+        let end = min(tile + CLAMP_LANES * LANES, part_end);
         for (var i = tile + lane; i < end; i += LANES) {
             let bits = z_of(i);
             let lo = lower_of(i);
@@ -30,7 +30,7 @@ fn write_answer(lane: u32, has_answer: bool) {
             }
         }
         workgroupBarrier();
-        if tile + CLAMP_LANES * lane < n {
+        if tile + CLAMP_LANES * lane < part_end {
             let word = atomicLoad(&clamp_here[lane]);
             clamp_out[words + tile / CLAMP_LANES + lane] = select((1u << CLAMP_LANES) - 1u, word, has_answer);
         }

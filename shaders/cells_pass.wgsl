@@ -46,7 +46,7 @@ fn is_in_group() -> bool {
 // Lanes that share a cell: all, or fewer where cells are too small for that.
 fn team_size() -> u32 {
     var team = LANES;
-    while team > 32u && team * params.cells > n {
+    while team > 32u && team * params.cells > part_end - part_first {
         team /= 2u;
     }
     return team;
@@ -68,6 +68,31 @@ fn scaled_weight(i: u32) -> vec2<f32> {
 
 // Reads the problem and sorts it. `unusable` is set if a number cannot be used.
 fn load_problem(lane: u32) {
+    clear_pass(lane);
+    if lane == 0u {
+        var start = 0u;
+        for (var cell = 0u; cell < params.cells; cell++) {
+            atomicStore(&cell_end[cell], start);
+            start += totals[totals_of(cell)];
+        }
+        atomicStore(&unusable, totals[problem * params.totals_stride]);
+    }
+    workgroupBarrier();
+    // (Of a problem that cannot be used, the cells may lie anywhere.)
+    if workgroupUniformLoad(&unusable) == 0u {
+        sort_elements(lane);
+    }
+    storageBarrier();
+    workgroupBarrier();
+    let unit = power_of_two(-weight_exponent());
+    for (var cell = lane; cell < params.cells; cell += LANES) {
+        let weight = totals_pair(totals_of(cell) + 1u);
+        cell_weight[cell] = vec2<f32>(weight.x * unit, weight.y * unit);
+    }
+    workgroupBarrier();
+}
+
+fn clear_pass(lane: u32) {
     for (var k = lane; k < 96u; k += LANES) {
         atomicStore(&sum_y[k], 0);
         atomicStore(&sum_free[k], 0);
@@ -84,64 +109,50 @@ fn load_problem(lane: u32) {
         cell_weight[k] = tf(0.0);
     }
     if lane == 0u {
-        var start = 0u;
-        for (var cell = 0u; cell < params.cells; cell++) {
-            atomicStore(&cell_end[cell], start);
-            start += totals[totals_of(cell)];
-        }
         atomicStore(&largest_clipped, 0u);
         atomicStore(&largest_beyond, 0u);
         atomicStore(&largest_bound, 0u);
         atomicStore(&largest_weight, 0u);
-        atomicStore(&unusable, totals[problem * params.totals_stride]);
         atomicStore(&overflown, 0u);
     }
-    workgroupBarrier();
-    // (Of a problem that cannot be used, the cells may lie anywhere.)
-    if workgroupUniformLoad(&unusable) == 0u {
-        var clipped_here = 0u;
-        var beyond_here = 0u;
-        var bound_here = 0u;
-        var weight_here = 0u;
-        var bad_here = 0u;
-        for (var i = lane; i < n; i += LANES) {
-            let bits = z_of(i);
-            let lo = lower_of(i);
-            let hi = upper_of(i);
-            bad_here |= select(0u, 1u, is_special(bits));
-            let clipped = clip(bits, lo, hi);
-            clipped_here = max(clipped_here, clipped & 0x7fffffffu);
-            let beyond = guard(bitcast<f32>(bits) - bitcast<f32>(clipped));
-            beyond_here = max(beyond_here, bitcast<u32>(beyond) & 0x7fffffffu);
-            bound_here = max(bound_here, max(lo & 0x7fffffffu, hi & 0x7fffffffu));
-            let cell = cell_of(i);
-            if WEIGHTED {
-                let weight = bitcast<u32>(weight_of(i).x);
-                weight_here = max(weight_here, weight);
-                atomicMax(&largest_weight_of[cell], weight);
-            }
-            let at = atomicAdd(&cell_end[cell], 1u);
-            let word = select(bits, i, WEIGHTED || BOUNDED);
-            if is_in_group() {
-                order_here[at] = word;
-            } else {
-                order[order_at + at] = word;
-            }
+}
+
+// Sorts the elements in hand by cell, and notes the largest magnitudes. `cell_end` is where each cell begins.
+fn sort_elements(lane: u32) {
+    var clipped_here = 0u;
+    var beyond_here = 0u;
+    var bound_here = 0u;
+    var weight_here = 0u;
+    var bad_here = 0u;
+    for (var i = part_first + lane; i < part_end; i += LANES) {
+        let bits = z_of(i);
+        let lo = lower_of(i);
+        let hi = upper_of(i);
+        bad_here |= select(0u, 1u, is_special(bits));
+        let clipped = clip(bits, lo, hi);
+        clipped_here = max(clipped_here, clipped & 0x7fffffffu);
+        let beyond = guard(bitcast<f32>(bits) - bitcast<f32>(clipped));
+        beyond_here = max(beyond_here, bitcast<u32>(beyond) & 0x7fffffffu);
+        bound_here = max(bound_here, max(lo & 0x7fffffffu, hi & 0x7fffffffu));
+        let cell = cell_of(i);
+        if WEIGHTED {
+            let weight = bitcast<u32>(weight_of(i).x);
+            weight_here = max(weight_here, weight);
+            atomicMax(&largest_weight_of[cell], weight);
         }
-        atomicMax(&largest_clipped, clipped_here);
-        atomicMax(&largest_beyond, beyond_here);
-        atomicMax(&largest_bound, bound_here);
-        atomicMax(&largest_weight, weight_here);
-        atomicOr(&unusable, bad_here);
+        let at = atomicAdd(&cell_end[cell], 1u);
+        let word = select(bits, i, WEIGHTED || BOUNDED);
+        if is_in_group() {
+            order_here[at] = word;
+        } else {
+            order[order_at + at] = word;
+        }
     }
-    storageBarrier();
-    workgroupBarrier();
-    let unit = power_of_two(-weight_exponent());
-    for (var cell = lane; cell < params.cells; cell += LANES) {
-        let weight = totals_pair(totals_of(cell) + 1u);
-        cell_weight[cell] = vec2<f32>(weight.x * unit, weight.y * unit);
-    }
-    workgroupBarrier();
+    atomicMax(&largest_clipped, clipped_here);
+    atomicMax(&largest_beyond, beyond_here);
+    atomicMax(&largest_bound, bound_here);
+    atomicMax(&largest_weight, weight_here);
+    atomicOr(&unusable, bad_here);
 }
 
 // The smallest e with 2^e above every weight of a cell, in the units of `scaled_weight`; 0 without weights.
@@ -166,30 +177,28 @@ fn within(e: i32) -> i32 {
     return clamp(e, -100, 128);
 }
 
-// A power of two that brings numbers below 2^e to integers that n of can be summed.
+// A power of two that brings numbers below 2^e to integers that all of a workgroup's can be summed of.
 fn coarse_scale(e: i32) -> f32 {
-    let bits = i32(32u - countLeadingZeros(max(n, 1u)));
+    let bits = i32(32u - countLeadingZeros(max(part_room, 1u)));
     return power_of_two(clamp(min(14, 31 - bits) - e, -126, 127));
 }
 
-// Sums the elements by cell at the shifts asked for.
-fn pass_over(lane: u32) {
+// The exponents above |y| and above |t - y| at the shifts asked for.
+fn pass_exponents() -> vec2<i32> {
     var largest_shift = 0.0;
     for (var cell = 0u; cell < params.cells; cell++) {
         largest_shift = max(largest_shift, abs(cell_shift[cell].x));
     }
-    let y_e = exponent_above(y_limit(largest_shift));
     let beyond_limit = (bitcast<f32>(atomicLoad(&largest_beyond)) + largest_shift) * 1.000001;
-    let beyond_e = exponent_above(bitcast<u32>(beyond_limit));
-    let team = team_size();
-    var largest_stored = 0u;
-    for (var cell = lane / team; cell < params.cells; cell += LANES / team) {
-        largest_stored = max(largest_stored, sum_cell(cell, lane % team, team, y_e, beyond_e));
-    }
-    if is_special(largest_stored) {
-        atomicStore(&overflown, 1u);
-    }
-    workgroupBarrier();
+    return vec2<i32>(exponent_above(y_limit(largest_shift)), exponent_above(bitcast<u32>(beyond_limit)));
+}
+
+// Sums the elements by cell at the shifts asked for.
+fn pass_over(lane: u32) {
+    let exponents = pass_exponents();
+    sum_elements_in_hand(lane, exponents);
+    let y_e = exponents.x;
+    let beyond_e = exponents.y;
     // (Then no point of this kind is a solution.)
     let spoilt = select(0u, 0x7fc00000u, atomicLoad(&overflown) != 0u);
     for (var c = lane; c < params.cells; c += LANES) {
@@ -212,6 +221,19 @@ fn pass_over(lane: u32) {
         }
         atomicStore(&sum_size[c], 0u);
         atomicStore(&sum_beyond[c], 0u);
+    }
+    workgroupBarrier();
+}
+
+// Adds what the sorted elements in hand are at those shifts.
+fn sum_elements_in_hand(lane: u32, exponents: vec2<i32>) {
+    let team = team_size();
+    var largest_stored = 0u;
+    for (var cell = lane / team; cell < params.cells; cell += LANES / team) {
+        largest_stored = max(largest_stored, sum_cell(cell, lane % team, team, exponents.x, exponents.y));
+    }
+    if is_special(largest_stored) {
+        atomicStore(&overflown, 1u);
     }
     workgroupBarrier();
 }

@@ -55,6 +55,9 @@ struct Params {
     passes: u32,
     admm_at: u32,
     search_passes: u32,
+    tiles: u32,
+    larges: u32,
+    large_links: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -111,6 +114,10 @@ var<private> first: u32;
 var<private> n: u32;
 var<private> order_at: u32;
 var<private> passes_of_link: u32;
+// The elements of it that this workgroup does, from and up to but without; and the most that any workgroup does of it.
+var<private> part_first: u32;
+var<private> part_end: u32;
+var<private> part_room: u32;
 
 var<private> loaded_zero: u32;
 
@@ -123,6 +130,11 @@ fn has(flag: u32) -> bool {
     return (params.flags & flag) != 0u;
 }
 
+// Whether a problem that ended so has an answer.
+fn is_answer(status: u32) -> bool {
+    return status == STATUS_SOLVED || status == STATUS_RELAXED;
+}
+
 // Takes up a problem.
 fn take(index: u32) {
     loaded_zero = params.opaque_zero;
@@ -131,6 +143,9 @@ fn take(index: u32) {
     n = tables[params.problems_at + 4u * problem + 1u];
     order_at = tables[params.problems_at + 4u * problem + 2u];
     passes_of_link = tables[params.problems_at + 4u * problem + 3u];
+    part_first = 0u;
+    part_end = n;
+    part_room = n;
 }
 
 // Whether there is a problem for this workgroup in the dispatch's list, which is then taken up.

@@ -1,5 +1,5 @@
 // What the links of a chain of dispatches share: the problems that a link takes up, of all or of those that the one before
-// left, what it keeps of a problem for the next one, and the problem's set of rows.
+// left, and what it keeps of a problem for the next one.
 
 @group(0) @binding(12) var<storage, read_write> left_out: array<u32>;
 @group(0) @binding(13) var<storage, read_write> left_count: array<atomic<u32>, 4>;
@@ -18,33 +18,4 @@ fn take_left(group: vec3<u32>) -> bool {
     }
     take(left_in[index]);
     return true;
-}
-
-fn total_weight() -> vec2<f32> {
-    return totals_pair(problem * params.totals_stride + 2u);
-}
-
-fn set_cells() -> u32 {
-    return params.cells;
-}
-
-fn set_rows() -> u32 {
-    return params.rows;
-}
-
-fn set_spreads() -> u32 {
-    return params.spreads;
-}
-
-fn set_contrasts() -> u32 {
-    return params.contrasts;
-}
-
-// A sum over a cell in the totals, over weights that sum to 1; infinite ones stay so.
-fn normalised(at: u32) -> vec2<f32> {
-    let value = totals_pair(at);
-    if is_special(bitcast<u32>(value.x)) {
-        return value;
-    }
-    return tf_div(value, total_weight());
 }

@@ -78,6 +78,10 @@ pub(crate) struct Params {
     pub(crate) admm_at: u32,
     /// Passes after which `cells_disjoint` takes to brackets.
     pub(crate) search_passes: u32,
+    /// Of problems too large for a workgroup: how many tiles there are, how many problems, and the passes of their chain.
+    pub(crate) tiles: u32,
+    pub(crate) larges: u32,
+    pub(crate) large_links: u32,
 }
 
 /// Marks what is not there.
@@ -119,6 +123,8 @@ pub(crate) const RESULTS_HEAD: usize = 8;
 /// What kernels for GPUs take at the most.
 pub(crate) const MAX_GPU_CELLS: usize = 32;
 pub(crate) const MAX_GPU_ROWS: usize = 32;
+/// Words of the record of a problem that is cut into tiles.
+pub(crate) const LARGE_RECORD: usize = 1456;
 /// Words of a problem's state between two dispatches, before those of its rows, and of a row.
 pub(crate) const STATE_HEAD: usize = 32;
 pub(crate) const STATE_ROW: usize = 14;
@@ -202,6 +208,9 @@ mod tests {
             passes,
             admm_at,
             search_passes,
+            tiles,
+            larges,
+            large_links,
         )
     }
 

@@ -84,6 +84,22 @@ on_backends!([wgpu] {
     anything: no_input_panics, no_helper_panics, no_question_panics;
 });
 
+// The ways for large problems, on small ones: bodies over cells.
+on_backends!([wgpu_tiles] {
+    closed_forms: two_groups_without_bounds, equal_means_without_bounds, fair_input_is_untouched,
+        one_sample_a_group, equal_groups_stay, all_beyond_their_bounds, mean_residual_by_hand, ratio_by_hand,
+        weights_by_hand, clipping_by_hand, frozen_elements_by_hand, absent_groups_are_reported;
+    planted: planted_solutions_are_found_in_every_storage;
+    promises: gap_never_exceeds_epsilon, feasible_input_is_bit_identical, a_problem_does_not_see_its_batch,
+        single_precision_agrees_with_double, random_problems_agree_with_double;
+    gradients: scores_on_their_bounds_pass_gradients, two_forwards_before_one_backward;
+    statuses: bad_numbers, infeasible_problems_come_with_a_proof, feasibility_is_decided_rightly,
+        the_iteration_limit_is_a_status;
+    properties: projecting_twice_changes_nothing;
+    forms: shared_arrays_equal_repeated_ones, groups_and_strata_equal_cells, single_and_double_arrays_are_the_same;
+    anything: no_input_panics;
+});
+
 #[test]
 fn an_absent_device_says_why_and_is_skipped() {
     common::devices::run_on("abacus", |_| panic!("there is no such device"));

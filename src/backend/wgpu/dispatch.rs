@@ -62,9 +62,10 @@ impl Chain {
     /// The most passes of `cells_disjoint`, which is no chain.
     pub(super) fn passes_alone(&self, set: &ConstraintSet, class: Class) -> u32 {
         let largest = set.spreads().iter().map(|spread| spread.unions.len()).max().unwrap_or(0);
-        let over_rows = 8 * largest + 2 * set.spreads().len();
+        let spreads = set.spreads().len();
+        let over_rows = 8 * largest * spreads.div_ceil(class.lanes as usize) + 2 * spreads;
         let rounds = (class.room / class.lanes) as usize + 4 * set.layout().cells() + over_rows + 30;
-        if self.is_emulated { (EMULATED_ROUNDS / rounds) as u32 } else { 1000 }
+        if self.is_emulated { (EMULATED_ROUNDS * 2 / 3 / rounds) as u32 } else { 1000 }
     }
 
     /// The passes of a link over a problem of `n` elements: of it alone, so that its end does not depend on its batch.

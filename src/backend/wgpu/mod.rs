@@ -10,6 +10,7 @@ mod bindings;
 mod device;
 mod dispatch;
 mod inputs;
+mod large;
 mod memory;
 mod plan;
 mod shaders;

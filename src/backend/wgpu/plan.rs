@@ -6,7 +6,8 @@ use super::WgpuDevice;
 use super::admm;
 use super::answers::{Answers, SlabAnswers, SlabSlopes, Slopes, results_stride};
 use super::dispatch::{Chain, Dispatch, EMULATED_ROUNDS, rounds_of_a_pass};
-use super::inputs::{Inputs, SlabMemory, place_elements};
+use super::inputs::{Inputs, Lists, SlabMemory, place_elements};
+use super::large::{LargeChain, LargeDispatch, MOST_ELEMENTS, Tiling};
 use super::memory::Memory;
 use super::shaders::{Class, Kernel, Sizes, Variant};
 use super::slabs::{Slab, slabs};
@@ -35,6 +36,8 @@ pub(crate) struct WgpuPlan<T: Storage> {
     pub(super) method: Method,
     pub(super) sizes: Sizes,
     pub(super) chain: Chain,
+    /// How large problems are cut; none are that have rows over samples.
+    pub(super) tiling: Option<Tiling>,
     pub(super) memory: Vec<SlabMemory>,
     /// Scratch for uploads.
     pub(super) words: Vec<u32>,
@@ -70,10 +73,21 @@ impl<T: Storage> WgpuPlan<T> {
     ) -> Result<Self> {
         check(set, T::DTYPE)?;
         let is_admm = settings.method == Method::Admm;
-        let of_admm = if is_admm { admm::rounds_at_once(set, capacities.largest) } else { 0 };
-        if device.is_emulated() && rounds_of_a_pass(set, capacities.largest).max(of_admm) > EMULATED_ROUNDS {
+        let tiling = Some(device.tiling()).filter(|_| set.dense().is_empty() && !is_admm);
+        if tiling.is_some() && capacities.largest > MOST_ELEMENTS {
+            return Err(Error::Unsupported {
+                device: "wgpu",
+                what: format!("a problem of {} predictions", capacities.largest),
+                instead: "it takes 16777216; use the CPU, or split the problem by stratum",
+            });
+        }
+        // (Of more than this a workgroup does not all alone.)
+        let largest = tiling.map_or(capacities.largest, |tiling| capacities.largest.min(tiling.above));
+        let of_admm = if is_admm { admm::rounds_at_once(set, largest) } else { 0 };
+        if device.is_emulated() && rounds_of_a_pass(set, largest).max(of_admm) > EMULATED_ROUNDS {
+            let what = if is_admm { "ADMM" } else { "dense rows" };
             return Err(device.failed(format!(
-                "it emulates a GPU, and has no time for problems of {} predictions; use the CPU device",
+                "it emulates a GPU, and has no time for {what} over {} predictions; use the CPU device",
                 capacities.largest
             )));
         }
@@ -111,8 +125,9 @@ impl<T: Storage> WgpuPlan<T> {
             set_params,
             is_disjoint,
             method: settings.method,
-            sizes: Sizes::new(device.is_emulated(), set, capacities.largest),
+            sizes: Sizes::new(device.is_emulated(), set, largest),
             chain: Chain::new(device, set),
+            tiling,
             memory: Vec::new(),
             words: Vec::new(),
             floats: Vec::new(),
@@ -214,9 +229,9 @@ impl<T: Storage> WgpuPlan<T> {
         answers.y.hold(&device, size_of::<T>() * n)?;
         answers.clamp.hold(&device, 4 * clamp_start(problems, n))?;
         answers.results.hold(&device, 4 * params.results_stride as usize * problems)?;
-        let classes = self.push_problems(batch, slab, index, &mut params, set)?;
+        let Lists { classes, small, large } = self.push_problems(batch, slab, index, &mut params, set)?;
         let variant = variants(batch, &params);
-        let mut dispatches = vec![Dispatch::new(variant(Kernel::CellsPrepare, self.sizes.streaming), 0..problems)];
+        let mut dispatches = vec![Dispatch::new(variant(Kernel::CellsPrepare, self.sizes.streaming), 0..small)];
         let is_admm = self.method == Method::Admm;
         let goes_short = self.is_disjoint && !is_admm;
         // The short cut leaves what is too large for it, and where elements have their own bounds what may have no answer.
@@ -243,7 +258,7 @@ impl<T: Storage> WgpuPlan<T> {
         if is_admm {
             let links = admm::links(&device);
             for link in 0..links {
-                let admm = Dispatch::new(chained(Kernel::DenseAdmm, admm::CLASS), 0..problems);
+                let admm = Dispatch::new(chained(Kernel::DenseAdmm, admm::CLASS), 0..small);
                 dispatches.push(Dispatch { link: Some(link), is_last: link + 1 == links, ..admm });
             }
         }
@@ -252,14 +267,22 @@ impl<T: Storage> WgpuPlan<T> {
         let first = u32::from(goes_short);
         let general = if set.dense().is_empty() { Kernel::CellsNewton } else { Kernel::DenseNewton };
         for link in first..first + links {
-            let newton = Dispatch::new(chained(general, self.sizes.newton), 0..problems);
+            let newton = Dispatch::new(chained(general, self.sizes.newton), 0..small);
             dispatches.push(Dispatch { link: Some(link), is_last: link + 1 == first + links, ..newton });
         }
         // What a dispatch of the chains leaves is counted at its place in them.
         let places = dispatches.len() - chain_begins + first as usize + 1;
         let state_bytes = 4 * problems * self.state_words();
-        self.upload_params(&params, &mut dispatches, index)?;
+        if small == 0 {
+            dispatches.clear();
+        }
+        let mut large_prepare = LargeDispatch::prepare(&variant);
+        let mut large_chain = LargeChain::new(&variant);
+        let of_large = large_prepare.iter_mut().chain(large_chain.dispatches());
+        self.upload_params(&params, &mut dispatches, (&large, of_large), index)?;
         let memory = &mut self.memory[index];
+        let records = memory.large.begin(&device, &large, encoder)?;
+        let large_counts = memory.large.begin_chain(&device, &large, encoder)?;
         let to_prepare = prepare_buffers(&device, memory, &inputs)?;
         memory.counts.resize_with(places, Memory::default);
         let counts = memory.counts.iter_mut().map(|count| count.hold_count(&device).cloned());
@@ -288,6 +311,10 @@ impl<T: Storage> WgpuPlan<T> {
             let all: Vec<wgpu::Buffer> = elements.iter().chain(more.iter().copied()).cloned().collect();
             memory.forward.bind(&device, kernel, &uniform, &all)
         };
+        let large_groups = (!large.is_empty()).then(|| {
+            let [even, odd] = [0, 1].map(|turn| bind(Kernel::LargeStep, &[&records, &large_counts[turn]]));
+            (bind(Kernel::LargePass, &[&records]), [even, odd])
+        });
         let short_cut = goes_short.then(|| bind(Kernel::CellsDisjoint, &[&left[1], &counts[1]]));
         let mut pass = encoder.begin_compute_pass(&Default::default());
         for (index, dispatch) in dispatches.iter().enumerate() {
@@ -306,6 +333,13 @@ impl<T: Storage> WgpuPlan<T> {
                     dispatch.encode(&device, &mut pass, &group, (link > 0).then_some(&counts[this]));
                 }
             }
+        }
+        if let Some((tiles, steps)) = &large_groups {
+            let prepare = memory.forward.bind(&device, Kernel::LargePrepare, &uniform, &with(&to_prepare, &records));
+            for dispatch in &large_prepare {
+                dispatch.encode(&device, &mut pass, &prepare, &large);
+            }
+            large_chain.encode(&device, &mut pass, (tiles, steps), &large_counts, &large);
         }
         Ok(())
     }
@@ -363,7 +397,7 @@ impl<T: Storage> WgpuPlan<T> {
         slopes.rows.hold(&device, 8 * (set.spreads().len() + 2 * set.bounded_rows()) * problems)?;
         let dense = set.dense().len();
         slopes.coefficients.hold(&device, if coefficients { size_of::<T>() * dense * n } else { 0 })?;
-        self.push_problems(batch, slab, index, &mut params, set)?;
+        let Lists { small, large, .. } = self.push_problems(batch, slab, index, &mut params, set)?;
         let variant = variants(batch, &params);
         let kernel = match (dense, self.is_disjoint) {
             (0, true) => Kernel::VjpDisjoint,
@@ -375,10 +409,14 @@ impl<T: Storage> WgpuPlan<T> {
             }
         };
         let streaming = self.sizes.streaming;
-        let dispatch = |kernel| Dispatch::new(variant(kernel, streaming), 0..problems);
+        let dispatch = |kernel| Dispatch::new(variant(kernel, streaming), 0..small);
         let mut dispatches = [Kernel::CellsPrepare, kernel].map(dispatch);
-        self.upload_params(&params, &mut dispatches, index)?;
+        let mut large_prepare = LargeDispatch::prepare(&variant);
+        let mut large_backward = LargeDispatch::backward(&variant, self.is_disjoint);
+        let of_large = large_prepare.iter_mut().chain(&mut large_backward);
+        self.upload_params(&params, &mut dispatches, (&large, of_large), index)?;
         let memory = &mut self.memory[index];
+        let records = memory.large.begin(&device, &large, encoder)?;
         let to_prepare = prepare_buffers(&device, memory, &inputs)?;
         let read = |memory: &Memory| memory.clone().handle(&device);
         let mut backward = vec![
@@ -401,13 +439,31 @@ impl<T: Storage> WgpuPlan<T> {
         let uniform = memory.params.handle(&device)?;
         memory.backward.begin();
         let prepare = memory.backward.bind(&device, Kernel::CellsPrepare, &uniform, &to_prepare);
-        let backward = memory.backward.bind(&device, kernel, &uniform, &backward);
+        let of_small = memory.backward.bind(&device, kernel, &uniform, &backward);
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        for (dispatch, group) in dispatches.iter().zip([&prepare, &backward]) {
-            dispatch.encode(&device, &mut pass, group, None);
+        if small > 0 {
+            for (dispatch, group) in dispatches.iter().zip([&prepare, &of_small]) {
+                dispatch.encode(&device, &mut pass, group, None);
+            }
+        }
+        if !large.is_empty() {
+            let prepare = memory.backward.bind(&device, Kernel::LargePrepare, &uniform, &with(&to_prepare, &records));
+            let all = with(&backward, &records);
+            for dispatch in &large_prepare {
+                dispatch.encode(&device, &mut pass, &prepare, &large);
+            }
+            for dispatch in &large_backward {
+                let group = memory.backward.bind(&device, dispatch.kernel(), &uniform, &all);
+                dispatch.encode(&device, &mut pass, &group, &large);
+            }
         }
         Ok(())
     }
+}
+
+/// The records of large problems bound behind all else.
+fn with(buffers: &[wgpu::Buffer], records: &wgpu::Buffer) -> Vec<wgpu::Buffer> {
+    buffers.iter().chain([records]).cloned().collect()
 }
 
 /// What `cells_prepare` binds.
@@ -434,7 +490,7 @@ fn variants<T: Storage>(batch: &Batch<'_, T>, params: &Params) -> impl Fn(Kernel
     let bounded = has_element_bounds(params);
     let (weighted, labelled) = (batch.weights.is_some(), batch.labels.is_some());
     let valued = params.wanted & (wanted::WEIGHTS | wanted::LABELS) != 0 || params.flags & flags::HAS_RATIO != 0;
-    move |kernel, class| Variant { kernel, class, dtype: T::DTYPE, weighted, labelled, bounded, valued }
+    move |kernel, class| Variant { kernel, class, dtype: T::DTYPE, weighted, labelled, bounded, valued, part: 0 }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ const BOUNDS: &str = text!("bounds");
 const LABELS: &str = text!("labels");
 const ELEMENTS: &str = text!("elements");
 const PASS: &str = text!("cells_pass");
+const CELL_TOTALS: &str = text!("cell_totals");
 const PREPARE: &str = text!("cells_prepare");
 const DISJOINT: &str = text!("cells_disjoint");
 const ANSWER: &str = text!("answer");
@@ -28,9 +29,9 @@ const DISJOINT_BRACKETS: &str = text!("disjoint_brackets");
 const LEFT: &str = text!("left");
 const LINKS: &str = text!("links");
 /// The Newton machine and what drives it, in the order in which its parts build on each other.
-const MACHINE: [&str; 11] = [
-    LINKS,
-    ANSWER,
+const MACHINE: [&str; 10] = [
+    UNIT_WEIGHTS,
+    text!("newton_problem"),
     ROWS,
     text!("stop_test"),
     CURVATURE,
@@ -39,21 +40,26 @@ const MACHINE: [&str; 11] = [
     CERTIFICATE,
     text!("newton"),
     text!("newton_state"),
-    text!("newton_driver"),
 ];
+/// What drives it where a workgroup has all of a problem.
+const DRIVER: [&str; 3] = [LINKS, ANSWER, text!("newton_driver")];
 /// What ADMM shares with it, and its own parts.
+const UNIT_WEIGHTS: &str = text!("unit_weights");
 const ROWS: &str = text!("rows");
 const CURVATURE: &str = text!("curvature");
 const CERTIFICATE: &str = text!("certificate");
 const ADMM: [&str; 5] =
     [text!("admm_rows"), text!("admm_samples"), text!("admm_ray"), text!("admm_state"), text!("dense_admm")];
 const ROWS_OF_CELLS: &str = text!("rows_of_cells");
+const NORMALISED_CELLS: &str = text!("normalised_cells");
 const NEWTON: &str = text!("cells_newton");
 const SAMPLES: &str = text!("samples");
 const SAMPLE_ROWS: &str = text!("sample_rows");
 const ROWS_OF_SAMPLES: &str = text!("rows_of_samples");
 const DENSE_NEWTON: &str = text!("dense_newton");
+const VJP_ELEMENTS: &str = text!("vjp_elements");
 const VJP: &str = text!("vjp_driver");
+const CELLS_PULL: &str = text!("cells_pull");
 const CELLS_VJP: &str = text!("cells_vjp");
 const VJP_ROWS_OF_CELLS: &str = text!("vjp_rows_of_cells");
 const DENSE_VJP: &str = text!("dense_vjp");
@@ -61,6 +67,16 @@ const VJP_DISJOINT: &str = text!("vjp_disjoint");
 const VJP_ROWS: &str = text!("vjp_rows");
 const OUTPUT_SINGLE: &str = text!("output_single");
 const OUTPUT_HALVES: &str = text!("output_halves");
+const LARGE: &str = text!("large");
+const LARGE_SUMS: &str = text!("large_sums");
+const LARGE_PREPARE: &str = text!("large_prepare");
+const LARGE_SHIFTS: &str = text!("large_shifts");
+const LARGE_PASS: &str = text!("large_pass");
+const LARGE_STEP: &str = text!("large_step");
+const LARGE_BACKWARD: [&str; 7] =
+    [CELL_SUMS, LABELS, VJP_ELEMENTS, CELLS_PULL, LARGE, LARGE_SUMS, text!("large_gradient")];
+const LARGE_VJP: &str = text!("large_vjp");
+const LARGE_SOLVE: &str = text!("large_solve");
 
 /// A kernel: a module and its entry point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,13 +92,20 @@ pub(crate) enum Kernel {
     DenseNewton,
     DenseAdmm,
     DenseVjp,
+    /// What the kernels over cells are for problems that are cut into tiles.
+    LargePrepare,
+    LargePass,
+    LargeStep,
+    LargeVjp,
+    LargeSolveRows,
+    LargeSolveDisjoint,
 }
 
 /// Binding 0 of every kernel is the parameters, 1 the tables.
 const FIRST_BINDING: u32 = 2;
 
 impl Kernel {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::CellsPrepare,
         Self::CellsDisjoint,
         Self::CellsNewton,
@@ -91,6 +114,12 @@ impl Kernel {
         Self::DenseNewton,
         Self::DenseAdmm,
         Self::DenseVjp,
+        Self::LargePrepare,
+        Self::LargePass,
+        Self::LargeStep,
+        Self::LargeVjp,
+        Self::LargeSolveRows,
+        Self::LargeSolveDisjoint,
     ];
 
     pub(crate) fn entry(self) -> &'static str {
@@ -102,6 +131,11 @@ impl Kernel {
             Self::DenseNewton => "dense_newton",
             Self::DenseAdmm => "dense_admm",
             Self::DenseVjp => "dense_vjp",
+            Self::LargePrepare => "large_prepare",
+            Self::LargePass => "large_pass",
+            Self::LargeStep => "large_step",
+            Self::LargeVjp => "large_vjp",
+            Self::LargeSolveRows | Self::LargeSolveDisjoint => "large_solve",
         }
     }
 
@@ -109,23 +143,40 @@ impl Kernel {
     fn parts(self) -> Vec<&'static str> {
         let shared = [COMMON, STORAGE, TWO_FLOATS, LIMBS, CELLS];
         let own: &[&str] = match self {
-            Self::CellsPrepare => &[CELL_SUMS, BOUNDS, LABELS, PREPARE],
+            Self::CellsPrepare => &[CELL_SUMS, BOUNDS, LABELS, CELL_TOTALS, PREPARE],
             Self::CellsDisjoint => &[BOUNDS, ELEMENTS, PASS, ANSWER, LEFT, DISJOINT_BRACKETS, DISJOINT],
             Self::CellsNewton => {
-                let forward = [BOUNDS, ELEMENTS, PASS, LEFT, ROWS_OF_CELLS];
-                return [&shared[..], &forward, &MACHINE, &[NEWTON]].concat();
+                let forward = [BOUNDS, ELEMENTS, PASS, LEFT, ROWS_OF_CELLS, NORMALISED_CELLS];
+                return [&shared[..], &forward, &MACHINE, &DRIVER, &[NEWTON]].concat();
             }
             Self::DenseNewton => {
                 let forward = [BOUNDS, ELEMENTS, SAMPLES, SAMPLE_ROWS, LEFT, ROWS_OF_SAMPLES];
-                return [&shared[..], &forward, &MACHINE, &[DENSE_NEWTON]].concat();
+                return [&shared[..], &forward, &MACHINE, &DRIVER, &[DENSE_NEWTON]].concat();
             }
             Self::DenseAdmm => {
-                let forward = [BOUNDS, ELEMENTS, SAMPLES, SAMPLE_ROWS, LEFT, LINKS, ROWS, CURVATURE, CERTIFICATE];
-                return [&shared[..], &forward, &ADMM].concat();
+                let forward = [BOUNDS, ELEMENTS, SAMPLES, SAMPLE_ROWS, LEFT, LINKS];
+                let of_rows = [UNIT_WEIGHTS, ROWS, CURVATURE, CERTIFICATE];
+                return [&shared[..], &forward, &of_rows, &ADMM].concat();
             }
-            Self::VjpRows => &[CELL_SUMS, LABELS, VJP, VJP_ROWS, VJP_ROWS_OF_CELLS, CELLS_VJP],
-            Self::VjpDisjoint => &[CELL_SUMS, LABELS, VJP, VJP_DISJOINT, CELLS_VJP],
-            Self::DenseVjp => &[CELL_SUMS, LABELS, VJP, VJP_ROWS, SAMPLES, DENSE_VJP],
+            Self::VjpRows => {
+                &[CELL_SUMS, LABELS, VJP_ELEMENTS, VJP, CELLS_PULL, VJP_ROWS, VJP_ROWS_OF_CELLS, CELLS_VJP]
+            }
+            Self::VjpDisjoint => &[CELL_SUMS, LABELS, VJP_ELEMENTS, VJP, CELLS_PULL, VJP_DISJOINT, CELLS_VJP],
+            Self::DenseVjp => &[CELL_SUMS, LABELS, VJP_ELEMENTS, VJP, VJP_ROWS, SAMPLES, DENSE_VJP],
+            Self::LargePrepare => &[CELL_SUMS, BOUNDS, LABELS, CELL_TOTALS, LARGE, LARGE_SUMS, LARGE_PREPARE],
+            Self::LargePass => &[BOUNDS, ELEMENTS, PASS, ANSWER, LARGE, LARGE_SHIFTS, LARGE_PASS],
+            Self::LargeStep => {
+                let forward = [BOUNDS, ELEMENTS, PASS, ROWS_OF_CELLS, NORMALISED_CELLS, LARGE, LARGE_SHIFTS];
+                return [&shared[..], &forward, &MACHINE, &[LARGE_STEP]].concat();
+            }
+            Self::LargeVjp => return [&shared[..], &LARGE_BACKWARD, &[LARGE_VJP]].concat(),
+            Self::LargeSolveRows => {
+                let solve = [VJP, VJP_ROWS, VJP_ROWS_OF_CELLS, LARGE_SOLVE];
+                return [&shared[..], &LARGE_BACKWARD, &solve].concat();
+            }
+            Self::LargeSolveDisjoint => {
+                return [&shared[..], &LARGE_BACKWARD, &[VJP, VJP_DISJOINT, LARGE_SOLVE]].concat();
+            }
         };
         [&shared, own].concat()
     }
@@ -139,6 +190,10 @@ impl Kernel {
             Self::DenseNewton | Self::DenseAdmm => (16, &[6, 7, 8, 9, 10, 11, 14]),
             Self::VjpRows | Self::VjpDisjoint => (14, &[8, 9, 10, 11, 12, 13]),
             Self::DenseVjp => (17, &[8, 9, 10, 11, 12, 13, 15, 16]),
+            Self::LargePrepare => (9, &[6, 7, 8]),
+            Self::LargePass => (11, &[6, 7, 8, 9, 10]),
+            Self::LargeStep => (12, &[6, 7, 8, 9, 10, 11]),
+            Self::LargeVjp | Self::LargeSolveRows | Self::LargeSolveDisjoint => (15, &[8, 9, 10, 11, 12, 13, 14]),
         }
     }
 
@@ -153,9 +208,13 @@ impl Kernel {
             ("to_coefficients", 18),
         ];
         match self {
-            Self::CellsPrepare | Self::DenseAdmm => &[],
-            Self::CellsDisjoint | Self::CellsNewton | Self::DenseNewton => &[("y_out", 9)],
-            Self::VjpRows | Self::VjpDisjoint => &SLOPES[..5],
+            Self::CellsPrepare | Self::DenseAdmm | Self::LargePrepare => &[],
+            Self::CellsDisjoint | Self::CellsNewton | Self::DenseNewton | Self::LargePass | Self::LargeStep => {
+                &[("y_out", 9)]
+            }
+            Self::VjpRows | Self::VjpDisjoint | Self::LargeVjp | Self::LargeSolveRows | Self::LargeSolveDisjoint => {
+                &SLOPES[..5]
+            }
             Self::DenseVjp => &SLOPES,
         }
     }
@@ -266,6 +325,10 @@ impl Sizes {
     }
 }
 
+/// Of the kernels over tiles of large problems, and of those over such problems.
+pub(crate) const TILES: Class = Class { lanes: 256, room: 1 };
+pub(crate) const STEPS: Class = Class { lanes: 64, room: 0 };
+
 /// What a kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Variant {
@@ -279,6 +342,8 @@ pub(crate) struct Variant {
     pub(crate) bounded: bool,
     /// Whether a backward pass needs the means of y.
     pub(crate) valued: bool,
+    /// Which part of the work, of kernels for large problems.
+    pub(crate) part: u32,
 }
 
 impl Variant {
@@ -288,12 +353,13 @@ impl Variant {
         module: &wgpu::ShaderModule,
         layout: &wgpu::PipelineLayout,
     ) -> wgpu::ComputePipeline {
-        let Self { kernel, class, dtype, weighted, labelled, bounded, valued } = self;
+        let Self { kernel, class, dtype, weighted, labelled, bounded, valued, part } = self;
         let flag = |on: bool| f64::from(u8::from(on));
         let [weighted, labelled, bounded] =
             [("WEIGHTED", weighted), ("LABELLED", labelled), ("BOUNDED", bounded)].map(|(name, on)| (name, flag(on)));
         let lanes = ("LANES", f64::from(class.lanes));
         let capacity = ("CAPACITY", f64::from(class.room));
+        let part = ("PART", f64::from(part));
         let storage = match dtype {
             Dtype::F16 => 1.0,
             Dtype::Bf16 => 2.0,
@@ -306,6 +372,11 @@ impl Variant {
             Kernel::DenseNewton | Kernel::DenseAdmm => vec![lanes],
             Kernel::VjpRows | Kernel::VjpDisjoint | Kernel::DenseVjp => {
                 vec![lanes, weighted, labelled, ("VALUED", flag(valued))]
+            }
+            Kernel::LargePrepare => vec![lanes, weighted, bounded, labelled, part],
+            Kernel::LargePass | Kernel::LargeStep => vec![lanes, weighted, bounded, capacity, part],
+            Kernel::LargeVjp | Kernel::LargeSolveRows | Kernel::LargeSolveDisjoint => {
+                vec![lanes, weighted, labelled, ("VALUED", flag(valued)), part]
             }
         };
         constants.push(("STORAGE", storage));
@@ -340,5 +411,24 @@ mod tests {
             validator.validate(&module).unwrap_or_else(|error| panic!("{kernel:?}: {}", error.emit_to_string(&source)));
             assert_eq!(module.entry_points.iter().map(|entry| &entry.name[..]).collect::<Vec<_>>(), [kernel.entry()]);
         }
+    }
+
+    /// The records of large problems are as the shaders and the host know them, and hold all that is put in them.
+    #[test]
+    fn records_of_large_problems_lie_alike() {
+        use crate::params::{LARGE_RECORD, MAX_GPU_ROWS, STATE_HEAD, STATE_ROW};
+        let module = naga::front::wgsl::parse_str(&Kernel::LargeStep.source(false)).expect("large_step parses");
+        let in_shader = |name: &str| {
+            let named = |constant: &naga::Constant| constant.name.as_deref() == Some(name);
+            let (_, constant) = module.constants.iter().find(|(_, constant)| named(constant)).expect(name);
+            match module.global_expressions[constant.init] {
+                naga::Expression::Literal(naga::Literal::U32(value)) => value as usize,
+                ref other => panic!("{name} is {other:?}"),
+            }
+        };
+        assert_eq!(in_shader("LARGE_RECORD"), LARGE_RECORD);
+        assert_eq!(in_shader("LARGE_STATE") + STATE_HEAD + STATE_ROW * MAX_GPU_ROWS, LARGE_RECORD);
+        assert_eq!(in_shader("LARGE_ROOM"), super::super::large::MOST_IN_TILE);
+        assert_eq!(in_shader("COUNTS_OF_LINK"), super::super::large::COUNTS as usize);
     }
 }
