@@ -31,13 +31,13 @@ var<workgroup> kinks: array<vec4<f32>, 64>;
 /// The penalties, the system and its inverse for the present rho.
 fn factorise(lane: u32) {
     for (var at = lane; at < row_count * (row_count + 1u) / 2u; at += LANES) {
-        let part = tf_mul(product_of(ENCLOSED, at), inverse_stiffness[ENCLOSED]);
-        system[at] = tf_add(part, tf_mul(product_of(UNBOUNDED, at), inverse_stiffness[UNBOUNDED]));
+        let part = tf_mul(product_of(WITHIN_BOUNDS, at), inverse_stiffness[WITHIN_BOUNDS]);
+        system[at] = tf_add(part, tf_mul(product_of(FREE_EVERYWHERE, at), inverse_stiffness[FREE_EVERYWHERE]));
     }
     workgroupBarrier();
     if lane < row_count {
         let at = packed(lane, lane);
-        let length = product_of(ENCLOSED, at).x + product_of(UNBOUNDED, at).x;
+        let length = product_of(WITHIN_BOUNDS, at).x + product_of(FREE_EVERYWHERE, at).x;
         let own = clamp(select(rho, EQUALITY_FACTOR * rho, is_equality(lane)), RHO_RANGE.x, RHO_RANGE.y);
         penalty[lane] = own / select(row_scale, length, length > LEAST_LENGTH);
         inverse_penalty = tf_div(tf(1.0), tf(penalty[lane]));

@@ -4,8 +4,8 @@
 const OWN_PLANES = 8u;
 
 /// What bounds a sample: its bounds; nothing; or they leave it none of its own.
-const ENCLOSED: u32 = 0u;
-const UNBOUNDED: u32 = 1u;
+const WITHIN_BOUNDS: u32 = 0u;
+const FREE_EVERYWHERE: u32 = 1u;
 const FROZEN: u32 = 2u;
 /// Products of rows are also summed over the samples that a ray must not pull.
 const BARRED: u32 = 3u;
@@ -20,7 +20,7 @@ var<private> pairs_of: u32;
 fn kind_of(i: u32) -> u32 {
     let lo = lower_of(i);
     let hi = upper_of(i);
-    return select(select(ENCLOSED, UNBOUNDED, is_special(lo) && is_special(hi)), FROZEN, key(lo) == key(hi));
+    return select(select(WITHIN_BOUNDS, FREE_EVERYWHERE, is_special(lo) && is_special(hi)), FROZEN, key(lo) == key(hi));
 }
 
 fn z_number(i: u32) -> vec2<f32> {
@@ -103,8 +103,8 @@ fn product_of(kind: u32, at: u32) -> vec2<f32> {
 
 fn stiffen_samples() {
     let without = two_sum(1.0, sigma());
-    inverse_stiffness[UNBOUNDED] = tf_div(tf(1.0), without);
-    inverse_stiffness[ENCLOSED] = tf_div(tf(1.0), tf_add(without, tf(rho)));
+    inverse_stiffness[FREE_EVERYWHERE] = tf_div(tf(1.0), without);
+    inverse_stiffness[WITHIN_BOUNDS] = tf_div(tf(1.0), tf_add(without, tf(rho)));
 }
 
 /// `D^-1 h` of a sample; of a frozen one its value.
@@ -113,7 +113,7 @@ fn pulled(i: u32, kind: u32) -> vec2<f32> {
         return tf(bitcast<f32>(lower_of(i)));
     }
     var h = tf_add(z_number(i), tf_scale(x_of(i), sigma()));
-    if kind == ENCLOSED {
+    if kind == WITHIN_BOUNDS {
         let pushed = pushed_of(i);
         h = tf_add(h, tf_scale(tf_sub(2.0 * within_bounds(i, pushed), pushed), rho));
     }

@@ -128,7 +128,7 @@ fn advance(lane: u32) {
         if kind != FROZEN {
             let moved = tf_mul(shift_of_sample(SOLVED, i).xy, inverse_stiffness[kind]);
             let ahead = tf_sub(pulled(i, kind), moved);
-            if kind == ENCLOSED {
+            if kind == WITHIN_BOUNDS {
                 let pushed = pushed_of(i);
                 store_pushed(i, tf_add(pushed, tf_scale(tf_sub(ahead, within_bounds(i, pushed)), a)));
             }
@@ -170,7 +170,7 @@ fn measure(lane: u32) -> vec4<u32> {
         let z = z_number(i);
         var b = x;
         var pull = vec2<f32>();
-        if kind == ENCLOSED {
+        if kind == WITHIN_BOUNDS {
             b = within_bounds(i, pushed_of(i));
             pull = tf_scale(tf_sub(pushed_of(i), b), rho);
         }
@@ -234,7 +234,7 @@ fn rounds_of_check() -> u32 {
 
 /// Takes the problem as far as it comes in this dispatch. `STATUS_GOING_ON` if it needs more.
 fn run(lane: u32) -> u32 {
-    var stage = ENCLOSED;
+    var stage = WITHIN_BOUNDS;
     if params.link == 0u {
         admm_start(lane);
     } else {

@@ -1,4 +1,4 @@
-// The problem in hand as the Newton machine knows it, and what is reported of it.
+// The problem in hand as the Newton machine knows it: its weights sum to 1. And what is reported of it.
 
 fn tolerance() -> vec2<f32> {
     return vec2<f32>(params.tolerance, params.tolerance_rest);

@@ -36,7 +36,7 @@ pub(crate) struct WgpuPlan<T: Storage> {
     pub(super) method: Method,
     pub(super) sizes: Sizes,
     pub(super) chain: Chain,
-    /// How large problems are cut; none are that have rows over samples.
+    /// How large problems are cut; none are that have rows over samples, or go to ADMM.
     pub(super) tiling: Option<Tiling>,
     pub(super) memory: Vec<SlabMemory>,
     /// Scratch for uploads.
@@ -258,7 +258,7 @@ impl<T: Storage> WgpuPlan<T> {
         if is_admm {
             let links = admm::links(&device);
             for link in 0..links {
-                let admm = Dispatch::new(chained(Kernel::DenseAdmm, admm::CLASS), 0..small);
+                let admm = Dispatch::new(chained(Kernel::DenseAdmm, admm::CLASS), 0..problems);
                 dispatches.push(Dispatch { link: Some(link), is_last: link + 1 == links, ..admm });
             }
         }
@@ -507,7 +507,7 @@ mod tests {
         };
         let mut rng = rand_pcg::Pcg64Mcg::seed_from_u64(5);
         let (problems, n) = (40, 60);
-        for (groups, epsilon) in [(2, 0.05), (2, 0.0), (5, 0.1), (8, 0.02)] {
+        for (groups, epsilon) in [(2, 0.05), (2, 0.0), (5, 0.1), (6, 0.02)] {
             let population = Population::one_feature(groups);
             let ids: Vec<u8> = (0..problems * n).map(|_| rng.random_range(0..groups as u8)).collect();
             let labels: Vec<f64> = (0..problems * n).map(|_| f64::from(rng.random_range(0..2_u8))).collect();

@@ -30,7 +30,7 @@ const LEFT: &str = text!("left");
 const LINKS: &str = text!("links");
 /// The Newton machine and what drives it, in the order in which its parts build on each other.
 const MACHINE: [&str; 10] = [
-    UNIT_WEIGHTS,
+    ROW_SET,
     text!("newton_problem"),
     ROWS,
     text!("stop_test"),
@@ -41,10 +41,11 @@ const MACHINE: [&str; 10] = [
     text!("newton"),
     text!("newton_state"),
 ];
-/// What drives it where a workgroup has all of a problem.
-const DRIVER: [&str; 3] = [LINKS, ANSWER, text!("newton_driver")];
+/// What kernels have that go on where the one before left off, and write answers.
+const CHAINED: [&str; 3] = [LEFT, LINKS, ANSWER];
+const ROW_SET: &str = text!("row_set");
+const NEWTON_DRIVER: &str = text!("newton_driver");
 /// What ADMM shares with it, and its own parts.
-const UNIT_WEIGHTS: &str = text!("unit_weights");
 const ROWS: &str = text!("rows");
 const CURVATURE: &str = text!("curvature");
 const CERTIFICATE: &str = text!("certificate");
@@ -146,17 +147,17 @@ impl Kernel {
             Self::CellsPrepare => &[CELL_SUMS, BOUNDS, LABELS, CELL_TOTALS, PREPARE],
             Self::CellsDisjoint => &[BOUNDS, ELEMENTS, PASS, ANSWER, LEFT, DISJOINT_BRACKETS, DISJOINT],
             Self::CellsNewton => {
-                let forward = [BOUNDS, ELEMENTS, PASS, LEFT, ROWS_OF_CELLS, NORMALISED_CELLS];
-                return [&shared[..], &forward, &MACHINE, &DRIVER, &[NEWTON]].concat();
+                let forward = [BOUNDS, ELEMENTS, PASS, ROWS_OF_CELLS, NORMALISED_CELLS];
+                return [&shared[..], &forward, &MACHINE, &CHAINED, &[NEWTON_DRIVER, NEWTON]].concat();
             }
             Self::DenseNewton => {
-                let forward = [BOUNDS, ELEMENTS, SAMPLES, SAMPLE_ROWS, LEFT, ROWS_OF_SAMPLES];
-                return [&shared[..], &forward, &MACHINE, &DRIVER, &[DENSE_NEWTON]].concat();
+                let forward = [BOUNDS, ELEMENTS, SAMPLES, SAMPLE_ROWS, ROWS_OF_SAMPLES];
+                return [&shared[..], &forward, &MACHINE, &CHAINED, &[NEWTON_DRIVER, DENSE_NEWTON]].concat();
             }
             Self::DenseAdmm => {
-                let forward = [BOUNDS, ELEMENTS, SAMPLES, SAMPLE_ROWS, LEFT, LINKS];
-                let of_rows = [UNIT_WEIGHTS, ROWS, CURVATURE, CERTIFICATE];
-                return [&shared[..], &forward, &of_rows, &ADMM].concat();
+                let forward =
+                    [BOUNDS, ELEMENTS, SAMPLES, SAMPLE_ROWS, LEFT, LINKS, ROW_SET, ROWS, CURVATURE, CERTIFICATE];
+                return [&shared[..], &forward, &ADMM].concat();
             }
             Self::VjpRows => {
                 &[CELL_SUMS, LABELS, VJP_ELEMENTS, VJP, CELLS_PULL, VJP_ROWS, VJP_ROWS_OF_CELLS, CELLS_VJP]
@@ -208,10 +209,8 @@ impl Kernel {
             ("to_coefficients", 18),
         ];
         match self {
-            Self::CellsPrepare | Self::DenseAdmm | Self::LargePrepare => &[],
-            Self::CellsDisjoint | Self::CellsNewton | Self::DenseNewton | Self::LargePass | Self::LargeStep => {
-                &[("y_out", 9)]
-            }
+            Self::CellsPrepare | Self::DenseAdmm | Self::LargePrepare | Self::LargeStep => &[],
+            Self::CellsDisjoint | Self::CellsNewton | Self::DenseNewton | Self::LargePass => &[("y_out", 9)],
             Self::VjpRows | Self::VjpDisjoint | Self::LargeVjp | Self::LargeSolveRows | Self::LargeSolveDisjoint => {
                 &SLOPES[..5]
             }

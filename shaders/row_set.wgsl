@@ -1,4 +1,4 @@
-// The problem in hand over weights that sum to 1, and its set of rows.
+// The weight of the problem in hand, whose weights kernels scale so that they sum to 1, and its set of rows.
 
 fn total_weight() -> vec2<f32> {
     return totals_pair(problem * params.totals_stride + 2u);
