@@ -85,8 +85,9 @@ impl<T: Storage> WgpuPlan<T> {
         let largest = tiling.map_or(capacities.largest, |tiling| capacities.largest.min(tiling.above));
         let of_admm = if is_admm { admm::rounds_at_once(set, largest) } else { 0 };
         if device.is_emulated() && rounds_of_a_pass(set, largest).max(of_admm) > EMULATED_ROUNDS {
+            let what = if is_admm { "ADMM" } else { "dense rows" };
             return Err(device.failed(format!(
-                "it emulates a GPU, and has no time for dense rows over {} predictions; use the CPU device",
+                "it emulates a GPU, and has no time for {what} over {} predictions; use the CPU device",
                 capacities.largest
             )));
         }
