@@ -150,6 +150,7 @@ inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
     return result;
 }
 inline unsigned __float_as_uint(float value) { return emulation::of_bits<unsigned>(emulation::bits_of(value)); }
+inline float __fdividef(float a, float b) { return a / b; }
 inline float __uint_as_float(unsigned bits) { return emulation::of_bits<float>(bits); }
 inline long long __double_as_longlong(double value) { return emulation::of_bits<long long>(emulation::bits_of(value)); }
 inline double __longlong_as_double(long long bits) { return emulation::of_bits<double>(emulation::bits_of(bits)); }
