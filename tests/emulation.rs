@@ -1,9 +1,11 @@
 //! The emulation of CUDA finds what is wrong with a kernel: planted faults are reported, or change the answer, in at least
 //! one of the orders that threads run in.
 
-#[path = "common/emulation.rs"]
-mod emulation;
+#![cfg(feature = "cuda")]
 
+mod common;
+
+use common::emulation;
 use std::io::Write;
 
 /// What was found of a kernel in each order: forward, reverse, shuffled.

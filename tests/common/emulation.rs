@@ -1,5 +1,6 @@
 //! Builds what runs CUDA kernels on the CPU: the kernels' own files, behind `tests/emulation/`, with the C++ compiler.
 
+use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +8,7 @@ use std::process::Command;
 /// Where the emulation lies, and the kernels.
 const FOLDERS: [&str; 2] = ["tests/emulation", "kernels"];
 const FLAGS: [&str; 8] =
-    ["-std=c++17", "-O2", "-fPIC", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"];
+    ["-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -31,6 +32,23 @@ fn fingerprint(source: &str, flags: &[&str]) -> std::io::Result<u64> {
         }
     }
     Ok(hasher.finish())
+}
+
+/// The emulation of all kernels of the crate, which a device can be opened on.
+pub fn library() -> Result<PathBuf, String> {
+    let includes = fairlayer::cuda_texts::SOURCES.map(|source| format!("#include \"{}\"\n", source.name));
+    let mut text = format!("#include \"library.hpp\"\n#include <cstddef>\n{}", includes.concat());
+    for (name, size, fields) in fairlayer::cuda_texts::layouts() {
+        writeln!(text, "static_assert(sizeof({name}) == {size}, \"{name} in Rust\");").expect("text takes a line");
+        for (field, place) in fields {
+            writeln!(text, "static_assert(offsetof({name}, {field}) == {place}, \"{name}::{field} in Rust\");")
+                .expect("text takes a line");
+        }
+    }
+    for (_, expression) in fairlayer::cuda_texts::all_variants() {
+        writeln!(text, "EMULATE({expression})").expect("text takes a line");
+    }
+    build("kernels", &text, &["-shared"])
 }
 
 /// Compiles a C++ text, unless that was done before, with these flags more; the path of what came of it.
