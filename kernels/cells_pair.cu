@@ -173,8 +173,9 @@ struct Pair {
     float before;
     u32 passes;
     u32 iterations;
-    // Whether sums have to be exact from here on.
+    // Whether sums have to be exact from here on, and whether those were that the bracket is of.
     bool exact;
+    bool proven;
 
     __device__ __forceinline__ void begin(u32 n, u32 ones, double level) {
         bool trivial = ones == 0 || ones == n;
@@ -185,7 +186,7 @@ struct Pair {
         high = infinity();
         before = 0.0f;
         passes = iterations = 0;
-        exact = false;
+        exact = proven = false;
     }
 
     __device__ __forceinline__ void shifts(double (&shift)[2]) const {
@@ -225,6 +226,12 @@ struct Pair {
                 }
                 double last = before;
                 before = static_cast<float>(residual);
+                if (was_exact && !proven) {
+                    // Rough sums may have put an end on the wrong side.
+                    low = 0.0;
+                    high = infinity();
+                    proven = true;
+                }
                 if (!step(gap, over, free, iterations == 0 || residual < 0.5 * last)) {
                     // No number is left between the ends.
                     if (was_exact) {
@@ -251,13 +258,10 @@ struct Pair {
     // side that it began on.
     __device__ __forceinline__ bool step(double gap, double over, u32 free, bool halved) {
         double side = iterations == 0 ? gap : nu, size = size_of(nu);
-        // (Rough sums may have put an end on the wrong side: exact ones begin anew where they say so.)
         if (over > 0.0) {
             low = size;
-            high = high > low ? high : infinity();
         } else {
             high = size;
-            low = low < high ? low : 0.0;
         }
         double free_one = free >> 16, free_zero = (free & 0xffff) - (free >> 16);
         double part[2] = {free_zero * inverse_count[0], free_one * inverse_count[1]};
@@ -300,8 +304,12 @@ __device__ __forceinline__ void write_outcome(const PairCall& call, u32 problem,
     multipliers[1 - call.first_cell] = -nu;
 }
 
+// Threads that a multiprocessor is to hold: those of f64 have more to keep.
+template <class T>
+constexpr int RESIDENT = sizeof(ArithmeticOf<T>) == 8 ? 384 : 640;
+
 template <class T, int LANES>
-__global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::BLOCKS) cells_pair(const __grid_constant__ PairCall call) {
+__global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDENT<T>)) cells_pair(const __grid_constant__ PairCall call) {
     typedef ArithmeticOf<T> A;
     Team<LANES> team;
     Place place = place_of(call, team);

@@ -38,11 +38,11 @@ struct Team {
     // Lanes of a team in one warp, and warps of a team.
     static constexpr int WIDTH = LANES < WARP_LANES ? LANES : WARP_LANES;
     static constexpr int WARPS = LANES / WIDTH;
-    // Threads of a block, and teams.
-    static constexpr int BLOCK = LANES < 128 ? 128 : LANES;
+    // Threads of a block, and teams: several only where none waits at a barrier of the block.
+    static constexpr int BLOCK = WARPS > 1 ? LANES : 128;
     static constexpr int TEAMS = BLOCK / LANES;
     // Blocks that a multiprocessor is to hold at least: what bounds the registers of a thread.
-    static constexpr int BLOCKS = 640 / BLOCK;
+    static constexpr int blocks(int threads) { return threads > BLOCK ? threads / BLOCK : 1; }
     // Bytes of shared memory.
     static constexpr int SHARED = WARPS > 1 ? 2 * MOST_SUMS * WARPS * 8 : 0;
 

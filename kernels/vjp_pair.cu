@@ -7,7 +7,7 @@
 #include "pair.cuh"
 
 template <class T, int LANES>
-__global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::BLOCKS) vjp_pair(const __grid_constant__ PairCall call) {
+__global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(768)) vjp_pair(const __grid_constant__ PairCall call) {
     typedef ArithmeticOf<T> A;
     Team<LANES> team;
     Place place = place_of(call, team);

@@ -302,7 +302,7 @@ fn every_variant_compiles_without_spills() {
             let (registers, stack) = (figure(" registers"), figure(" bytes stack frame"));
             let spills = figure(" bytes spill stores") + figure(" bytes spill loads");
             line += &format!("  sm_{}{}: {registers:3} registers", capability.0, capability.1);
-            assert!(registers <= 128 && stack == 0 && spills == 0, "{line}: {}", image.log);
+            assert!(registers <= 168 && stack == 0 && spills == 0, "{line}: {}", image.log);
         }
         println!("{line}");
     }

@@ -88,7 +88,7 @@ impl Variant {
 
     /// Threads of a block, and problems: as `Team` of `kernels/team.cuh` has it.
     pub(crate) fn block(self) -> (u32, u32) {
-        let threads = self.lanes.max(128);
+        let threads = if self.lanes > WARP { self.lanes } else { 128 };
         (threads, threads / self.lanes)
     }
 
