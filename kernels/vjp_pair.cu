@@ -6,40 +6,40 @@
 
 #include "pair.cuh"
 
-template <class T, int LANES>
-__global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(768)) vjp_pair(const __grid_constant__ PairCall call) {
+// Threads that a multiprocessor is to hold: those with more to keep are fewer.
+template <class T, int VALUES>
+constexpr int RESIDENT_BACKWARD = sizeof(ArithmeticOf<T>) == 8 ? 384 : VALUES > 16 ? 640 : 768;
+
+template <class T, int LANES, int VALUES>
+__global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDENT_BACKWARD<T, VALUES>))
+    vjp_pair(const __grid_constant__ SpreadCall call) {
     typedef ArithmeticOf<T> A;
+    typedef Layout<LANES, VALUES> Layout;
     Team<LANES> team;
     Place place = place_of(call, team);
-    const T* g = static_cast<const T*>(call.g) + place.first;
     T* to_predictions = static_cast<T*>(call.to_predictions) + place.first;
     const u32* clamp = call.clamp + (place.present ? clamp_start(place.problem, place.first) : 0);
-    const u8* record = call.outcomes + static_cast<u64>(place.problem) * (sizeof(Outcome) + 2 * sizeof(double));
     u32 status = STATUS_BAD_NUMBER;
-    double first_nu = 0.0;
+    double nu = 0.0;
     if (place.present) {
-        status = reinterpret_cast<const Outcome*>(record)->status;
-        first_nu = *reinterpret_cast<const double*>(record + sizeof(Outcome));
+        status = reinterpret_cast<const Outcome*>(record_of(call, place.problem))->status;
+        nu = multiplier_of(call, place.problem, 0);
     }
     bool solved = status == STATUS_SOLVED;
 
     A values[VALUES];
-    bool usable = true, packed = is_packed(g, place.n);
+    bool usable = true;
     u32 clamped = 0;
+    Layout::load(team, static_cast<const T*>(call.g) + place.first, place.n, values);
 #pragma unroll
-    for (u32 pack = 0; pack < PACKS; ++pack) {
-        u32 i = pack_start(team, pack);
-        Pack<T> four = load_pack(g, i, place.n, packed);
-#pragma unroll
-        for (u32 k = 0; k < PACK; ++k) {
-            values[pack * PACK + k] = Storage<T>::widen(four.values[k]);
-        }
+    for (u32 pack = 0; pack < Layout::PACKS; ++pack) {
+        u32 i = Layout::start(team, pack);
         if (i < place.n) {
             clamped |= (clamp[i / CLAMP_LANES] >> (i % CLAMP_LANES) & 0xf) << (pack * PACK);
         }
     }
-    u32 ones = load_cells(team, call.cells + (call.shared_cells ? 0 : place.first), place.n, usable);
-    u32 present = present_bits(team, place.n);
+    u32 ones = load_cells<LANES, VALUES>(team, call.cells + (call.shared_cells ? 0 : place.first), place.n, usable);
+    u32 present = Layout::present(team, place.n);
     u32 free = present & ~clamped;
 
     A sums[2] = {A(0), A(0)}, check = A(0);
@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(768)) 
                              static_cast<double>(all_free >> 16)};
     double level = place.present ? call.levels[call.shared_levels ? 0 : place.problem] : 0.0;
     bool live = counts[0] > 0.0 && counts[1] > 0.0;
-    bool held = solved && live && (first_nu != 0.0 || level == 0.0);
+    bool held = solved && live && (nu != 0.0 || level == 0.0);
     double pull[2] = {0.0, 0.0}, lambda = 0.0;
     if (held && free_counts[0] + free_counts[1] > 0.0) {
         double inverse_count[2] = {inverse(counts[0]), inverse(counts[1])};
@@ -75,10 +75,10 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(768)) 
         pull[1] = -lambda * inverse_count[1];
     }
     A pulls[2] = {static_cast<A>(pull[0]), static_cast<A>(pull[1])};
-    bool packed_out = is_packed(to_predictions, place.n);
+    bool packed = is_packed(to_predictions, place.n), whole = packed && place.n == LANES * VALUES;
     A nothing = spoilt && solved ? static_cast<A>(infinity() - infinity()) : A(0);
 #pragma unroll
-    for (u32 pack = 0; pack < PACKS; ++pack) {
+    for (u32 pack = 0; pack < Layout::PACKS; ++pack) {
         Pack<T> four;
 #pragma unroll
         for (u32 k = 0; k < PACK; ++k) {
@@ -87,12 +87,16 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(768)) 
             bool passes = solved && !spoilt && bit(free, j);
             four.values[k] = Storage<T>::narrow(passes ? moved : nothing);
         }
-        store_pack(to_predictions, pack_start(team, pack), place.n, packed_out, four);
+        u32 i = Layout::start(team, pack);
+        if (whole) {
+            *reinterpret_cast<Pack<T>*>(to_predictions + i) = four;
+        } else {
+            store_pack(to_predictions, i, place.n, packed, four);
+        }
     }
     if (place.present && team.lane == 0) {
         // lambda of the union that is held from above, less that of the other, by half.
-        double of_cell_0 = call.first_cell == 0 ? first_nu : -first_nu;
-        double sign = of_cell_0 > 0.0 ? 1.0 : of_cell_0 < 0.0 ? -1.0 : 0.0;
+        double sign = nu > 0.0 ? 1.0 : nu < 0.0 ? -1.0 : 0.0;
         call.to_levels[place.problem] = spoilt && solved ? infinity() - infinity() : sign * lambda;
     }
 }

@@ -28,7 +28,7 @@ impl Device {
 
     /// The NVIDIA GPU of this number, as the driver counts them, with a stream of its own.
     ///
-    /// So far it takes one difference spread of two groups (see [`Projector::plan`](crate::Projector::plan)).
+    /// So far it takes one difference spread of up to 32 groups, without weights and with the same bounds for all samples.
     ///
     /// # Errors
     /// There is no driver, no such GPU, or no NVRTC to compile kernels with; the message says what to install.
@@ -137,7 +137,7 @@ fn cuda_devices() -> Vec<DeviceInfo> {
 
 /// The same of a kind of device that does not take every constraint set yet, and so is not chosen by itself.
 fn not_by_itself(info: DeviceInfo) -> DeviceInfo {
-    let usable = info.usable.and(Err("so far it takes one spread of two groups only; ask for it by name".into()));
+    let usable = info.usable.and(Err("so far it takes one spread of groups only; ask for it by name".into()));
     DeviceInfo { usable, ..info }
 }
 

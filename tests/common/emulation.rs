@@ -36,17 +36,25 @@ fn fingerprint(source: &str, flags: &[&str]) -> std::io::Result<u64> {
 
 /// The emulation of all kernels of the crate, which a device can be opened on.
 pub fn library() -> Result<PathBuf, String> {
-    let includes = fairlayer::cuda_texts::SOURCES.map(|source| format!("#include \"{}\"\n", source.name));
-    let mut text = format!("#include \"library.hpp\"\n#include <cstddef>\n{}", includes.concat());
+    let mut text = String::from("#include \"library.hpp\"\n#include <cstddef>\n");
+    let mut line = |line: String| writeln!(text, "{line}").expect("text takes a line");
+    // Each file has names of its own; what they share comes before.
+    let folder = root().join("kernels").read_dir().map_err(|error| format!("no kernels: {error}"))?;
+    let names = folder.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut headers: Vec<String> = names.filter(|name| name.ends_with(".cuh")).collect();
+    headers.sort();
+    headers.iter().for_each(|header| line(format!("#include \"{header}\"")));
     for (name, size, fields) in fairlayer::cuda_texts::layouts() {
-        writeln!(text, "static_assert(sizeof({name}) == {size}, \"{name} in Rust\");").expect("text takes a line");
+        line(format!("static_assert(sizeof({name}) == {size}, \"{name} in Rust\");"));
         for (field, place) in fields {
-            writeln!(text, "static_assert(offsetof({name}, {field}) == {place}, \"{name}::{field} in Rust\");")
-                .expect("text takes a line");
+            line(format!("static_assert(offsetof({name}, {field}) == {place}, \"{name}::{field} in Rust\");"));
         }
     }
-    for (_, expression) in fairlayer::cuda_texts::all_variants() {
-        writeln!(text, "EMULATE({expression})").expect("text takes a line");
+    for (index, source) in fairlayer::cuda_texts::SOURCES.into_iter().enumerate() {
+        line(format!("namespace file_{index} {{\n#include \"{}\"", source.name));
+        let variants = fairlayer::cuda_texts::all_variants().into_iter().filter(|(of, _)| *of == source);
+        variants.for_each(|(_, expression)| line(format!("EMULATE({expression})")));
+        line("}".into());
     }
     build("kernels", &text, &["-shared"])
 }

@@ -2,10 +2,13 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// `PairCall` of `kernels/pair.cuh`, where it is explained. Addresses are of the device.
+/// The cells that there can be: `MOST_CELLS` of `kernels/spread.cuh`.
+pub(crate) const MAX_GPU_CELLS: usize = 32;
+
+/// `SpreadCall` of `kernels/spread.cuh`, where it is explained. Addresses are of the device.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
-pub(crate) struct PairCall {
+pub(crate) struct SpreadCall {
     pub(crate) z: u64,
     pub(crate) cells: u64,
     pub(crate) y: u64,
@@ -24,8 +27,9 @@ pub(crate) struct PairCall {
     pub(crate) n: u32,
     pub(crate) shared_cells: u32,
     pub(crate) shared_levels: u32,
-    pub(crate) first_cell: u32,
     pub(crate) max_iterations: u32,
+    pub(crate) unions: u32,
+    pub(crate) union_of_cell: [u8; MAX_GPU_CELLS],
 }
 
 /// `Outcome` of `kernels/common.cuh`; the multipliers of a problem's rows follow it.
@@ -52,8 +56,8 @@ pub fn layouts() -> Vec<(&'static str, usize, Vec<(&'static str, usize)>)> {
     }
     vec![
         layout!(
-            PairCall,
-            "PairCall",
+            SpreadCall,
+            "SpreadCall",
             z,
             cells,
             y,
@@ -72,8 +76,9 @@ pub fn layouts() -> Vec<(&'static str, usize, Vec<(&'static str, usize)>)> {
             n,
             shared_cells,
             shared_levels,
-            first_cell,
             max_iterations,
+            unions,
+            union_of_cell,
         ),
         layout!(OutcomeRecord, "Outcome", status, iterations, passes, inactive, residual, excess),
     ]

@@ -19,6 +19,7 @@ pub(super) enum Driver {
 pub(super) struct Launch<'a> {
     pub(super) variant: Variant,
     pub(super) blocks: u32,
+    pub(super) shared_bytes: u32,
     /// The bytes of the kernel's one argument.
     pub(super) argument: &'a [u8],
 }

@@ -80,7 +80,7 @@ impl Emulated {
     }
 
     pub(super) fn launch(&self, launch: Launch<'_>) -> Outcome<()> {
-        let Launch { variant, blocks, argument } = launch;
+        let Launch { variant, blocks, shared_bytes, argument } = launch;
         let name = CString::new(variant.expression()).map_err(|error| error.to_string())?;
         let (grid, block) = ([blocks, 1, 1], [variant.block().0, 1, 1]);
         // (The kernel reads its argument where a struct of eight-byte numbers may lie.)
@@ -90,7 +90,7 @@ impl Emulated {
         // SAFETY: the kernel takes one struct by value, whose bytes these are; it reads and writes arrays of the plan's, and
         // what it touches outside of them is caught. Text is null, or valid until this thread launches again.
         let message = unsafe {
-            let shared = variant.shared_bytes() as usize;
+            let shared = shared_bytes as usize;
             let order = (number % ORDERS) as c_int;
             let run = self.run;
             run(name.as_ptr(), grid.as_ptr(), block.as_ptr(), shared, arguments.as_mut_ptr(), 0, order, number)

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use super::CudaDevice;
 use super::answers::{Answers, Slopes};
-use super::calls::PairCall;
+use super::calls::{MAX_GPU_CELLS, SpreadCall};
 use super::driver::Launch;
-use super::kernels::{Kernel, LARGEST, TEAMS, Variant, team_of};
+use super::kernels::{Kernel, Team, Variant, largest, team_of, teams};
 use super::memory::Memory;
 use crate::batch::{Batch, Bound, Buffer, Capacities, CellInput, Offsets, Reals, Sharing};
 use crate::cells::Strata;
@@ -22,8 +22,10 @@ use crate::storage::Storage;
 pub(crate) struct CudaPlan<T: Storage> {
     device: CudaDevice,
     capacities: Capacities,
+    /// Forward and backward.
+    kernels: [Kernel; 2],
     /// What the set and the settings fix.
-    call: PairCall,
+    call: SpreadCall,
     /// The set's own level.
     level: f64,
     z: Memory,
@@ -43,24 +45,30 @@ fn unsupported(what: impl Into<String>) -> Error {
     Error::Unsupported {
         device: "cuda",
         what: what.into(),
-        instead: "so far it takes one difference spread of two groups without weights and with the same bounds for all \
-                  samples, in problems of up to 8,192 predictions; use wgpu or the CPU",
+        instead: "so far it takes one difference spread of up to 32 groups without weights and with the same bounds for \
+                  all samples, in problems of up to 8,192 predictions (4,096 of three or more groups in f64); use wgpu or \
+                  the CPU",
     }
 }
 
-/// The cell that the first union is, if the set is one difference spread of two cells.
-fn first_cell(set: &ConstraintSet) -> Option<usize> {
+/// The union that each cell is, if the set is one difference spread of unions that are a cell each.
+fn unions(set: &ConstraintSet) -> Option<[u8; MAX_GPU_CELLS]> {
     let ([spread], [], []) = (set.spreads(), set.contrasts(), set.dense()) else { return None };
-    let [first, second] = &spread.unions[..] else { return None };
-    let cell = |cells: &crate::cells::CellMask| cells.iter().next().filter(|_| cells.count() == 1);
-    let (first, second) = (cell(&first.cells)?, cell(&second.cells)?);
-    let fits = set.layout().cells() == 2 && first + second == 1 && matches!(spread.limit, SpreadLimit::Difference(_));
-    fits.then_some(first)
+    let count = spread.unions.len();
+    let mut of_cell = [None; MAX_GPU_CELLS];
+    for (index, union) in spread.unions.iter().enumerate() {
+        let cell = union.cells.iter().next().filter(|_| union.cells.count() == 1)?;
+        let place = of_cell.get_mut(cell).filter(|of_cell| of_cell.is_none())?;
+        *place = Some(index as u8);
+    }
+    let all = (2..=MAX_GPU_CELLS).contains(&count) && set.layout().cells() == count;
+    let fits = all && matches!(spread.limit, SpreadLimit::Difference(_));
+    fits.then(|| of_cell.map(|union| union.unwrap_or(0)))
 }
 
 /// The problems of a team, where they are listed.
 struct Class {
-    lanes: u32,
+    team: Team,
     listed: Range<usize>,
 }
 
@@ -71,23 +79,30 @@ impl<T: Storage> CudaPlan<T> {
         capacities: Capacities,
         settings: Settings,
     ) -> Result<Self> {
-        let first_cell = first_cell(set).ok_or_else(|| unsupported("these constraints"))?;
+        let union_of_cell = unions(set).ok_or_else(|| unsupported("these constraints"))?;
+        let kernels = if set.rows() == 2 {
+            [Kernel::CellsPair, Kernel::VjpPair]
+        } else {
+            [Kernel::CellsSpread, Kernel::VjpSpread]
+        };
         if settings.method == Method::Admm {
             return Err(unsupported("ADMM"));
         }
-        if capacities.largest > LARGEST {
+        if capacities.largest > largest(&teams(kernels[0], T::DTYPE)) {
             return Err(unsupported(format!("problems of {} predictions", capacities.largest)));
         }
-        let call = PairCall {
-            first_cell: first_cell as u32,
+        let call = SpreadCall {
+            unions: set.rows() as u32,
+            union_of_cell,
             max_iterations: settings.max_iterations,
             tolerance: settings.tolerance,
-            ..PairCall::default()
+            ..SpreadCall::default()
         };
         let level = set.spreads()[0].limit.level();
         let mut plan = Self {
             device: device.clone(),
             capacities,
+            kernels,
             call,
             level,
             z: Memory::default(),
@@ -115,9 +130,10 @@ impl<T: Storage> CudaPlan<T> {
         self.offsets.hold(device, 8 * (problems + 1))?;
         self.list.hold(device, 4 * problems)?;
         self.levels.hold(device, 8 * problems.max(1))?;
-        for kernel in [Kernel::CellsPair, Kernel::VjpPair] {
-            for &lanes in &TEAMS[..=team_of(largest).unwrap_or(0)] {
-                let loaded = device.driver().load(Variant { kernel, dtype: T::DTYPE, lanes });
+        for kernel in self.kernels {
+            let teams = teams(kernel, T::DTYPE);
+            for &team in &teams[..=team_of(&teams, largest)] {
+                let loaded = device.driver().load(Variant { kernel, dtype: T::DTYPE, team });
                 loaded.map_err(|problem| device.failed(problem))?;
             }
         }
@@ -147,7 +163,7 @@ impl<T: Storage> CudaPlan<T> {
         answers.begin(set.rows())?;
         (call.y, call.clamp, call.outcomes) =
             (answers.y.address(), answers.clamp.address(), answers.outcomes.address());
-        self.launch(Kernel::CellsPair, batch, call)
+        self.launch(self.kernels[0], batch, call)
     }
 
     /// The gradients of every problem: uploads, launches, and does not wait.
@@ -171,11 +187,11 @@ impl<T: Storage> CudaPlan<T> {
         (call.y, call.clamp, call.outcomes) =
             (answers.y.address(), answers.clamp.address(), answers.outcomes.address());
         (call.to_predictions, call.to_levels) = (slopes.predictions.address(), slopes.levels.address());
-        self.launch(Kernel::VjpPair, batch, call)
+        self.launch(self.kernels[1], batch, call)
     }
 
     /// Uploads what forward and backward passes both read.
-    fn upload_inputs(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>) -> Result<PairCall> {
+    fn upload_inputs(&mut self, set: &ConstraintSet, batch: &Batch<'_, T>) -> Result<SpreadCall> {
         let Self { device, call, .. } = self;
         let mut call = *call;
         let ids = match batch.cells {
@@ -205,26 +221,27 @@ impl<T: Storage> CudaPlan<T> {
     }
 
     /// Launches a kernel for every problem, those of a size together.
-    fn launch(&mut self, kernel: Kernel, batch: &Batch<'_, T>, mut call: PairCall) -> Result<()> {
-        let classes = self.upload_offsets(&batch.offsets(), &mut call)?;
-        for Class { lanes, listed } in classes {
-            let variant = Variant { kernel, dtype: T::DTYPE, lanes };
-            let of_class = PairCall {
+    fn launch(&mut self, kernel: Kernel, batch: &Batch<'_, T>, mut call: SpreadCall) -> Result<()> {
+        let classes = self.upload_offsets(&batch.offsets(), &teams(kernel, T::DTYPE), &mut call)?;
+        for Class { team, listed } in classes {
+            let variant = Variant { kernel, dtype: T::DTYPE, team };
+            let of_class = SpreadCall {
                 count: listed.len() as u32,
                 list: if call.list == 0 { 0 } else { call.list + 4 * listed.start as u64 },
                 ..call
             };
             let blocks = of_class.count.div_ceil(variant.block().1);
-            let launch = Launch { variant, blocks, argument: bytemuck::bytes_of(&of_class) };
+            let shared_bytes = variant.shared_bytes(call.unions);
+            let launch = Launch { variant, blocks, shared_bytes, argument: bytemuck::bytes_of(&of_class) };
             self.device.driver().launch(launch).map_err(|problem| self.device.failed(problem))?;
         }
         Ok(())
     }
 
     /// Uploads where problems begin, and lists of them by size, where they are not all of one size.
-    fn upload_offsets(&mut self, offsets: &Offsets<'_>, call: &mut PairCall) -> Result<Vec<Class>> {
+    fn upload_offsets(&mut self, offsets: &Offsets<'_>, teams: &[Team], call: &mut SpreadCall) -> Result<Vec<Class>> {
         let problems = offsets.problems();
-        let whole = |n: usize| Class { lanes: TEAMS[team_of(n).unwrap_or(0)], listed: 0..problems };
+        let whole = |n: usize| Class { team: teams[team_of(teams, n)], listed: 0..problems };
         match *offsets {
             Offsets::Equal { .. } if problems == 0 => Ok(Vec::new()),
             Offsets::Equal { n, .. } => {
@@ -237,12 +254,12 @@ impl<T: Storage> CudaPlan<T> {
                 call.offsets = self.offsets.upload(&self.device, bytemuck::cast_slice(&self.starts))?;
                 self.listed.clear();
                 let mut classes = Vec::new();
-                for (team, &lanes) in TEAMS.iter().enumerate() {
+                for (index, &team) in teams.iter().enumerate() {
                     let first = self.listed.len();
-                    let fits = |problem: &usize| team_of(offsets.range(*problem).len()) == Some(team);
+                    let fits = |problem: &usize| team_of(teams, offsets.range(*problem).len()) == index;
                     self.listed.extend((0..problems).filter(fits).map(|problem| problem as u32));
                     if self.listed.len() > first {
-                        classes.push(Class { lanes, listed: first..self.listed.len() });
+                        classes.push(Class { team, listed: first..self.listed.len() });
                     }
                 }
                 call.list = self.list.upload(&self.device, bytemuck::cast_slice(&self.listed))?;

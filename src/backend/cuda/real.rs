@@ -17,6 +17,8 @@ pub(super) struct Real {
     stream: Arc<CudaStream>,
     /// Major and minor.
     capability: (u32, u32),
+    /// Bytes of shared memory that a block can have.
+    shared_bytes: i32,
     functions: Mutex<HashMap<Variant, Function>>,
 }
 
@@ -75,7 +77,9 @@ impl Real {
             let (major, minor) = capability;
             return Err(format!("its compute capability is {major}.{minor}, and 8.0 is needed; use wgpu or cpu"));
         }
-        Ok(Self { stream, capability, functions: Mutex::default() })
+        let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+        let shared_bytes = stream.context().attribute(attribute).map_err(failed("the GPU cannot be asked"))?;
+        Ok(Self { stream, capability, shared_bytes, functions: Mutex::default() })
     }
 
     /// Makes the GPU's context that of the calling thread.
@@ -137,7 +141,10 @@ impl Real {
             // name.
             unsafe {
                 let module = result::module::load_data(image.code.as_ptr().cast())?;
-                result::module::get_function(module, name)
+                let function = result::module::get_function(module, name)?;
+                let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+                result::function::set_function_attribute(function, attribute, self.shared_bytes)?;
+                Ok(function)
             }
         };
         let function = Function(loaded().map_err(failed("a kernel cannot be loaded"))?);
@@ -146,7 +153,7 @@ impl Real {
     }
 
     pub(super) fn launch(&self, launch: Launch<'_>) -> Outcome<()> {
-        let Launch { variant, blocks, argument } = launch;
+        let Launch { variant, blocks, shared_bytes, argument } = launch;
         let Function(function) = self.function(variant)?;
         self.bind()?;
         let mut arguments = [argument.as_ptr().cast_mut().cast::<c_void>()];
@@ -157,7 +164,7 @@ impl Real {
                 function,
                 (blocks, 1, 1),
                 (variant.block().0, 1, 1),
-                variant.shared_bytes(),
+                shared_bytes,
                 self.stream.cu_stream(),
                 &mut arguments,
             )
