@@ -1,7 +1,10 @@
 // The bits of the bounds of a problem's elements, for kernels that bind `lower` and `upper`.
 
+// Whether there are any but scalar ones.
+override BOUNDED: bool = true;
+
 fn lower_of(i: u32) -> u32 {
-    if has(ELEMENT_LO) {
+    if BOUNDED && has(ELEMENT_LO) {
         let at = params.lo_at + place(i, SHARED_LO);
         return in_word(lower[word_of(at)], at);
     }
@@ -9,7 +12,7 @@ fn lower_of(i: u32) -> u32 {
 }
 
 fn upper_of(i: u32) -> u32 {
-    if has(ELEMENT_HI) {
+    if BOUNDED && has(ELEMENT_HI) {
         let at = params.hi_at + place(i, SHARED_HI);
         return in_word(upper[word_of(at)], at);
     }

@@ -37,8 +37,8 @@ fn add_to_sum(quantity: u32, cell: u32, value: vec2<f32>) {
 // All lanes together.
 fn carry_sums(lane: u32) {
     workgroupBarrier();
-    for (var k = lane; k < QUANTITIES * MAX_CELLS; k += LANES) {
-        let at = 3u * k;
+    for (var k = lane; k < QUANTITIES * params.cells; k += LANES) {
+        let at = 3u * (k / params.cells * MAX_CELLS + k % params.cells);
         let a = carried(Limbs(atomicLoad(&sums[at]), atomicLoad(&sums[at + 1u]), atomicLoad(&sums[at + 2u])));
         atomicStore(&sums[at], a.low);
         atomicStore(&sums[at + 1u], a.high);

@@ -1,31 +1,7 @@
-// `cells_vjp`: the backward pass of the projection onto spreads and contrasts. A cell's samples are all pulled alike.
-
-// What a unit of weight of a cell is pulled by.
-var<workgroup> cell_pull: array<vec2<f32>, 32>;
-
-fn pull_of(i: u32, cell: u32) -> vec2<f32> {
-    return cell_pull[cell];
-}
-
-fn moved_of(cell: u32) -> vec2<f32> {
-    return tf_sub(cell_gradient[cell], tf_mul(cell_free[cell], cell_pull[cell]));
-}
-
-// There are no rows over samples here.
-fn of_sample_rows(i: u32) -> vec2<f32> {
-    return tf(0.0);
-}
-
-fn fill_coefficients(lane: u32, bits: u32) {
-}
-
-fn write_coefficients(lane: u32) {
-}
+// `cells_vjp`: the backward pass of the projection onto spreads and contrasts, a workgroup a problem.
 
 @compute @workgroup_size(LANES)
 fn cells_vjp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    for (var cell = lane; cell < MAX_CELLS; cell += LANES) {
-        cell_pull[cell] = tf(0.0);
-    }
+    clear_pull(lane);
     pull_back(group, lane);
 }

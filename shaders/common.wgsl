@@ -53,6 +53,11 @@ struct Params {
     link: u32,
     last_link: u32,
     passes: u32,
+    admm_at: u32,
+    search_passes: u32,
+    tiles: u32,
+    larges: u32,
+    large_links: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -102,11 +107,17 @@ const RESULTS_HEAD = 8u;
 // Elements whose clamp state shares one word.
 const CLAMP_LANES = 16u;
 
-// The problem that this workgroup has in hand: its number, its first element, how many it has, and its place in `order`.
+// The problem that this workgroup has in hand: its number, its first element, how many it has, its place in `order`, and the
+// passes that a Newton kernel does before it leaves it for the next.
 var<private> problem: u32;
 var<private> first: u32;
 var<private> n: u32;
 var<private> order_at: u32;
+var<private> passes_of_link: u32;
+// The elements of it that this workgroup does, from and up to but without; and the most that any workgroup does of it.
+var<private> part_first: u32;
+var<private> part_end: u32;
+var<private> part_room: u32;
 
 var<private> loaded_zero: u32;
 
@@ -119,13 +130,22 @@ fn has(flag: u32) -> bool {
     return (params.flags & flag) != 0u;
 }
 
+// Whether a problem that ended so has an answer.
+fn is_answer(status: u32) -> bool {
+    return status == STATUS_SOLVED || status == STATUS_RELAXED;
+}
+
 // Takes up a problem.
 fn take(index: u32) {
     loaded_zero = params.opaque_zero;
     problem = index;
-    first = tables[params.problems_at + 3u * problem];
-    n = tables[params.problems_at + 3u * problem + 1u];
-    order_at = tables[params.problems_at + 3u * problem + 2u];
+    first = tables[params.problems_at + 4u * problem];
+    n = tables[params.problems_at + 4u * problem + 1u];
+    order_at = tables[params.problems_at + 4u * problem + 2u];
+    passes_of_link = tables[params.problems_at + 4u * problem + 3u];
+    part_first = 0u;
+    part_end = n;
+    part_room = n;
 }
 
 // Whether there is a problem for this workgroup in the dispatch's list, which is then taken up.
@@ -241,9 +261,14 @@ fn row_upper(contrast: u32) -> vec2<f32> {
     return pair_at(params.upper_at + problem * params.bounds_stride + 2u * contrast);
 }
 
+// Whether `dense_admm` goes first, and Newton starts where that ends.
+fn follows_admm() -> bool {
+    return params.admm_at != NONE;
+}
+
 // The multiplier of a row to start from, as the caller gave it.
 fn has_warm_start() -> bool {
-    return params.warm_at != NONE;
+    return params.warm_at != NONE || follows_admm();
 }
 
 fn start_of(row: u32) -> vec2<f32> {

@@ -5,7 +5,9 @@
 
 @group(0) @binding(16) var<storage, read> coefficients: array<f32>;
 @group(0) @binding(17) var<storage, read_write> scratch: array<f32>;
-@group(0) @binding(18) var<storage, read_write> to_coefficients: array<atomic<u32>>;
+
+// Of a sample what it is pulled by. (The rest is the forward pass's.)
+const OWN_PLANES = 4u;
 
 var<workgroup> unusable: atomic<u32>;
 // The sums of dL/dz by cell.
@@ -127,15 +129,6 @@ fn of_sample_rows(i: u32) -> vec2<f32> {
         sum = tf_add(sum, tf_mul(nu, coefficient_in(row, i)));
     }
     return tf_div(tf_mul(sum, moved_in(i)), unit_weight(i));
-}
-
-fn store_to_coefficients(at: u32, bits: u32) {
-    if STORAGE == SINGLE {
-        atomicStore(&to_coefficients[at], bits);
-    } else {
-        atomicAnd(&to_coefficients[word_of(at)], kept_in_word(at));
-        atomicOr(&to_coefficients[word_of(at)], put_in_word(bits, at));
-    }
 }
 
 fn fill_coefficients(lane: u32, bits: u32) {

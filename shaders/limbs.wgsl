@@ -24,6 +24,13 @@ fn cut(value: vec2<f32>, scale: f32) -> vec2<i32> {
     return vec2<i32>(i32(round(guard(rest) * LIMB_SIZE)), high);
 }
 
+// The same of a single float.
+fn cut_single(value: f32, scale: f32) -> vec2<i32> {
+    let scaled = value * scale;
+    let high = i32(scaled);
+    return vec2<i32>(i32(round((scaled - f32(high)) * LIMB_SIZE)), high);
+}
+
 // The same number with `low` and `high` in [0, 2^22).
 fn carried(a: Limbs) -> Limbs {
     let high = a.high + (a.low >> LIMB);

@@ -28,6 +28,14 @@ var<workgroup> machine_steps: u32;
 var<workgroup> machine_residual: f32;
 var<workgroup> machine_excess: vec2<f32>;
 
+/// How far a step moves the samples at the most, how far they lie beyond their bounds, and whether any that moves is
+/// steeper in the model than it is.
+struct Extent {
+    longest: f32,
+    farthest: f32,
+    is_floored: bool,
+}
+
 struct Newton {
     stage: u32,
     status: u32,
@@ -49,6 +57,8 @@ struct Newton {
 }
 
 var<private> newton: Newton;
+/// Whether it begins with a ray that is there already, as its first step.
+var<private> is_given_ray: bool;
 
 /// Factors of the curvature floor, one an attempt.
 fn floor_factor(attempt: u32) -> f32 {
@@ -71,6 +81,16 @@ fn machine_begin(lane: u32) {
         }
         workgroupBarrier();
         balance_rows(lane, TRIAL);
+    }
+    let empty = contradiction();
+    is_given_ray = starts_with_ray() || empty.y != 0;
+    if is_given_ray {
+        if lane < row_count {
+            let of_empty = select(vec2<f32>(), tf(f32(empty.y)), i32(lane) == empty.x);
+            row[STEP][lane] = select(row[TRIAL][lane], of_empty, empty.y != 0);
+            row[TRIAL][lane] = vec2<f32>();
+        }
+        workgroupBarrier();
     }
     set_shift(lane);
     if lane == 0u {
@@ -107,7 +127,7 @@ fn machine_step(lane: u32) {
             // Fair already: the true bounds are kept, with no margin asked for.
             next = END;
         } else {
-            next = work(lane, rounding, kept, out_of_passes);
+            next = work(lane, rounding, kept);
         }
     }
     conclude(lane, next);
@@ -119,38 +139,28 @@ const END: u32 = 1u;
 const GIVE_UP: u32 = 2u;
 const BEGIN_AT_ZERO: u32 = 3u;
 const BEGIN_ANEW: u32 = 4u;
+const STIFFER: u32 = 5u;
 
 /// Works from the present point until it needs sums or has ended.
-fn work(lane: u32, rounding: f32, kept: bool, out_of_passes: bool) -> u32 {
+fn work(lane: u32, rounding: f32, kept: bool) -> u32 {
     let room = !may_lack_room();
     var is_start = newton.stage == STAGE_START && newton.warm;
     loop {
-        let verdict = judge(lane, rounding, kept, room, is_start);
-        is_start = false;
-        if verdict == SOLVED {
-            // Solved without a margin where there is room for one: another attempt may find it.
-            let needless = !test.tightened && room && newton.excess.x > 0.0 && newton.attempt + 1u < ATTEMPTS;
-            newton.status = select(STATUS_SOLVED, STATUS_RELAXED, is_relaxed);
-            return select(END, GIVE_UP, needless);
-        }
-        if verdict == OPEN && !room && lacks_room() {
-            drop_margin();
-            return BEGIN_AT_ZERO;
-        }
-        let steps = newton.steps - newton.spent_steps;
-        if verdict == STUCK || steps >= ATTEMPT_STEPS || out_of_steps() || out_of_passes {
-            return GIVE_UP;
-        }
-        newton.steps += 1u;
-        if !find_direction(lane) {
-            if stiffen() {
+        let takes_ray = is_given_ray;
+        is_given_ray = false;
+        if !takes_ray {
+            let next = step_from(lane, rounding, kept, room, is_start);
+            is_start = false;
+            if next == STIFFER {
                 continue;
             }
-            return GIVE_UP;
+            if next != ASK {
+                return next;
+            }
         }
-        let ray = is_ray(lane);
-        if ray != ASK {
-            return ray;
+        let ray = is_ray(lane, takes_ray);
+        if ray != ASK || takes_ray {
+            return select(ray, BEGIN_AT_ZERO, ray == ASK);
         }
         if begin_search(lane, test.residual) {
             newton.stage = STAGE_SEARCH;
@@ -163,19 +173,41 @@ fn work(lane: u32, rounding: f32, kept: bool, out_of_passes: bool) -> u32 {
     return ASK;
 }
 
-/// Fills the active set's step from the present point, and its shifts. False if rounding left it no numbers.
-fn find_direction(lane: u32) -> bool {
+/// Judges the present point, and if it is not the end, fills the active set's step from there. `STIFFER` if that needs
+/// another try.
+fn step_from(lane: u32, rounding: f32, kept: bool, room: bool, is_start: bool) -> u32 {
+    let verdict = judge(lane, rounding, kept, room, is_start);
+    if verdict == SOLVED {
+        // Solved without a margin where there is room for one: another attempt may find it.
+        let needless = !test.tightened && room && newton.excess.x > 0.0 && newton.attempt + 1u < ATTEMPTS;
+        newton.status = select(STATUS_SOLVED, STATUS_RELAXED, is_relaxed);
+        return select(END, GIVE_UP, needless);
+    }
+    if verdict == OPEN && !room && lacks_room() {
+        drop_margin();
+        return BEGIN_AT_ZERO;
+    }
+    let steps = newton.steps - newton.spent_steps;
+    let out_of_passes = newton.passes - newton.spent_passes >= ATTEMPT_PASSES;
+    if verdict == STUCK || steps >= ATTEMPT_STEPS || out_of_steps() || out_of_passes {
+        return GIVE_UP;
+    }
+    newton.steps += 1u;
     prepare_curvature(lane, test.residual, floor_factor(newton.attempt), newton.attempt > 0u);
-    return minimise(lane, 1e-3 * test.tolerance);
+    if minimise(lane, 1e-3 * test.tolerance) {
+        return ASK;
+    }
+    // Rounding left it no numbers.
+    return select(GIVE_UP, STIFFER, stiffen());
 }
 
 /// Whether the step, or where it leads to, is a ray that proves of a component that there is no answer. Then the problem
 /// ends with it, or the component's rows are relaxed by what it shows to be needed at the least, to begin anew.
-fn is_ray(lane: u32) -> u32 {
+fn is_ray(lane: u32, is_given: bool) -> u32 {
     // It does not pay to ask of a problem that is on its way to an answer.
     let last = newton.last_residual;
     newton.last_residual = test.residual;
-    if newton.steps <= 1u || test.residual < 0.25 * last {
+    if !is_given && (newton.steps <= 1u || test.residual < 0.25 * last) {
         return ASK;
     }
     var lack = vec2<f32>();
@@ -288,10 +320,7 @@ fn conclude(lane: u32, next: u32) {
 
 /// The multiplier of a row of the set, over weights that sum to 1; of an infeasible problem the ray.
 fn machine_multiplier(source: u32) -> vec2<f32> {
-    if source >= 32u || ((live_rows >> source) & 1u) == 0u {
-        return vec2<f32>();
-    }
-    return row[NU][countOneBits(live_rows & below_bit(source))];
+    return of_source(source, NU);
 }
 
 /// By how much the rows are exceeded at the sums of the last pass.

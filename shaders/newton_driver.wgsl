@@ -5,60 +5,6 @@
 // A module that is joined with this has `begin_problem`, which loads the problem in hand, `sum_elements`, a pass, and
 // `clear_shift`, after which a pass is one over the elements as they came.
 
-@group(0) @binding(12) var<storage, read_write> left_out: array<u32>;
-@group(0) @binding(13) var<storage, read_write> left_count: array<atomic<u32>, 4>;
-@group(0) @binding(14) var<storage, read> left_in: array<u32>;
-@group(0) @binding(15) var<storage, read> left_before: array<u32, 4>;
-@group(0) @binding(16) var<storage, read_write> state: array<u32>;
-
-fn total_weight() -> vec2<f32> {
-    return totals_pair(problem * params.totals_stride + 2u);
-}
-
-fn set_cells() -> u32 {
-    return params.cells;
-}
-
-fn set_rows() -> u32 {
-    return params.rows;
-}
-
-fn set_spreads() -> u32 {
-    return params.spreads;
-}
-
-fn set_contrasts() -> u32 {
-    return params.contrasts;
-}
-
-fn tolerance() -> vec2<f32> {
-    return vec2<f32>(params.tolerance, params.tolerance_rest);
-}
-
-fn unit_roundoff() -> f32 {
-    return params.unit_roundoff;
-}
-
-fn max_iterations() -> u32 {
-    return params.max_iterations;
-}
-
-fn relax_infeasible() -> bool {
-    return has(RELAX);
-}
-
-fn warm_start(row: u32) -> vec2<f32> {
-    return tf_div(start_of(row), tf_mul(total_weight(), row_unit(row)));
-}
-
-// A sum over a cell in the totals, over weights that sum to 1; infinite ones stay so.
-fn normalised(at: u32) -> vec2<f32> {
-    let value = totals_pair(at);
-    if is_special(bitcast<u32>(value.x)) {
-        return value;
-    }
-    return tf_div(value, total_weight());
-}
 
 fn state_read(at: u32) -> u32 {
     return state[problem * (SCALAR_WORDS + 14u * params.rows) + at];
@@ -66,19 +12,6 @@ fn state_read(at: u32) -> u32 {
 
 fn state_write(at: u32, word: u32) {
     state[problem * (SCALAR_WORDS + 14u * params.rows) + at] = word;
-}
-
-// Whether there is a problem for this workgroup, of all or of those that are left.
-fn take_left(group: vec3<u32>) -> bool {
-    if params.link == 0u {
-        return take_up(group);
-    }
-    let index = group.y * params.most_columns + group.x;
-    if index >= left_before[3] {
-        return false;
-    }
-    take(left_in[index]);
-    return true;
 }
 
 fn project(group: vec3<u32>, lane: u32) {
@@ -89,8 +22,8 @@ fn project(group: vec3<u32>, lane: u32) {
     begin_problem(lane);
     let goes_on = params.link > 0u && results[record] == STATUS_GOING_ON;
     var passes = select(0u, results[record + 2u], goes_on);
-    let most_passes = passes + params.passes;
-    var is_bad = workgroupUniformLoad(&unusable) != 0u;
+    let most_passes = passes + passes_of_link;
+    let is_bad = workgroupUniformLoad(&unusable) != 0u;
     var is_limited = false;
     var excess = tf(0.0);
     if n == 0u || is_bad {
@@ -147,26 +80,6 @@ fn project(group: vec3<u32>, lane: u32) {
         workgroupBarrier();
     }
     let status = select(workgroupUniformLoad(&machine_status), STATUS_ITERATION_LIMIT, is_limited);
-    is_bad = status == STATUS_BAD_NUMBER;
-    let has_answer = status == STATUS_SOLVED || status == STATUS_RELAXED;
-    write_answer(lane, has_answer);
-    let tells_multipliers = (has_answer || status == STATUS_INFEASIBLE) && n > 0u;
-    for (var row = lane; row < params.rows; row += LANES) {
-        var nu = tf(0.0);
-        if tells_multipliers {
-            nu = tf_mul(tf_mul(machine_multiplier(row), row_unit(row)), total_weight());
-        }
-        results[record + RESULTS_HEAD + 2u * row] = bitcast<u32>(nu.x);
-        results[record + RESULTS_HEAD + 2u * row + 1u] = bitcast<u32>(nu.y);
-    }
-    if lane == 0u {
-        results[record] = status;
-        results[record + 1u] = machine_steps;
-        results[record + 2u] = select(passes, 0u, is_bad);
-        results[record + 3u] = select(totals[problem * params.totals_stride + 1u], 0u, is_bad);
-        results[record + 4u] = bitcast<u32>(machine_residual);
-        results[record + 5u] = select(bitcast<u32>(excess.x), 0x7f800000u, is_bad);
-        results[record + 6u] = select(bitcast<u32>(excess.y), 0u, is_bad);
-        results[record + 7u] = 0u;
-    }
+    write_answer(lane, is_answer(status));
+    report(lane, status, passes, excess);
 }

@@ -69,6 +69,7 @@ fn machine_restore(lane: u32) {
     search = LineSearch(state_pair(16u), state_float(18u), state_float(19u), state_pair(20u), state_float(22u),
         state_pair(23u), state_float(25u), (bits & 8u) != 0u, (bits & 16u) != 0u, state_read(26u));
     is_relaxed = state_read(9u) == 1u;
+    is_given_ray = false;
     if lane < row_count {
         let at = SCALAR_WORDS + 14u * lane;
         row[NU][lane] = state_pair(at);

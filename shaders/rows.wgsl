@@ -241,6 +241,27 @@ fn first_contrast() -> u32 {
     return select(blocks[max(block_count, 1u) - 1u].end, 0u, block_count == 0u);
 }
 
+/// A row without coefficients whose bounds exclude 0, which nothing can meet, and the sign of the ray that proves it; 0 if
+/// there is none.
+fn contradiction() -> vec2<i32> {
+    var found = vec2<i32>();
+    for (var r = first_contrast(); r < row_count; r += 1u) {
+        let sign = select(select(0, -1, rows_lower[r].x > 0.0), 1, rows_upper[r].x < 0.0);
+        if row_reach[r] == 0.0 && sign != 0 {
+            found = vec2<i32>(i32(r), sign);
+        }
+    }
+    return found;
+}
+
+/// A number of a row of the set; 0 if that is not live.
+fn of_source(source: u32, which: u32) -> vec2<f32> {
+    if source >= 32u || ((live_rows >> source) & 1u) == 0u {
+        return vec2<f32>();
+    }
+    return row[which][countOneBits(live_rows & below_bit(source))];
+}
+
 /// The coefficient of a row in a cell.
 fn coefficient(r: u32, c: u32) -> vec2<f32> {
     let cells = (row_cells[r] >> vec3<u32>(c)) & vec3<u32>(1u);

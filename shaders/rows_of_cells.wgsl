@@ -128,14 +128,6 @@ fn fill_model(lane: u32) {
     workgroupBarrier();
 }
 
-/// How far a step moves the samples at the most, how far they lie beyond their bounds, and whether any that moves is
-/// steeper in the model than it is.
-struct Extent {
-    longest: f32,
-    farthest: f32,
-    is_floored: bool,
-}
-
 fn extent_of_step(lane: u32) -> Extent {
     if lane < set_cells() {
         cell_moved[lane] = shift_of(STEP, lane);

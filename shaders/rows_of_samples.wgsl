@@ -1,93 +1,23 @@
 // What the Newton machine asks of rows over samples, and of rows over cells beside them: as `rows_of_cells.wgsl`, with every
 // sample as its own cell. Sums are two-floats, each lane's of samples of its own, and the lanes' in order.
 
+/// Of a sample its weight, value, and distance beyond its bounds.
+const OWN_PLANES = 4u;
 /// A row with this part of its samples' weight free needs no floor.
 const PLENTY: f32 = 0.25;
 
 /// The curvature of the model in the rows' multipliers, as `matrix` is packed.
 var<workgroup> curvature: array<vec2<f32>, 528>;
-/// What a row over samples was multiplied by, over weights that sum to 1.
-var<workgroup> sample_unit: array<vec2<f32>, 32>;
 /// Whether the free weights of samples are floored in the curvature, where the residual is so large and with which factor.
 var<private> is_flooring: bool;
 var<private> floor_error: f32;
 var<private> floor_factor_here: f32;
 
-const WEIGHTS: u32 = 0u;
-const LABELS: u32 = 1u;
-
-fn cell_number(c: u32, what: u32) -> vec2<f32> {
-    return select(cell_label[c], cell_weight[c], what == WEIGHTS);
-}
-
-fn sample_rows() -> u32 {
-    return params.dense;
-}
-
-/// The place of a row of the set among the rows over samples.
-fn sample_index(source: u32) -> u32 {
-    return source - (params.rows - params.dense);
-}
-
-fn row_unit(source: u32) -> vec2<f32> {
-    if source < params.rows - params.dense {
-        return tf(1.0);
-    }
-    return sample_unit[sample_index(source)];
-}
-
-fn build_sample_row(r: u32, source: u32) {
-    let k = sample_index(source);
-    let bounds = array<vec2<f32>, 2>(bounded(row_lower(row_contrast(source))), bounded(row_upper(row_contrast(source))));
-    var scaled = bounds;
-    for (var side = 0u; side < 2u; side += 1u) {
-        if abs(bounds[side].x) != BIG {
-            scaled[side] = tf_mul(bounds[side], sample_unit[k]);
-        }
-    }
-    row_part[r] = 0u;
-    row_relaxed[r] = vec2<f32>();
-    row_cells[r] = vec3<u32>();
-    row_block[r] = NO_BLOCK;
-    rows_lower[r] = scaled[0];
-    rows_upper[r] = scaled[1];
-    row_reach[r] = sample_reach[k];
-    row_rough[r] = sample_reach[k];
-    row_scale = 1.0;
-}
-
-/// The coefficient of a live row in a sample.
-fn sample_coefficient(r: u32, i: u32) -> vec2<f32> {
-    if r + params.dense >= row_count {
-        return scratch_pair(2u * (r + params.dense - row_count), i);
-    }
-    return coefficient(r, cell_of(i));
-}
-
-/// How far these multipliers move a sample, and the sum of the sizes of what that is made of.
-fn shift_of_sample(which: u32, i: u32) -> vec3<f32> {
-    var shift = vec2<f32>();
-    var size = 0.0;
-    for (var r = 0u; r < row_count; r += 1u) {
-        let nu = row[which][r];
-        if nu.x != 0.0 {
-            let term = tf_mul(sample_coefficient(r, i), nu);
-            shift = tf_add(shift, term);
-            size += abs(term.x);
-        }
-    }
-    return vec3<f32>(shift, size);
-}
-
 fn shift_at(i: u32) -> vec2<f32> {
     return shift_of_sample(TRIAL, i).xy;
 }
 
-/// The weight of a sample, of weights that sum to 1; its value at the last pass, and how far it lay beyond its bounds.
-fn sample_weight(i: u32) -> vec2<f32> {
-    return scratch_pair(2u * params.dense, i);
-}
-
+/// The value of a sample at the last pass, and how far it lay beyond its bounds.
 fn sample_value(i: u32) -> f32 {
     return scratch[plane(2u * params.dense + 2u, i)];
 }
@@ -226,13 +156,6 @@ fn fill_model(lane: u32) {
     workgroupBarrier();
 }
 
-/// See `rows_of_cells.wgsl`.
-struct Extent {
-    longest: f32,
-    farthest: f32,
-    is_floored: bool,
-}
-
 fn extent_of_step(lane: u32) -> Extent {
     var own = vec3<f32>();
     for (var i = lane; i < n; i += LANES) {
@@ -250,33 +173,4 @@ fn extent_of_step(lane: u32) -> Extent {
     }
     workgroupBarrier();
     return Extent(all.x, all.y, all.z > 0.0);
-}
-
-fn weighted_bound(i: u32, bound: u32) -> vec2<f32> {
-    if is_special(bound) {
-        return tf(bitcast<f32>(bound));
-    }
-    return tf_scale(sample_weight(i), bitcast<f32>(bound));
-}
-
-/// The least that the ray in `X` can make of the samples within their bounds, and how far rounding may have it wrong.
-fn least_of_ray(lane: u32) -> vec3<f32> {
-    var least = vec2<f32>();
-    var doubt = 0.0;
-    for (var i = lane; i < n; i += LANES) {
-        let shift = shift_of_sample(X, i);
-        let part = least_within(shift.xy, shift.z, weighted_bound(i, lower_of(i)), weighted_bound(i, upper_of(i)));
-        least = tf_add(least, part.xy);
-        doubt += part.z;
-    }
-    of_lanes[lane] = vec3<f32>(least, doubt);
-    workgroupBarrier();
-    least = vec2<f32>();
-    doubt = 0.0;
-    for (var other = 0u; other < LANES; other += 1u) {
-        least = tf_add(least, of_lanes[other].xy);
-        doubt += of_lanes[other].z;
-    }
-    workgroupBarrier();
-    return vec3<f32>(least, doubt);
 }

@@ -1,6 +1,7 @@
 // Rows with a coefficient for every sample, as kernels over samples work on them: per unit of weight, in two floats, in
 // global memory, each row times the power of two that brings its largest coefficient to between 1/2 and 1. A module that is
-// joined with this binds `coefficients` and `scratch`, and has the atomic flag `unusable`.
+// joined with this binds `coefficients` and `scratch`, has the atomic flag `unusable`, and says how many numbers of a sample
+// it keeps beside its coefficients: `OWN_PLANES`.
 
 // Coefficients below this, in a row without larger ones, have lost their digits: the row cannot be used.
 const LEAST_COEFFICIENT = 1e-30;
@@ -13,7 +14,7 @@ var<workgroup> of_lanes: array<vec3<f32>, LANES>;
 
 // Rows of numbers, one a sample, that the problem has in `scratch`.
 fn planes() -> u32 {
-    return 2u * params.dense + 4u;
+    return 2u * params.dense + OWN_PLANES;
 }
 
 // Where row `p` of them has sample `i`.

@@ -17,7 +17,8 @@ pub(crate) struct Params {
     pub(crate) most_columns: u32,
     /// Numbers of problems.
     pub(crate) list_at: u32,
-    /// Of every problem its first element, how many it has, and its place among the sorted elements.
+    /// Of every problem its first element, how many it has, its place among the sorted elements, and the passes over it in a
+    /// link of the chain of Newton kernels.
     pub(crate) problems_at: u32,
     pub(crate) cells: u32,
     pub(crate) rows: u32,
@@ -71,8 +72,16 @@ pub(crate) struct Params {
     /// The place of a dispatch in the chain of `cells_newton`: 0 takes the list of the tables, others what was left before.
     pub(crate) link: u32,
     pub(crate) last_link: u32,
-    /// Passes of this dispatch; 0 leaves every problem to the next kernel.
+    /// The most passes of `cells_disjoint`; 0 leaves every problem to the next kernel.
     pub(crate) passes: u32,
+    /// The settings of ADMM, after which Newton goes on where that ended; [`ABSENT`] if Newton is all there is.
+    pub(crate) admm_at: u32,
+    /// Passes after which `cells_disjoint` takes to brackets.
+    pub(crate) search_passes: u32,
+    /// Of problems too large for a workgroup: how many tiles there are, how many problems, and the passes of their chain.
+    pub(crate) tiles: u32,
+    pub(crate) larges: u32,
+    pub(crate) large_links: u32,
 }
 
 /// Marks what is not there.
@@ -114,14 +123,16 @@ pub(crate) const RESULTS_HEAD: usize = 8;
 /// What kernels for GPUs take at the most.
 pub(crate) const MAX_GPU_CELLS: usize = 32;
 pub(crate) const MAX_GPU_ROWS: usize = 32;
+/// Words of the record of a problem that is cut into tiles.
+pub(crate) const LARGE_RECORD: usize = 1456;
 /// Words of a problem's state between two dispatches, before those of its rows, and of a row.
 pub(crate) const STATE_HEAD: usize = 32;
 pub(crate) const STATE_ROW: usize = 14;
 
 /// Words of a sample in what kernels over samples work on: its rows' coefficients, its weight, value and distance beyond
-/// its bounds.
-pub(crate) fn sample_words(dense_rows: usize) -> usize {
-    2 * dense_rows + 4
+/// its bounds; for ADMM its weight and three numbers, as two floats each.
+pub(crate) fn sample_words(dense_rows: usize, is_admm: bool) -> usize {
+    2 * dense_rows + if is_admm { 8 } else { 4 }
 }
 
 #[cfg(test)]
@@ -195,6 +206,11 @@ mod tests {
             link,
             last_link,
             passes,
+            admm_at,
+            search_passes,
+            tiles,
+            larges,
+            large_links,
         )
     }
 

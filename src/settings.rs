@@ -9,12 +9,13 @@ pub enum Method {
     /// Proximal Newton on the dual: a few steps, exact. A problem that it does not solve is handed to ADMM, and if that does
     /// not solve it either and it has no spreads, to an active set method in numbers of twice the digits. Rows over cells
     /// are expanded for that if they have no more than 2^23 coefficients in the largest problem planned for (64 MiB, and some
-    /// 450 bytes a sample, that are touched only then); larger problems end with
-    /// [`Status::IterationLimit`](crate::Status).
+    /// 450 bytes a sample, that are touched only then); larger problems, and those on a GPU, which nothing waits for, end
+    /// with [`Status::IterationLimit`](crate::Status).
     #[default]
     Newton,
     /// The alternating direction method of multipliers in the form of OSQP: many cheap steps to an approximate answer,
-    /// which Newton then finishes. Rows over cells are expanded for it. A check on the other.
+    /// which Newton then finishes. Rows over cells are expanded for it. A check on the other. On a wgpu device that the CPU
+    /// emulates, whose dispatches are short, it hands over after some thousands of steps at the latest.
     Admm,
 }
 

@@ -418,11 +418,17 @@ fn auto_says_why_it_took_the_cpu() {
     assert!(ran.code == Some(0) && ran.stdout.contains("not wgpu: "), "{}", ran.stdout);
 }
 
-/// In single precision on a GPU, if there is one, the answer is that of the CPU.
+/// In single precision on a GPU, if there is one, the answer is that of the CPU, by either method.
 #[test]
 fn a_gpu_answers_as_the_cpu_does() {
+    for method in ["newton", "admm"] {
+        a_gpu_answers_by(method);
+    }
+}
+
+fn a_gpu_answers_by(method: &str) {
     let (gpu, cpu) = (Place::new(GOOD), Place::new(GOOD));
-    let ran = gpu.project(&format!("{PARITY} --device wgpu --dtype f32"));
+    let ran = gpu.project(&format!("{PARITY} --device wgpu --dtype f32 --method {method}"));
     if ran.code == Some(2) {
         let required = std::env::var("FAIRLAYER_REQUIRE").unwrap_or_default();
         assert!(!required.split(',').any(|name| name == "wgpu"), "{}", ran.stderr);
@@ -430,7 +436,7 @@ fn a_gpu_answers_as_the_cpu_does() {
         return;
     }
     succeeds(&ran);
-    assert!(ran.stdout.contains("wgpu, f32"), "{}", ran.stdout);
+    assert!(ran.stdout.contains(&format!("wgpu, f32, {method}")), "{}", ran.stdout);
     succeeds(&cpu.project(PARITY));
     let numbers = |place: &Place| place.column("fair_s").iter().map(|y| y.parse().unwrap()).collect::<Vec<f64>>();
     let (a, b) = (numbers(&gpu), numbers(&cpu));

@@ -9,6 +9,7 @@ mod suite {
     pub mod dense_gradients;
     pub mod forms;
     pub mod gradients;
+    pub mod methods;
     pub mod misuse;
     pub mod peers;
     pub mod planted;
@@ -26,7 +27,8 @@ on_backends!([cpu] {
         a_row_stated_twice, more_rows_than_samples, rows_over_frozen_elements, shared_coefficients_equal_repeated_ones,
         bad_coefficients_spoil_their_problem, coefficients_that_do_not_fit, no_cells_are_needed,
         the_scale_of_a_row_does_not_matter, tiny_coefficients_are_not_lost, nearly_infeasible_is_decided,
-        heavy_samples_count_in_a_proof, the_jacobian_of_dependent_rows_is_a_projection, the_order_of_rows_does_not_matter,
+        heavy_samples_count_in_a_proof, what_scaling_rounds_away_proves_nothing,
+        the_jacobian_of_dependent_rows_is_a_projection, the_order_of_rows_does_not_matter,
         raw_powers_of_large_values, both_methods_find_the_answer, means_are_dense_rows;
     dense_gradients: gradients_of_dependent_dense_rows;
     planted: planted_solutions_are_found, planted_solutions_are_found_in_every_storage;
@@ -46,6 +48,8 @@ on_backends!([cpu] {
     properties: projecting_twice_changes_nothing, distances_never_grow, the_jacobian_is_a_projection,
         the_order_of_samples_does_not_matter, the_order_of_groups_does_not_matter, reflection_does_not_matter,
         translation_does_not_matter, scaling_by_two_does_not_matter, scaling_the_weights_does_not_matter;
+    methods: admm_agrees_with_double, admm_proves_and_relaxes, admm_answers_in_every_storage, admm_leaves_fair_inputs_alone,
+        a_problem_by_admm_does_not_see_its_batch, gradients_do_not_know_the_method, settings_of_admm_change_no_answer;
     peers: answers_agree_with_clarabel;
     forms: shared_arrays_equal_repeated_ones, shared_groups_equal_repeated_ones, groups_and_strata_equal_cells,
         single_and_double_arrays_are_the_same, a_warm_start_saves_passes, a_wild_warm_start_does_no_harm,
@@ -56,13 +60,14 @@ on_backends!([cpu] {
     anything: no_input_panics, no_helper_panics, no_question_panics;
 });
 
-// Bodies that are not here are about f64 (differences, peers, misuse), which WGSL has not, or about ADMM.
+// Bodies that are not here are about f64 (differences, peers, misuse), which WGSL has not, or about what only the CPU falls
+// back to.
 on_backends!([wgpu] {
     closed_forms: two_groups_without_bounds, equal_means_without_bounds, fair_input_is_untouched,
         one_sample_a_group, equal_groups_stay, all_beyond_their_bounds, mean_residual_by_hand, ratio_by_hand,
         weights_by_hand, clipping_by_hand, frozen_elements_by_hand, absent_groups_are_reported;
-    dense: one_equality_by_hand, a_budget_by_hand, shared_coefficients_equal_repeated_ones,
-        bad_coefficients_spoil_their_problem;
+    dense: one_equality_by_hand, a_budget_by_hand, rows_of_zeros, more_rows_than_samples, rows_over_frozen_elements,
+        shared_coefficients_equal_repeated_ones, bad_coefficients_spoil_their_problem, both_methods_find_the_answer;
     planted: planted_solutions_are_found_in_every_storage;
     promises: bounds_hold_bit_for_bit, gap_never_exceeds_epsilon, excess_is_reported_as_measured,
         feasible_input_is_bit_identical, a_problem_does_not_see_its_batch, same_bits_on_any_number_of_threads,
@@ -70,11 +75,29 @@ on_backends!([wgpu] {
         public_types_can_cross_threads;
     gradients: gradients_by_hand, scores_on_their_bounds_pass_gradients, two_forwards_before_one_backward;
     statuses: bad_numbers, infeasible_problems_come_with_a_proof, feasibility_is_decided_rightly,
-        the_iteration_limit_is_a_status, statuses_have_names;
+        the_iteration_limit_is_a_status, what_is_too_large_for_its_type_is_no_solution, statuses_have_names;
+    methods: admm_agrees_with_double, admm_proves_and_relaxes, admm_answers_in_every_storage, admm_leaves_fair_inputs_alone,
+        a_problem_by_admm_does_not_see_its_batch, gradients_do_not_know_the_method, settings_of_admm_change_no_answer;
     properties: projecting_twice_changes_nothing;
     forms: shared_arrays_equal_repeated_ones, groups_and_strata_equal_cells, single_and_double_arrays_are_the_same;
     misuse: plans_beyond_all_memory, constraints_that_make_no_sense, more_cells_than_a_device_takes;
     anything: no_input_panics, no_helper_panics, no_question_panics;
+});
+
+// The ways for large problems, on small ones: bodies over cells.
+on_backends!([wgpu_tiles] {
+    closed_forms: two_groups_without_bounds, equal_means_without_bounds, fair_input_is_untouched,
+        one_sample_a_group, equal_groups_stay, all_beyond_their_bounds, mean_residual_by_hand, ratio_by_hand,
+        weights_by_hand, clipping_by_hand, frozen_elements_by_hand, absent_groups_are_reported;
+    planted: planted_solutions_are_found_in_every_storage;
+    promises: gap_never_exceeds_epsilon, feasible_input_is_bit_identical, a_problem_does_not_see_its_batch,
+        single_precision_agrees_with_double, random_problems_agree_with_double;
+    gradients: scores_on_their_bounds_pass_gradients, two_forwards_before_one_backward;
+    statuses: bad_numbers, infeasible_problems_come_with_a_proof, feasibility_is_decided_rightly,
+        the_iteration_limit_is_a_status;
+    properties: projecting_twice_changes_nothing;
+    forms: shared_arrays_equal_repeated_ones, groups_and_strata_equal_cells, single_and_double_arrays_are_the_same;
+    anything: no_input_panics;
 });
 
 #[test]

@@ -136,11 +136,13 @@ fn batches_beyond_the_limits_are_split() {
         ragged.extend([z.len(), z.len()]);
         ragged[0] = 0;
         let offsets = Offsets::Ragged(&ragged);
-        for set in [&parity, &overall, &dense] {
+        let both = [&parity, &overall, &dense].map(|set| [Method::Newton, Method::Admm].map(|method| (set, method)));
+        for (set, method) in both.into_iter().flatten() {
             let batch = Batch::new(&z, offsets).cells(&cells).weights(&weights).element_bounds(&lo, &hi);
             let batch = if set.dense().is_empty() { batch } else { batch.coefficients(&weights) };
             let run = |device: &Device| {
-                let mut rig = Rig::new(device, set, &offsets);
+                let settings = Settings { method, ..Settings::default() };
+                let mut rig = Rig::with_settings(device, set, &offsets, settings);
                 let view = rig.project(&batch);
                 assert!(view.all_solved(), "{:?}", view.outcomes);
                 let forward = (view.y.to_vec(), view.multipliers.to_vec(), view.outcomes.to_vec());
@@ -148,7 +150,7 @@ fn batches_beyond_the_limits_are_split() {
                 let [to_z, to_w] = [view.predictions, view.weights].map(<[f32]>::to_vec);
                 (forward, to_z, to_w, view.levels.to_vec(), view.upper.to_vec(), view.coefficients.to_vec())
             };
-            assert!(run(&small) == run(device), "{} dense rows", set.dense().len());
+            assert!(run(&small) == run(device), "{} dense rows, {method:?}", set.dense().len());
         }
         // One problem is never cut.
         let large = Batch::single(&z[..1200]).cells(&cells[..1200]);
@@ -204,8 +206,167 @@ fn what_it_does_not_take_is_an_error_that_says_what_does() {
         assert!(double.expect_err("no f64").to_string().contains("f32"));
         let many = DemographicParity::within(0.1).constraints(&Population::one_feature(33)).expect("constraints");
         assert!(plan(&many, Settings::default()).contains("33 cells"));
-        let admm = Settings { method: Method::Admm, ..Settings::default() };
-        assert!(plan(&set, admm).contains("ADMM"));
+    });
+}
+
+/// Samples whose scores, cells, weights and bounds follow from a number; and what came of projecting them.
+struct Samples {
+    z: Vec<f32>,
+    cells: Vec<u8>,
+    weights: Vec<f64>,
+    labels: Vec<f64>,
+    hi: Vec<f32>,
+    g: Vec<f32>,
+}
+
+#[derive(Debug, PartialEq)]
+struct Came {
+    y: Vec<u32>,
+    states: Vec<ClampState>,
+    multipliers: Vec<f64>,
+    outcomes: Vec<Outcome>,
+    gradients: Vec<u32>,
+    to_rows: Vec<f64>,
+}
+
+fn samples(range: std::ops::Range<usize>) -> Samples {
+    let unit = |i: usize, salt: usize| ((i ^ (salt << 20)).wrapping_mul(2_654_435_761) >> 7 & 0xFFFF) as f32 / 65_535.0;
+    let all = |value: &dyn Fn(usize) -> f32| range.clone().map(value).collect::<Vec<f32>>();
+    let wide = |value: &dyn Fn(usize) -> f64| range.clone().map(value).collect::<Vec<f64>>();
+    Samples {
+        z: all(&|i| 1.2 * unit(i, 0) - 0.1 + 0.04 * (i % 5) as f32),
+        cells: range.clone().map(|i| (i % 5) as u8).collect(),
+        weights: wide(&|i| 0.1 + f64::from(unit(i, 1)) / 3.0),
+        labels: wide(&|i| f64::from(u8::from(unit(i, 2) > 0.6))),
+        hi: all(&|i| 0.8 + 0.2 * unit(i, 3)),
+        g: all(&|i| unit(i, 4) - 0.3),
+    }
+}
+
+/// Projects the samples from the first offset to the last, and pulls a gradient back.
+fn project_samples<T: Storage>(device: &Device, set: &ConstraintSet, all: &Samples, offsets: &[usize]) -> Came {
+    let own = offsets[0]..offsets[offsets.len() - 1];
+    let stored = |values: &[f32]| values[own.clone()].iter().map(|x| T::from_f64(f64::from(*x))).collect::<Vec<T>>();
+    let [z, hi, g] = [&all.z, &all.hi, &all.g].map(|values| stored(values));
+    let lo = vec![T::from_f64(0.0); z.len()];
+    let offsets: Vec<usize> = offsets.iter().map(|offset| offset - own.start).collect();
+    let batch = Batch::new(&z, Offsets::Ragged(&offsets)).cells(&all.cells[own.clone()]).element_bounds(&lo, &hi);
+    let batch = batch.weights(&all.weights[own.clone()]).labels(&all.labels[own.clone()]);
+    let mut rig = Rig::<T>::new(device, set, &batch.offsets());
+    let bits = |values: &[T]| values.iter().map(|x| (x.to_f64() as f32).to_bits()).collect::<Vec<u32>>();
+    let view = rig.project(&batch);
+    let states = (0..offsets.len() - 1).flat_map(|problem| {
+        let n = offsets[problem + 1] - offsets[problem];
+        (0..n).map(|i| view.clamp_state(problem, i)).collect::<Vec<_>>()
+    });
+    let (states, outcomes) = (states.collect(), view.outcomes.to_vec());
+    let (y, multipliers) = (bits(view.y), view.multipliers.to_vec());
+    let view = rig.vjp(&batch, &g);
+    let gradients = [view.predictions, view.lo, view.hi, view.weights, view.labels].map(bits).concat();
+    let to_rows = [view.levels, view.lower, view.upper].concat();
+    Came { y, states, multipliers, outcomes, gradients, to_rows }
+}
+
+/// Problems that are too large for a workgroup, among others that are not: each comes out as it does alone, bit for bit, and
+/// however it is cut; and as in double precision.
+#[test]
+fn large_problems_are_shared_by_workgroups() {
+    run_on("wgpu", |device| {
+        let sizes = [33_000, 50, 0, 32_768, 130_001, 1, 40_000, 3000];
+        let mut offsets = vec![0];
+        sizes.iter().for_each(|n| offsets.push(offsets[offsets.len() - 1] + n));
+        let mut all = samples(0..offsets[sizes.len()]);
+        // One whose numbers cannot be used, and does no harm to others.
+        all.z[offsets[7] - 5] = f32::NAN;
+        let parity = DemographicParity::within(0.01).constraints(&Population::one_feature(5)).expect("constraints");
+        let residual = MeanResidual::within(0.05).constraints(&Population::one_feature(5)).expect("constraints");
+        let Device::Wgpu(opened) = device else { panic!("a wgpu device") };
+        for (name, set) in [("parity", &parity), ("residual", &residual)] {
+            let together = project_samples::<f32>(device, set, &all, &offsets);
+            let cut_finely = Device::Wgpu(opened.clone().in_tiles(32_768, 512, 256));
+            assert!(together == project_samples::<f32>(&cut_finely, set, &all, &offsets), "{name}, in other tiles");
+            let double = project_samples::<f64>(&Device::cpu(), set, &all, &offsets);
+            for (problem, own) in offsets.windows(2).enumerate() {
+                let (what, range) = (format!("{name}, problem {problem}"), own[0]..own[1]);
+                let alone = project_samples::<f32>(device, set, &all, own);
+                let rows = set.rows() * problem..set.rows() * (problem + 1);
+                assert_eq!(alone.outcomes, together.outcomes[problem..=problem], "{what}");
+                assert_eq!(alone.multipliers, together.multipliers[rows], "{what}");
+                assert!(alone.y == together.y[range.clone()], "y of {what}");
+                assert!(alone.states == together.states[range.clone()], "states of {what}");
+                for (k, of_alone) in alone.gradients.chunks(range.len().max(1)).enumerate() {
+                    let at = k * all.z.len();
+                    assert!(
+                        of_alone == &together.gradients[at + range.start..at + range.end],
+                        "gradient {k} of {what}"
+                    );
+                }
+                let expected = if problem == 6 { Status::BadNumber } else { Status::Solved };
+                assert_eq!(together.outcomes[problem].status, expected, "{what}");
+                assert_eq!(double.outcomes[problem].status, expected, "{what}");
+            }
+            // Gradients where the active sets are the same.
+            let mut compared = 0;
+            let held = |came: &Came, rows: std::ops::Range<usize>| {
+                came.multipliers[rows].iter().map(|nu| nu.total_cmp(&0.0)).collect::<Vec<_>>()
+            };
+            for problem in [0, 3, 4, 7] {
+                let (what, range) = (format!("{name}, problem {problem}"), offsets[problem]..offsets[problem + 1]);
+                let floats = |of: &[u32]| of.iter().map(|bits| f64::from(f32::from_bits(*bits))).collect::<Vec<f64>>();
+                let part = |of: &[u32], k: usize| floats(&of[k * all.z.len()..][range.clone()]);
+                assert_close(&format!("y of {what}"), &part(&together.y, 0), &part(&double.y, 0), 5e-6);
+                let rows = set.rows() * problem..set.rows() * (problem + 1);
+                if together.states[range.clone()] == double.states[range.clone()]
+                    && held(&together, rows.clone()) == held(&double, rows)
+                {
+                    compared += 1;
+                    for k in 0..5 {
+                        let (a, b) = (part(&together.gradients, k), part(&double.gradients, k));
+                        assert_close(&format!("gradient {k} of {what}"), &a, &b, 2e-5 * largest(&b).max(1e-3));
+                    }
+                }
+            }
+            assert!(compared >= 2, "{name}: {compared} compared");
+        }
+    });
+}
+
+/// A chain that ends too early for a large problem is the iteration limit: clip(z), and by how much that exceeds its rows.
+#[test]
+fn a_chain_too_short_is_the_iteration_limit() {
+    run_on("wgpu", |device| {
+        let Device::Wgpu(opened) = device else { panic!("a wgpu device") };
+        let all = samples(0..4000);
+        let parity = DemographicParity::within(0.01).constraints(&Population::one_feature(5)).expect("constraints");
+        let offsets = [0, 1500, 1510, 4000];
+        let come = |passes| {
+            let device = Device::Wgpu(opened.clone().in_tiles(1000, 256, passes));
+            project_samples::<f32>(&device, &parity, &all, &offsets)
+        };
+        let (short, long) = (come(2), come(256));
+        assert!(long.outcomes.iter().all(|outcome| outcome.status == Status::Solved), "{:?}", long.outcomes);
+        let needed = long.outcomes.iter().map(|outcome| outcome.passes);
+        assert!(needed.clone().max() == Some(long.outcomes[0].passes.max(long.outcomes[2].passes)));
+        for problem in [0, 2] {
+            let outcome = &short.outcomes[problem];
+            assert_eq!((outcome.status, outcome.passes), (Status::IterationLimit, 1), "{outcome:?}");
+            let range = offsets[problem]..offsets[problem + 1];
+            let clipped = |i: usize| all.z[i].clamp(0.0, all.hi[i]);
+            assert!(range.clone().all(|i| short.y[i] == clipped(i).to_bits()));
+            let mean = |cell: usize| {
+                let of = || range.clone().filter(move |i| i % 5 == cell);
+                let sum: f64 = of().map(|i| all.weights[i] * f64::from(clipped(i))).sum();
+                sum / of().map(|i| all.weights[i]).sum::<f64>()
+            };
+            let means = (0..5).map(mean);
+            let gap = means.clone().fold(f64::MIN, f64::max) - means.fold(f64::MAX, f64::min);
+            assert!((outcome.excess - (gap - 0.01)).abs() < 1e-6, "{outcome:?}, gap {gap}");
+            assert!(range.clone().all(|i| short.gradients[i] == 0));
+        }
+        assert_eq!(short.outcomes[1], long.outcomes[1]);
+        // As long as it is long enough, its length is not seen.
+        let most = needed.max().expect("problems");
+        assert!(come(most + 1) == long);
     });
 }
 

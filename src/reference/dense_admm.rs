@@ -595,8 +595,8 @@ mod tests {
     use super::*;
     use crate::constraints::SpreadLimit;
     use crate::reference::components::Component;
-    use clarabel::algebra::CscMatrix;
-    use clarabel::solver::{DefaultSettings, DefaultSolver, IPSolver, NonnegativeConeT, SolverStatus};
+    use crate::reference::quadratic::{self, push, push_bounds};
+    use clarabel::solver::SolverStatus;
     use rand::{RngExt, SeedableRng};
     use rand_pcg::Pcg64Mcg;
 
@@ -683,56 +683,22 @@ mod tests {
         fn clarabel(&self) -> (SolverStatus, Vec<f64>) {
             let (n, rows) = (self.z.len(), &self.rows);
             let variables = n + rows.blocks.len();
-            let (mut all, mut limits) = (Vec::<Vec<f64>>::new(), Vec::new());
-            let mut push = |sign: f64, a: &[f64], extra: Option<(usize, f64)>, limit: f64| {
-                if limit.is_finite() {
-                    let mut full: Vec<f64> = a.iter().map(|a| sign * a).collect();
-                    full.resize(variables, 0.0);
-                    if let Some((at, value)) = extra {
-                        full[n + at] = value;
-                    }
-                    all.push(full);
-                    limits.push(limit);
-                }
-            };
+            let mut all = Vec::new();
             for r in 0..rows.m {
                 let a: Vec<f64> = rows.row(r).iter().zip(&self.weight).map(|(a, w)| a * w).collect();
                 let block = block_at(rows, r);
-                let centre = |sign: f64| block.map(|b| (rows.block_of[r], -sign * b.centre_coefficient(sign)));
-                push(1.0, &a, centre(1.0), rows.upper[r]);
-                push(-1.0, &a, centre(-1.0), -rows.lower[r]);
+                let centre = |sign: f64| block.map(|b| (n + rows.block_of[r], -sign * b.centre_coefficient(sign)));
+                push(&mut all, variables, (1.0, &a), centre(1.0), rows.upper[r]);
+                push(&mut all, variables, (-1.0, &a), centre(-1.0), -rows.lower[r]);
             }
-            for i in 0..n {
-                let mut unit = vec![0.0; n];
-                unit[i] = 1.0;
-                push(1.0, &unit, None, self.hi[i]);
-                push(-1.0, &unit, None, -self.lo[i]);
-            }
-            let diagonal: Vec<f64> = self.weight.iter().map(|w| w * n as f64).collect();
+            push_bounds(&mut all, variables, (&self.lo, &self.hi));
+            let mut diagonal: Vec<f64> = self.weight.iter().map(|w| w * n as f64).collect();
             let mut linear: Vec<f64> = diagonal.iter().zip(&self.z).map(|(w, z)| -w * z).collect();
-            linear.resize(variables, 0.0);
-            let pointers = (0..=variables).map(|j| j.min(n)).collect();
-            let objective = CscMatrix::new(variables, variables, pointers, (0..n).collect(), diagonal);
-            let mut matrix = CscMatrix::<f64>::zeros((all.len(), variables));
-            for j in 0..variables {
-                for (i, a) in all.iter().enumerate().filter(|(_, a)| a[j] != 0.0) {
-                    matrix.rowval.push(i);
-                    matrix.nzval.push(a[j]);
-                }
-                matrix.colptr[j + 1] = matrix.rowval.len();
+            for array in [&mut diagonal, &mut linear] {
+                array.resize(variables, 0.0);
             }
-            let settings = DefaultSettings {
-                verbose: false,
-                tol_gap_abs: 1e-11,
-                tol_gap_rel: 1e-11,
-                tol_feas: 1e-11,
-                ..DefaultSettings::default()
-            };
-            let cones = [NonnegativeConeT(limits.len())];
-            let mut solver =
-                DefaultSolver::new(&objective, &linear, &matrix, &limits, &cones, settings).expect("a problem");
-            solver.solve();
-            (solver.solution.status, solver.solution.x[..n].to_vec())
+            let (status, x) = quadratic::solve(&diagonal, &linear, &all);
+            (status, x[..n].to_vec())
         }
     }
 

@@ -22,6 +22,9 @@ pub(crate) mod linear;
 pub(crate) mod newton;
 pub(crate) mod pair;
 pub(crate) mod point;
+#[cfg(test)]
+#[path = "../../tests/common/quadratic.rs"]
+mod quadratic;
 pub(crate) mod relaxation;
 pub(crate) mod row_sums;
 pub(crate) mod rows;

@@ -140,6 +140,23 @@ mod tests {
         sums
     }
 
+    /// What rough sums call unfair, by no more than they may be wrong, is left as it is if exact ones call it fair.
+    #[test]
+    fn rough_sums_do_not_move_what_is_fair() {
+        let pair = Pair { mass: [0.5; 2], inverse_mass: [2.0; 2], epsilon: 0.25, total: 1.0 };
+        let task = NewtonTask { tolerance: 1e-11, max_iterations: 100, relax: false, unit_roundoff: 1e-16 };
+        // Means of 0.75 and 0.5, all samples free.
+        let exact = [[0.375, 0.375, 0.5], [0.25, 0.25, 0.5]];
+        let mut outcome = Outcome::default();
+        for (error, fair) in [(4e-7, true), (-4e-7, true), (4e-6, false)] {
+            let mut first = exact;
+            first[0][0] *= 1.0 + error;
+            let pass = |_, shift: [f64; 2]| [0, 1].map(|c| [exact[c][0] - 0.5 * shift[c], exact[c][1], exact[c][2]]);
+            let shift = pair.solve(&task, Rough { pays: true, error: 1e-6 }, first, pass, &mut outcome);
+            assert_eq!(shift == Ok([0.0; 2]) && outcome.iterations == 0, fair, "{error}");
+        }
+    }
+
     #[test]
     fn a_pair_has_the_answer_of_the_general_method() {
         let mut rng = rand_pcg::Pcg64Mcg::seed_from_u64(3);

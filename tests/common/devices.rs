@@ -7,6 +7,14 @@ use std::io::Write;
 pub fn open(backend: &str) -> Result<Device, String> {
     match backend {
         "cpu" => return Ok(Device::cpu()),
+        // (Where even small problems are cut into tiles, as large ones are.)
+        #[cfg(feature = "wgpu")]
+        "wgpu_tiles" => {
+            return open("wgpu").map(|device| match device {
+                Device::Wgpu(opened) => Device::Wgpu(opened.in_tiles(30, 32, 128)),
+                other => other,
+            });
+        }
         #[cfg(feature = "wgpu")]
         "wgpu" => {
             static OPENED: std::sync::OnceLock<Result<Device, String>> = std::sync::OnceLock::new();
@@ -59,9 +67,10 @@ pub fn measuring_error(device: &Device, size: f64) -> f64 {
 /// `FAIRLAYER_REQUIRE` (a list with commas) names the backend, it fails instead.
 pub fn run_on(backend: &str, body: fn(&Device)) {
     let required = std::env::var("FAIRLAYER_REQUIRE").unwrap_or_default();
+    let kind = backend.strip_suffix("_tiles").unwrap_or(backend);
     match open(backend) {
         Ok(device) => body(&device),
-        Err(reason) if required.split(',').any(|name| name.trim() == backend) => {
+        Err(reason) if required.split(',').any(|name| name.trim() == kind) => {
             panic!("FAIRLAYER_REQUIRE names {backend}, but: {reason}")
         }
         Err(reason) => {

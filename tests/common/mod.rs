@@ -8,5 +8,6 @@ pub mod emulation;
 pub mod kkt;
 pub mod planted;
 pub mod problems;
+pub mod quadratic;
 pub mod rows;
 pub mod run;

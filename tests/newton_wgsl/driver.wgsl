@@ -54,6 +54,7 @@ fn unit_roundoff() -> f32 { return bitcast<f32>(word(8u)); }
 fn max_iterations() -> u32 { return word(9u); }
 fn relax_infeasible() -> bool { return word(10u) == 1u; }
 fn has_warm_start() -> bool { return word(11u) == 1u; }
+fn starts_with_ray() -> bool { return false; }
 fn row_word(row: u32) -> u32 { return 12u + 5u * row; }
 fn row_plus(row: u32) -> u32 { return word(row_word(row)); }
 fn row_minus(row: u32) -> u32 { return word(row_word(row) + 1u); }

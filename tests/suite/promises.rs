@@ -368,7 +368,7 @@ fn random_agrees_with_double<T: Storage>(device: &Device) {
         if b.outcomes[0].status != Status::Solved {
             return;
         }
-        assert_eq!(a.outcomes[0].status, Status::Solved, "{what}");
+        assert_eq!(a.outcomes[0].status, Status::Solved, "{what}: {:?}", a.outcomes[0]);
         let (scale, known) = (largest(&case.stated.z).max(1.0), |y: &[f64]| by_weight(y, &case.stated.weights));
         assert_close(&format!("y of {what}"), &known(&widened(a.y)), &known(b.y), 5e-6 * scale);
         compared.0 += 1;

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::large::Tiling;
 use super::shaders::{Kernel, Variant};
 use crate::backend::DeviceInfo;
 use crate::error::{Error, Result};
+use crate::storage::Dtype;
 
 /// A part of the name of the adapter to take instead of the first real GPU.
 const ADAPTER_VARIABLE: &str = "FAIRLAYER_WGPU_ADAPTER";
@@ -20,6 +22,7 @@ const WORKGROUP_LANES: u32 = 256;
 #[derive(Clone, Debug)]
 pub struct WgpuDevice {
     inner: Arc<Inner>,
+    tiling: Tiling,
 }
 
 #[derive(Debug)]
@@ -30,7 +33,8 @@ struct Inner {
     name: String,
     /// What went wrong first, if anything did.
     failure: Arc<Mutex<Option<String>>>,
-    modules: Mutex<HashMap<Kernel, wgpu::ShaderModule>>,
+    /// For elements of 32 bits and of 16.
+    modules: Mutex<HashMap<(Kernel, bool), wgpu::ShaderModule>>,
     pipelines: Mutex<HashMap<Variant, wgpu::ComputePipeline>>,
     layouts: HashMap<Kernel, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>,
 }
@@ -54,6 +58,8 @@ pub(crate) struct Found {
 fn find() -> Vec<Found> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::PRIMARY;
+    // (The counts of indirect dispatches are our own kernels', and a look at each costs more than the dispatch.)
+    descriptor.flags.remove(wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL);
     let instance = wgpu::Instance::new(descriptor);
     let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
     let with_lack = |adapter: wgpu::Adapter| {
@@ -204,12 +210,25 @@ impl WgpuDevice {
         let limits = device.limits();
         let layouts = Kernel::ALL.into_iter().map(|kernel| (kernel, kernel.layouts(&device))).collect();
         let (modules, pipelines) = (Mutex::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { device, queue, limits, name, failure, modules, pipelines, layouts }) }
+        let inner = Inner { device, queue, limits, name, failure, modules, pipelines, layouts };
+        Self { inner: Arc::new(inner), tiling: Tiling::default() }
     }
 
     /// Whether the CPU emulates it.
     pub(crate) fn is_emulated(&self) -> bool {
         self.inner.device.adapter_info().device_type == wgpu::DeviceType::Cpu
+    }
+
+    /// The same device, which shares problems of more than `above` predictions among workgroups, in tiles of `tile`, where it
+    /// would do so with much larger ones only; and gives up after so many passes. For tests: so the ways for large problems
+    /// can be tried on small ones.
+    #[doc(hidden)]
+    pub fn in_tiles(self, above: usize, tile: usize, passes: u32) -> Self {
+        Self { tiling: Tiling::new(above, tile, passes), ..self }
+    }
+
+    pub(crate) fn tiling(&self) -> Tiling {
+        self.tiling
     }
 
     /// The wgpu device.
@@ -236,7 +255,9 @@ impl WgpuDevice {
         let mut pipelines = locked(pipelines);
         let compile = || {
             let mut modules = locked(modules);
-            let module = modules.entry(variant.kernel).or_insert_with(|| variant.kernel.module(device));
+            let Variant { kernel, dtype, .. } = variant;
+            let halves = dtype != Dtype::F32;
+            let module = modules.entry((kernel, halves)).or_insert_with(|| kernel.module(device, halves));
             variant.compile(device, module, &layouts[&variant.kernel].1)
         };
         pipelines.entry(variant).or_insert_with(compile).clone()

@@ -3,16 +3,16 @@
 use std::ops::Range;
 
 use super::WgpuDevice;
-use super::shaders::{ANY_SIZE, Variant};
+use super::shaders::{Class, Sizes, Variant};
 use crate::constraints::ConstraintSet;
 
 /// A dispatch: which kernel, in which variant, for which part of the lists, and where its parameters are.
 pub(super) struct Dispatch {
     pub(super) variant: Variant,
     pub(super) range: Range<usize>,
-    /// Passes of its own.
+    /// The most passes of `cells_disjoint`; 0 leaves every problem to the next kernel.
     pub(super) passes: u32,
-    /// Its place in the chain of `cells_newton`, and whether that ends with it.
+    /// Its place in the chain of its kernel, and whether that ends with it.
     pub(super) link: Option<u32>,
     pub(super) is_last: bool,
     pub(super) params: u32,
@@ -43,38 +43,53 @@ impl Dispatch {
     }
 }
 
-/// How `cells_newton` is cut into dispatches: it ends with the last one, whatever is left.
+/// How the Newton kernels are cut into dispatches: they end with the last one, whatever is left.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Chain {
     pub(super) links: u32,
-    /// Passes of a link.
-    pub(super) passes: u32,
+    is_emulated: bool,
 }
 
 impl Chain {
     /// A GPU can do all in a few dispatches. A device that the CPU emulates may stop any invocation after 65,535 rounds of
     /// its loops (Mesa's llvmpipe does), and gets many short ones.
-    pub(super) fn new(device: &WgpuDevice, set: &ConstraintSet, largest: usize) -> Self {
-        if !device.is_emulated() {
-            return Self { links: 8, passes: 128 };
+    pub(super) fn new(device: &WgpuDevice, set: &ConstraintSet) -> Self {
+        let is_emulated = device.is_emulated();
+        let of_emulated = if set.dense().is_empty() { 24 } else { 64 };
+        Self { links: if is_emulated { of_emulated } else { 8 }, is_emulated }
+    }
+
+    /// The most passes of `cells_disjoint`, which is no chain.
+    pub(super) fn passes_alone(&self, set: &ConstraintSet, class: Class) -> u32 {
+        let largest = set.spreads().iter().map(|spread| spread.unions.len()).max().unwrap_or(0);
+        let spreads = set.spreads().len();
+        let over_rows = 8 * largest * spreads.div_ceil(class.lanes as usize) + 2 * spreads;
+        let rounds = (class.room / class.lanes) as usize + 4 * set.layout().cells() + over_rows + 30;
+        if self.is_emulated { (EMULATED_ROUNDS * 2 / 3 / rounds) as u32 } else { 1000 }
+    }
+
+    /// The passes of a link over a problem of `n` elements: of it alone, so that its end does not depend on its batch.
+    pub(super) fn passes(&self, set: &ConstraintSet, n: usize) -> u32 {
+        if !self.is_emulated {
+            return 128;
         }
-        let links = if set.dense().is_empty() { 24 } else { 64 };
-        Self { links, passes: (EMULATED_ROUNDS / 2 / rounds_of_a_pass(set, largest)).clamp(1, 64) as u32 }
+        (EMULATED_ROUNDS / 2 / rounds_of_a_pass(set, n)).clamp(1, 64) as u32
     }
 }
 
 /// The rounds of its loops after which an emulated device may stop an invocation.
 pub(super) const EMULATED_ROUNDS: usize = 60_000;
 
-/// The most rounds of a lane's loops in a pass over a problem of `n` elements and the work after it.
+/// The most rounds of a lane's loops in a pass over a problem of `n` elements and the work after it, on an emulated device.
 pub(super) fn rounds_of_a_pass(set: &ConstraintSet, n: usize) -> usize {
     let rows = set.rows();
-    let share = n.div_ceil(ANY_SIZE.lanes as usize);
+    let lanes = Sizes::new(true, set, n).newton.lanes as usize;
+    let share = n.div_ceil(lanes);
     let over_elements = if set.dense().is_empty() {
         2 * share
     } else {
         // Shifts for the pass, the step and two rays, the rows as they are loaded, and every pair of rows.
-        share * 8 * (rows + 1) + n * (rows * (rows + 1) / 2).div_ceil(ANY_SIZE.lanes as usize)
+        share * 8 * (rows + 1) + n * (rows * (rows + 1) / 2).div_ceil(lanes)
     };
     over_elements + 200 + 8 * rows * rows
 }

@@ -5,9 +5,10 @@ use std::ops::Range;
 use super::WgpuDevice;
 use super::bindings::BindGroups;
 use super::dispatch::{Dispatch, columns};
+use super::large::{Large, LargeDispatch, LargeMemory};
 use super::memory::Memory;
 use super::plan::WgpuPlan;
-use super::shaders::{ANY_SIZE, CLASSES, class_of};
+use super::shaders::TILES;
 use super::slabs::Slab;
 use super::tables::{limit, push_limits, two_floats};
 use crate::batch::{Batch, Bound, Buffer, CellInput, Place, Reals, Sharing};
@@ -40,9 +41,19 @@ pub(super) struct SlabMemory {
     pub(super) left: [Memory; 2],
     pub(super) counts: Vec<Memory>,
     pub(super) state: Memory,
+    pub(super) large: LargeMemory,
     /// Of forward calls, and of backward ones.
     pub(super) forward: BindGroups,
     pub(super) backward: BindGroups,
+}
+
+/// The problems of a slab, as dispatches take them.
+pub(super) struct Lists {
+    /// The index of each class that is not empty, with its part of the list.
+    pub(super) classes: Vec<(usize, Range<usize>)>,
+    /// All problems of these classes.
+    pub(super) small: usize,
+    pub(super) large: Large,
 }
 
 /// The buffers that a call's element inputs are read from: the plan's own, or the caller's.
@@ -159,30 +170,37 @@ impl<T: Storage> WgpuPlan<T> {
     }
 
     /// Ends the tables with the problems, and lists of them by class, and uploads them. The index of each class that is not
-    /// empty, with its part of the lists.
+    /// empty, with its part of the lists; and those problems that are cut into tiles.
     pub(super) fn push_problems(
         &mut self,
         batch: &Batch<'_, T>,
         slab: &Slab,
         index: usize,
         params: &mut Params,
-    ) -> Result<Vec<(usize, Range<usize>)>> {
-        let Self { device, memory, words, .. } = self;
+        set: &ConstraintSet,
+    ) -> Result<Lists> {
+        let Self { device, memory, words, sizes, chain, tiling, .. } = self;
         let offsets = batch.offsets();
+        let is_large = |n: usize| tiling.is_some_and(|tiling| tiling.is_large(n));
         params.problems_at = words.len() as u32;
         let mut ordered = 0;
         for problem in slab.problems.clone() {
             let range = offsets.range(problem);
-            words.extend([(range.start - slab.elements.start) as u32, range.len() as u32, ordered]);
-            if range.len() > ANY_SIZE.room as usize {
-                ordered += range.len().next_multiple_of(ANY_SIZE.lanes as usize) as u32;
+            let passes = chain.passes(set, range.len());
+            words.extend([(range.start - slab.elements.start) as u32, range.len() as u32, ordered, passes]);
+            if is_large(range.len()) {
+                ordered += range.len().next_multiple_of(TILES.lanes as usize) as u32;
+            } else if range.len() > sizes.newton.room as usize {
+                ordered += range.len() as u32;
             }
         }
         params.list_at = words.len() as u32;
         let (mut classes, mut listed) = (Vec::new(), 0);
-        for class in 0..=CLASSES.len() {
+        for class in 0..=sizes.disjoint.len() {
             let first = listed;
-            for problem in slab.problems.clone().filter(|&problem| class_of(offsets.range(problem).len()) == class) {
+            let size = |problem: &usize| offsets.range(*problem).len();
+            let is_here = |problem: &usize| sizes.class_of(size(problem)) == class && !is_large(size(problem));
+            for problem in slab.problems.clone().filter(is_here) {
                 words.push((problem - slab.problems.start) as u32);
                 listed += 1;
             }
@@ -190,17 +208,28 @@ impl<T: Storage> WgpuPlan<T> {
                 classes.push((class, first..listed));
             }
         }
+        let large = tiling.map(|tiling| Large::push(tiling, &offsets, slab, words)).unwrap_or_default();
         let memory = &mut memory[index];
         memory.order.hold(device, 4 * ordered as usize)?;
         memory.tables.upload(device, bytemuck::cast_slice(words))?;
-        Ok(classes)
+        Ok(Lists { classes, small: listed, large })
     }
 
     /// Uploads the parameters of every dispatch.
-    pub(super) fn upload_params(&mut self, params: &Params, dispatches: &mut [Dispatch], index: usize) -> Result<()> {
+    pub(super) fn upload_params<'a>(
+        &mut self,
+        params: &Params,
+        dispatches: &mut [Dispatch],
+        (large, of_large): (&Large, impl Iterator<Item = &'a mut LargeDispatch>),
+        index: usize,
+    ) -> Result<()> {
         let Self { device, memory, bytes, .. } = self;
         let alignment = device.limits().min_uniform_buffer_offset_alignment as usize;
         bytes.clear();
+        let push = |bytes: &mut Vec<u8>, own: Params| {
+            bytes.extend_from_slice(bytemuck::bytes_of(&own));
+            bytes.resize(bytes.len().next_multiple_of(alignment), 0);
+        };
         for dispatch in dispatches {
             let own = Params {
                 count: dispatch.range.len() as u32,
@@ -212,8 +241,11 @@ impl<T: Storage> WgpuPlan<T> {
                 ..*params
             };
             dispatch.params = bytes.len() as u32;
-            bytes.extend_from_slice(bytemuck::bytes_of(&own));
-            bytes.resize(bytes.len().next_multiple_of(alignment), 0);
+            push(bytes, own);
+        }
+        for dispatch in of_large {
+            let own = dispatch.params(device, large, params, bytes.len());
+            push(bytes, own);
         }
         memory[index].params.upload_uniform(device, bytes)?;
         Ok(())

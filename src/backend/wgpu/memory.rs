@@ -32,7 +32,12 @@ impl Memory {
 
     /// Storage that says how many workgroups a dispatch has.
     pub(crate) fn hold_count(&mut self, device: &WgpuDevice) -> Result<&wgpu::Buffer> {
-        self.hold_for(device, 16, COUNT_USAGE)
+        self.hold_counts(device, 16)
+    }
+
+    /// The same for many dispatches.
+    pub(crate) fn hold_counts(&mut self, device: &WgpuDevice, bytes: usize) -> Result<&wgpu::Buffer> {
+        self.hold_for(device, bytes, COUNT_USAGE)
     }
 
     fn hold_for(&mut self, device: &WgpuDevice, bytes: usize, usage: wgpu::BufferUsages) -> Result<&wgpu::Buffer> {

@@ -4,11 +4,13 @@
 //! submission, and nothing waits for it but `Solution::read` and `Gradients::read`. A batch whose arrays exceed what the
 //! device can bind is cut into slabs of whole problems, still in one submission.
 
+mod admm;
 mod answers;
 mod bindings;
 mod device;
 mod dispatch;
 mod inputs;
+mod large;
 mod memory;
 mod plan;
 mod shaders;

@@ -3,17 +3,19 @@
 use std::marker::PhantomData;
 
 use super::WgpuDevice;
+use super::admm;
 use super::answers::{Answers, SlabAnswers, SlabSlopes, Slopes, results_stride};
 use super::dispatch::{Chain, Dispatch, EMULATED_ROUNDS, rounds_of_a_pass};
-use super::inputs::{Inputs, SlabMemory, place_elements};
+use super::inputs::{Inputs, Lists, SlabMemory, place_elements};
+use super::large::{LargeChain, LargeDispatch, MOST_ELEMENTS, Tiling};
 use super::memory::Memory;
-use super::shaders::{ANY_SIZE, CLASSES, Class, Kernel, STREAMING, Variant};
+use super::shaders::{Class, Kernel, Sizes, Variant};
 use super::slabs::{Slab, slabs};
 use super::tables::{push_set, two_floats};
 use crate::batch::{Batch, Buffer, Capacities};
 use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::error::{Error, Result};
-use crate::params::{MAX_GPU_CELLS, MAX_GPU_ROWS, Params, STATE_HEAD, STATE_ROW, TOTALS_CELL, TOTALS_HEAD};
+use crate::params::{ABSENT, MAX_GPU_CELLS, MAX_GPU_ROWS, Params, STATE_HEAD, STATE_ROW, TOTALS_CELL, TOTALS_HEAD};
 use crate::params::{flags, sample_words, wanted};
 use crate::reference::components::{Component, components};
 use crate::reference::disjoint::is_disjoint;
@@ -31,7 +33,11 @@ pub(crate) struct WgpuPlan<T: Storage> {
     pub(super) set_params: Params,
     /// Whether the short cut's closed form holds for all rows.
     pub(super) is_disjoint: bool,
+    pub(super) method: Method,
+    pub(super) sizes: Sizes,
     pub(super) chain: Chain,
+    /// How large problems are cut; none are that have rows over samples, or go to ADMM.
+    pub(super) tiling: Option<Tiling>,
     pub(super) memory: Vec<SlabMemory>,
     /// Scratch for uploads.
     pub(super) words: Vec<u32>,
@@ -41,7 +47,7 @@ pub(crate) struct WgpuPlan<T: Storage> {
 }
 
 /// What this device does not do, and what does.
-fn check(set: &ConstraintSet, settings: &Settings, dtype: Dtype) -> Result<()> {
+fn check(set: &ConstraintSet, dtype: Dtype) -> Result<()> {
     let unsupported = |what: String, instead| Err(Error::Unsupported { device: "wgpu", what, instead });
     if set.layout().cells() > MAX_GPU_CELLS {
         return Err(Error::TooManyCells { cells: set.layout().cells(), limit: MAX_GPU_CELLS });
@@ -55,9 +61,6 @@ fn check(set: &ConstraintSet, settings: &Settings, dtype: Dtype) -> Result<()> {
     if dtype == Dtype::F64 {
         return unsupported("F64".into(), "it computes in f32; use that, f16 or bf16, or the CPU");
     }
-    if settings.method == Method::Admm {
-        return unsupported("ADMM".into(), "use the CPU, or Newton's method");
-    }
     Ok(())
 }
 
@@ -68,10 +71,22 @@ impl<T: Storage> WgpuPlan<T> {
         capacities: Capacities,
         settings: Settings,
     ) -> Result<Self> {
-        check(set, &settings, T::DTYPE)?;
-        if device.is_emulated() && rounds_of_a_pass(set, capacities.largest) > EMULATED_ROUNDS {
+        check(set, T::DTYPE)?;
+        let is_admm = settings.method == Method::Admm;
+        let tiling = Some(device.tiling()).filter(|_| set.dense().is_empty() && !is_admm);
+        if tiling.is_some() && capacities.largest > MOST_ELEMENTS {
+            return Err(Error::Unsupported {
+                device: "wgpu",
+                what: format!("a problem of {} predictions", capacities.largest),
+                instead: "it takes 16777216; use the CPU, or split the problem by stratum",
+            });
+        }
+        // (Of more than this a workgroup does not all alone.)
+        let largest = tiling.map_or(capacities.largest, |tiling| capacities.largest.min(tiling.above));
+        let of_admm = if is_admm { admm::rounds_at_once(set, largest) } else { 0 };
+        if device.is_emulated() && rounds_of_a_pass(set, largest).max(of_admm) > EMULATED_ROUNDS {
             return Err(device.failed(format!(
-                "it emulates a GPU, and has no time for problems of {} predictions; use the CPU device",
+                "it emulates a GPU, and has no time for dense rows over {} predictions; use the CPU device",
                 capacities.largest
             )));
         }
@@ -80,6 +95,10 @@ impl<T: Storage> WgpuPlan<T> {
             set.dense().is_empty() && components.iter().all(|component: &Component| is_disjoint(set, component));
         let (mut set_words, mut set_params) = (Vec::new(), Params::default());
         push_set(set, &components, &mut set_words, &mut set_params);
+        set_params.admm_at = ABSENT;
+        if is_admm {
+            admm::push_settings(device, &settings.admm, &mut set_words, &mut set_params);
+        }
         let [tolerance, tolerance_rest] = two_floats(settings.tolerance);
         let unit_roundoff = T::UNIT_ROUNDOFF as f32;
         let has_ratio = set.spreads().iter().any(|spread| matches!(spread.limit, SpreadLimit::Ratio(_)));
@@ -94,6 +113,7 @@ impl<T: Storage> WgpuPlan<T> {
             max_iterations: settings.max_iterations,
             totals_stride: (TOTALS_HEAD + TOTALS_CELL * set.layout().cells()) as u32,
             results_stride: results_stride(set.rows()) as u32,
+            search_passes: 24,
             most_columns: device.limits().max_compute_workgroups_per_dimension,
             ..set_params
         };
@@ -103,7 +123,10 @@ impl<T: Storage> WgpuPlan<T> {
             set_words,
             set_params,
             is_disjoint,
-            chain: Chain::new(device, set, capacities.largest),
+            method: settings.method,
+            sizes: Sizes::new(device.is_emulated(), set, largest),
+            chain: Chain::new(device, set),
+            tiling,
             memory: Vec::new(),
             words: Vec::new(),
             floats: Vec::new(),
@@ -135,15 +158,26 @@ impl<T: Storage> WgpuPlan<T> {
 
     /// The elements whose widest array can be bound: two floats, or all of a sample's rows.
     fn most_elements(&self) -> usize {
-        let dense = self.set_params.dense as usize;
-        self.most_words() / if dense > 0 { sample_words(dense) } else { 2 }
+        self.most_words() / self.sample_words().max(2)
+    }
+
+    /// Words of a sample in what kernels over samples work on; 0 if there are none of those.
+    fn sample_words(&self) -> usize {
+        let (dense, is_admm) = (self.set_params.dense as usize, self.method == Method::Admm);
+        if dense > 0 || is_admm { sample_words(dense, is_admm) } else { 0 }
+    }
+
+    /// Words of a problem's state between two dispatches.
+    fn state_words(&self) -> usize {
+        let rows = self.set_params.rows as usize;
+        let of_newton = STATE_HEAD + STATE_ROW * rows;
+        if self.method == Method::Admm { of_newton.max(admm::state_words(rows)) } else { of_newton }
     }
 
     /// The problems whose records can be bound.
     fn most_problems(&self) -> usize {
-        let state = (STATE_HEAD + STATE_ROW * self.set_params.rows as usize) as u32;
-        let widest = self.set_params.totals_stride.max(self.set_params.results_stride).max(state) as usize;
-        self.most_words() / widest
+        let widest = self.set_params.totals_stride.max(self.set_params.results_stride) as usize;
+        self.most_words() / widest.max(self.state_words())
     }
 
     pub(crate) fn answers(&self) -> Answers<T> {
@@ -194,40 +228,68 @@ impl<T: Storage> WgpuPlan<T> {
         answers.y.hold(&device, size_of::<T>() * n)?;
         answers.clamp.hold(&device, 4 * clamp_start(problems, n))?;
         answers.results.hold(&device, 4 * params.results_stride as usize * problems)?;
-        let classes = self.push_problems(batch, slab, index, &mut params)?;
+        let Lists { classes, small, large } = self.push_problems(batch, slab, index, &mut params, set)?;
         let variant = variants(batch, &params);
-        let mut dispatches = vec![Dispatch::new(variant(Kernel::CellsPrepare, STREAMING), 0..problems)];
-        if self.is_disjoint {
+        let mut dispatches = vec![Dispatch::new(variant(Kernel::CellsPrepare, self.sizes.streaming), 0..small)];
+        let is_admm = self.method == Method::Admm;
+        let goes_short = self.is_disjoint && !is_admm;
+        // The short cut leaves what is too large for it, and where elements have their own bounds what may have no answer.
+        let mut is_left = !goes_short || has_element_bounds(&params);
+        if goes_short {
             for (class, range) in classes {
-                // (Without a pass, the short cut leaves what is too large for it.)
-                let passes = u32::from(class < CLASSES.len());
-                let variant = variant(Kernel::CellsDisjoint, *CLASSES.get(class).unwrap_or(&CLASSES[0]));
+                let sizes = self.sizes.disjoint;
+                let passes = sizes.get(class).map_or(0, |class| self.chain.passes_alone(set, *class));
+                is_left |= passes == 0;
+                let variant = variant(Kernel::CellsDisjoint, *sizes.get(class).unwrap_or(&sizes[0]));
+                let variant = Variant { labelled: false, valued: false, ..variant };
                 dispatches.push(Dispatch { passes, ..Dispatch::new(variant, range) });
             }
         }
-        if !set.dense().is_empty() {
-            self.memory[index].order.hold(&device, 4 * sample_words(set.dense().len()) * n)?;
+        let words = self.sample_words();
+        if words > 0 {
+            self.memory[index].order.hold(&device, 4 * words * n)?;
         }
-        // Where the short cut goes first, all of the chain takes what is left.
-        let Chain { links, passes } = self.chain;
-        let first = u32::from(self.is_disjoint);
+        let chained = |kernel, class| {
+            let general = Variant { weighted: true, bounded: true, ..variant(kernel, class) };
+            Variant { labelled: false, valued: false, ..general }
+        };
+        let chain_begins = dispatches.len();
+        if is_admm {
+            let links = admm::links(&device);
+            for link in 0..links {
+                let admm = Dispatch::new(chained(Kernel::DenseAdmm, admm::CLASS), 0..problems);
+                dispatches.push(Dispatch { link: Some(link), is_last: link + 1 == links, ..admm });
+            }
+        }
+        // Where the short cut goes first, all of the chain takes what is left. (Its pipeline takes long to compile.)
+        let links = if is_left { self.chain.links } else { 0 };
+        let first = u32::from(goes_short);
         let general = if set.dense().is_empty() { Kernel::CellsNewton } else { Kernel::DenseNewton };
-        let newton = Variant { weighted: true, bounded: true, ..variant(general, ANY_SIZE) };
-        let newton = Variant { labelled: false, valued: false, ..newton };
         for link in first..first + links {
-            let is_last = link + 1 == first + links;
-            dispatches.push(Dispatch { link: Some(link), is_last, passes, ..Dispatch::new(newton, 0..problems) });
+            let newton = Dispatch::new(chained(general, self.sizes.newton), 0..small);
+            dispatches.push(Dispatch { link: Some(link), is_last: link + 1 == first + links, ..newton });
         }
-        self.upload_params(&params, &mut dispatches, index)?;
+        // What a dispatch of the chains leaves is counted at its place in them.
+        let places = dispatches.len() - chain_begins + first as usize + 1;
+        let state_bytes = 4 * problems * self.state_words();
+        if small == 0 {
+            dispatches.clear();
+        }
+        let mut large_prepare = LargeDispatch::prepare(&variant);
+        let mut large_chain = LargeChain::new(&variant);
+        let of_large = large_prepare.iter_mut().chain(large_chain.dispatches());
+        self.upload_params(&params, &mut dispatches, (&large, of_large), index)?;
         let memory = &mut self.memory[index];
+        let records = memory.large.begin(&device, &large, encoder)?;
+        let large_counts = memory.large.begin_chain(&device, &large, encoder)?;
         let to_prepare = prepare_buffers(&device, memory, &inputs)?;
-        memory.counts.resize_with(links as usize + 2, Memory::default);
+        memory.counts.resize_with(places, Memory::default);
         let counts = memory.counts.iter_mut().map(|count| count.hold_count(&device).cloned());
         let counts = counts.collect::<Result<Vec<_>>>()?;
         counts.iter().for_each(|count| encoder.clear_buffer(count, 0, None));
         let [even, odd] = &mut memory.left;
         let left = [even.hold(&device, 4 * problems)?.clone(), odd.hold(&device, 4 * problems)?.clone()];
-        let state = memory.state.hold(&device, 4 * problems * (STATE_HEAD + STATE_ROW * set.rows()))?.clone();
+        let state = memory.state.hold(&device, state_bytes)?.clone();
         let elements = [
             memory.tables.handle(&device)?,
             z,
@@ -248,22 +310,35 @@ impl<T: Storage> WgpuPlan<T> {
             let all: Vec<wgpu::Buffer> = elements.iter().chain(more.iter().copied()).cloned().collect();
             memory.forward.bind(&device, kernel, &uniform, &all)
         };
-        let short_cut = self.is_disjoint.then(|| bind(Kernel::CellsDisjoint, &[&left[1], &counts[1]]));
+        let large_groups = (!large.is_empty()).then(|| {
+            let [even, odd] = [0, 1].map(|turn| bind(Kernel::LargeStep, &[&records, &large_counts[turn]]));
+            (bind(Kernel::LargePass, &[&records]), [even, odd])
+        });
+        let short_cut = goes_short.then(|| bind(Kernel::CellsDisjoint, &[&left[1], &counts[1]]));
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        for dispatch in &dispatches {
+        for (index, dispatch) in dispatches.iter().enumerate() {
             match (dispatch.link, &short_cut) {
                 (None, Some(short_cut)) if dispatch.variant.kernel == Kernel::CellsDisjoint => {
                     dispatch.encode(&device, &mut pass, short_cut, None);
                 }
                 (None, _) => dispatch.encode(&device, &mut pass, &prepare, None),
                 (Some(link), _) => {
-                    let (this, next) = (link as usize, link as usize + 1);
+                    let this = index - chain_begins + first as usize;
+                    let next = this + 1;
+                    let kernel = dispatch.variant.kernel;
                     let mut more = vec![&left[next % 2], &counts[next], &left[this % 2], &counts[this], &state];
-                    more.extend((general == Kernel::DenseNewton).then_some(&inputs.coefficients));
-                    let group = bind(general, &more);
+                    more.extend((kernel != Kernel::CellsNewton).then_some(&inputs.coefficients));
+                    let group = bind(kernel, &more);
                     dispatch.encode(&device, &mut pass, &group, (link > 0).then_some(&counts[this]));
                 }
             }
+        }
+        if let Some((tiles, steps)) = &large_groups {
+            let prepare = memory.forward.bind(&device, Kernel::LargePrepare, &uniform, &with(&to_prepare, &records));
+            for dispatch in &large_prepare {
+                dispatch.encode(&device, &mut pass, &prepare, &large);
+            }
+            large_chain.encode(&device, &mut pass, (tiles, steps), &large_counts, &large);
         }
         Ok(())
     }
@@ -321,20 +396,26 @@ impl<T: Storage> WgpuPlan<T> {
         slopes.rows.hold(&device, 8 * (set.spreads().len() + 2 * set.bounded_rows()) * problems)?;
         let dense = set.dense().len();
         slopes.coefficients.hold(&device, if coefficients { size_of::<T>() * dense * n } else { 0 })?;
-        self.push_problems(batch, slab, index, &mut params)?;
+        let Lists { small, large, .. } = self.push_problems(batch, slab, index, &mut params, set)?;
         let variant = variants(batch, &params);
         let kernel = match (dense, self.is_disjoint) {
             (0, true) => Kernel::VjpDisjoint,
             (0, false) => Kernel::VjpRows,
             _ => {
-                self.memory[index].order.hold(&device, 4 * sample_words(dense) * n)?;
+                let words = self.sample_words();
+                self.memory[index].order.hold(&device, 4 * words * n)?;
                 Kernel::DenseVjp
             }
         };
-        let dispatch = |kernel| Dispatch::new(variant(kernel, STREAMING), 0..problems);
+        let streaming = self.sizes.streaming;
+        let dispatch = |kernel| Dispatch::new(variant(kernel, streaming), 0..small);
         let mut dispatches = [Kernel::CellsPrepare, kernel].map(dispatch);
-        self.upload_params(&params, &mut dispatches, index)?;
+        let mut large_prepare = LargeDispatch::prepare(&variant);
+        let mut large_backward = LargeDispatch::backward(&variant, self.is_disjoint);
+        let of_large = large_prepare.iter_mut().chain(&mut large_backward);
+        self.upload_params(&params, &mut dispatches, (&large, of_large), index)?;
         let memory = &mut self.memory[index];
+        let records = memory.large.begin(&device, &large, encoder)?;
         let to_prepare = prepare_buffers(&device, memory, &inputs)?;
         let read = |memory: &Memory| memory.clone().handle(&device);
         let mut backward = vec![
@@ -357,13 +438,31 @@ impl<T: Storage> WgpuPlan<T> {
         let uniform = memory.params.handle(&device)?;
         memory.backward.begin();
         let prepare = memory.backward.bind(&device, Kernel::CellsPrepare, &uniform, &to_prepare);
-        let backward = memory.backward.bind(&device, kernel, &uniform, &backward);
+        let of_small = memory.backward.bind(&device, kernel, &uniform, &backward);
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        for (dispatch, group) in dispatches.iter().zip([&prepare, &backward]) {
-            dispatch.encode(&device, &mut pass, group, None);
+        if small > 0 {
+            for (dispatch, group) in dispatches.iter().zip([&prepare, &of_small]) {
+                dispatch.encode(&device, &mut pass, group, None);
+            }
+        }
+        if !large.is_empty() {
+            let prepare = memory.backward.bind(&device, Kernel::LargePrepare, &uniform, &with(&to_prepare, &records));
+            let all = with(&backward, &records);
+            for dispatch in &large_prepare {
+                dispatch.encode(&device, &mut pass, &prepare, &large);
+            }
+            for dispatch in &large_backward {
+                let group = memory.backward.bind(&device, dispatch.kernel(), &uniform, &all);
+                dispatch.encode(&device, &mut pass, &group, &large);
+            }
         }
         Ok(())
     }
+}
+
+/// The records of large problems bound behind all else.
+fn with(buffers: &[wgpu::Buffer], records: &wgpu::Buffer) -> Vec<wgpu::Buffer> {
+    buffers.iter().chain([records]).cloned().collect()
 }
 
 /// What `cells_prepare` binds.
@@ -381,10 +480,71 @@ fn prepare_buffers(device: &WgpuDevice, memory: &mut SlabMemory, inputs: &Inputs
     ])
 }
 
+fn has_element_bounds(params: &Params) -> bool {
+    params.flags & (flags::ELEMENT_LO | flags::ELEMENT_HI) != 0
+}
+
 /// The variants of a batch's kernels.
 fn variants<T: Storage>(batch: &Batch<'_, T>, params: &Params) -> impl Fn(Kernel, Class) -> Variant {
-    let bounded = params.flags & (flags::ELEMENT_LO | flags::ELEMENT_HI) != 0;
+    let bounded = has_element_bounds(params);
     let (weighted, labelled) = (batch.weights.is_some(), batch.labels.is_some());
     let valued = params.wanted & (wanted::WEIGHTS | wanted::LABELS) != 0 || params.flags & flags::HAS_RATIO != 0;
-    move |kernel, class| Variant { kernel, class, dtype: T::DTYPE, weighted, labelled, bounded, valued }
+    move |kernel, class| Variant { kernel, class, dtype: T::DTYPE, weighted, labelled, bounded, valued, part: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Criterion, DemographicParity, EqualizedOdds, Offsets, Population, Projector, Settings};
+    use rand::{RngExt, SeedableRng};
+
+    /// Brackets, which hardly any problem needs, find what steps find.
+    #[test]
+    fn brackets_have_the_answer_of_the_cpu() {
+        let Ok(device) = WgpuDevice::first() else {
+            return eprintln!("SKIP: there is no wgpu device");
+        };
+        let mut rng = rand_pcg::Pcg64Mcg::seed_from_u64(5);
+        let (problems, n) = (40, 60);
+        for (groups, epsilon) in [(2, 0.05), (2, 0.0), (5, 0.1), (6, 0.02)] {
+            let population = Population::one_feature(groups);
+            let ids: Vec<u8> = (0..problems * n).map(|_| rng.random_range(0..groups as u8)).collect();
+            let labels: Vec<f64> = (0..problems * n).map(|_| f64::from(rng.random_range(0..2_u8))).collect();
+            // From scores within their bounds to such that are all far beyond.
+            let scale = |i: usize| [1.0, 1.0, 5.0, 100.0][i / n % 4];
+            let score = |i: usize, rng: &mut rand_pcg::Pcg64Mcg| {
+                (scale(i) * (rng.random_range(-0.3..1.2) + 0.05 * f64::from(ids[i]))) as f32
+            };
+            let z: Vec<f32> = (0..problems * n).map(|i| score(i, &mut rng)).collect();
+            let parity = DemographicParity::within(epsilon).constraints(&population).unwrap();
+            let odds = EqualizedOdds::within(epsilon).constraints(&population).unwrap();
+            for set in [parity, odds] {
+                let offsets = Offsets::Equal { problems, n };
+                let columns = [crate::Buffer::from(&ids[..])];
+                let batch = Batch::new(&z, offsets).groups(&columns).labels(&labels).bounds(0.0, 1.0);
+                let settings = Settings::default();
+                let mut plan = WgpuPlan::<f32>::new(&device, &set, Capacities::of(&offsets), settings).unwrap();
+                plan.set_params.search_passes = 1;
+                let mut answers = plan.answers();
+                plan.project(&set, &batch, &mut answers).unwrap();
+                let found = answers.read(&(0..=problems).map(|k| k * n).collect::<Vec<_>>(), set.rows()).unwrap();
+                let wide: Vec<f64> = z.iter().map(|z| f64::from(*z)).collect();
+                let batch = Batch::new(&wide, offsets).groups(&columns).labels(&labels).bounds(0.0, 1.0);
+                let cpu = Projector::<f64>::plan(crate::Device::cpu(), &set, Capacities::of(&offsets), settings);
+                let expected = cpu.unwrap().project(&batch).unwrap();
+                let expected = expected.read().unwrap();
+                for (i, (y, expected)) in found.y.iter().zip(expected.y).enumerate() {
+                    let outcome = found.outcome[i / n];
+                    assert_eq!(
+                        outcome.status,
+                        crate::Status::Solved,
+                        "{outcome:?} of {groups} groups, {epsilon}, {}",
+                        scale(i)
+                    );
+                    let error = (f64::from(*y) - expected).abs();
+                    assert!(error <= 5e-6 * scale(i), "{y} is {expected}, of {}: {outcome:?}", z[i]);
+                }
+            }
+        }
+    }
 }

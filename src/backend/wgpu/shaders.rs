@@ -2,6 +2,7 @@
 
 use wgpu::ShaderStages;
 
+use crate::constraints::ConstraintSet;
 use crate::storage::Dtype;
 
 macro_rules! text {
@@ -20,32 +21,63 @@ const BOUNDS: &str = text!("bounds");
 const LABELS: &str = text!("labels");
 const ELEMENTS: &str = text!("elements");
 const PASS: &str = text!("cells_pass");
+const CELL_TOTALS: &str = text!("cell_totals");
 const PREPARE: &str = text!("cells_prepare");
 const DISJOINT: &str = text!("cells_disjoint");
+const ANSWER: &str = text!("answer");
+const DISJOINT_BRACKETS: &str = text!("disjoint_brackets");
 const LEFT: &str = text!("left");
+const LINKS: &str = text!("links");
 /// The Newton machine and what drives it, in the order in which its parts build on each other.
-const MACHINE: [&str; 9] = [
-    text!("rows"),
+const MACHINE: [&str; 10] = [
+    ROW_SET,
+    text!("newton_problem"),
+    ROWS,
     text!("stop_test"),
-    text!("curvature"),
+    CURVATURE,
     text!("active_set"),
     text!("line_search"),
-    text!("certificate"),
+    CERTIFICATE,
     text!("newton"),
     text!("newton_state"),
-    text!("newton_driver"),
 ];
+/// What kernels have that go on where the one before left off, and write answers.
+const CHAINED: [&str; 3] = [LEFT, LINKS, ANSWER];
+const ROW_SET: &str = text!("row_set");
+const NEWTON_DRIVER: &str = text!("newton_driver");
+/// What ADMM shares with it, and its own parts.
+const ROWS: &str = text!("rows");
+const CURVATURE: &str = text!("curvature");
+const CERTIFICATE: &str = text!("certificate");
+const ADMM: [&str; 5] =
+    [text!("admm_rows"), text!("admm_samples"), text!("admm_ray"), text!("admm_state"), text!("dense_admm")];
 const ROWS_OF_CELLS: &str = text!("rows_of_cells");
+const NORMALISED_CELLS: &str = text!("normalised_cells");
 const NEWTON: &str = text!("cells_newton");
 const SAMPLES: &str = text!("samples");
+const SAMPLE_ROWS: &str = text!("sample_rows");
 const ROWS_OF_SAMPLES: &str = text!("rows_of_samples");
 const DENSE_NEWTON: &str = text!("dense_newton");
+const VJP_ELEMENTS: &str = text!("vjp_elements");
 const VJP: &str = text!("vjp_driver");
+const CELLS_PULL: &str = text!("cells_pull");
 const CELLS_VJP: &str = text!("cells_vjp");
 const VJP_ROWS_OF_CELLS: &str = text!("vjp_rows_of_cells");
 const DENSE_VJP: &str = text!("dense_vjp");
 const VJP_DISJOINT: &str = text!("vjp_disjoint");
 const VJP_ROWS: &str = text!("vjp_rows");
+const OUTPUT_SINGLE: &str = text!("output_single");
+const OUTPUT_HALVES: &str = text!("output_halves");
+const LARGE: &str = text!("large");
+const LARGE_SUMS: &str = text!("large_sums");
+const LARGE_PREPARE: &str = text!("large_prepare");
+const LARGE_SHIFTS: &str = text!("large_shifts");
+const LARGE_PASS: &str = text!("large_pass");
+const LARGE_STEP: &str = text!("large_step");
+const LARGE_BACKWARD: [&str; 7] =
+    [CELL_SUMS, LABELS, VJP_ELEMENTS, CELLS_PULL, LARGE, LARGE_SUMS, text!("large_gradient")];
+const LARGE_VJP: &str = text!("large_vjp");
+const LARGE_SOLVE: &str = text!("large_solve");
 
 /// A kernel: a module and its entry point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,21 +91,36 @@ pub(crate) enum Kernel {
     /// `cells_vjp` where the short cut's closed form holds.
     VjpDisjoint,
     DenseNewton,
+    DenseAdmm,
     DenseVjp,
+    /// What the kernels over cells are for problems that are cut into tiles.
+    LargePrepare,
+    LargePass,
+    LargeStep,
+    LargeVjp,
+    LargeSolveRows,
+    LargeSolveDisjoint,
 }
 
 /// Binding 0 of every kernel is the parameters, 1 the tables.
 const FIRST_BINDING: u32 = 2;
 
 impl Kernel {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::CellsPrepare,
         Self::CellsDisjoint,
         Self::CellsNewton,
         Self::VjpRows,
         Self::VjpDisjoint,
         Self::DenseNewton,
+        Self::DenseAdmm,
         Self::DenseVjp,
+        Self::LargePrepare,
+        Self::LargePass,
+        Self::LargeStep,
+        Self::LargeVjp,
+        Self::LargeSolveRows,
+        Self::LargeSolveDisjoint,
     ];
 
     pub(crate) fn entry(self) -> &'static str {
@@ -83,7 +130,13 @@ impl Kernel {
             Self::CellsNewton => "cells_newton",
             Self::VjpRows | Self::VjpDisjoint => "cells_vjp",
             Self::DenseNewton => "dense_newton",
+            Self::DenseAdmm => "dense_admm",
             Self::DenseVjp => "dense_vjp",
+            Self::LargePrepare => "large_prepare",
+            Self::LargePass => "large_pass",
+            Self::LargeStep => "large_step",
+            Self::LargeVjp => "large_vjp",
+            Self::LargeSolveRows | Self::LargeSolveDisjoint => "large_solve",
         }
     }
 
@@ -91,19 +144,40 @@ impl Kernel {
     fn parts(self) -> Vec<&'static str> {
         let shared = [COMMON, STORAGE, TWO_FLOATS, LIMBS, CELLS];
         let own: &[&str] = match self {
-            Self::CellsPrepare => &[CELL_SUMS, BOUNDS, LABELS, PREPARE],
-            Self::CellsDisjoint => &[BOUNDS, ELEMENTS, PASS, LEFT, DISJOINT],
+            Self::CellsPrepare => &[CELL_SUMS, BOUNDS, LABELS, CELL_TOTALS, PREPARE],
+            Self::CellsDisjoint => &[BOUNDS, ELEMENTS, PASS, ANSWER, LEFT, DISJOINT_BRACKETS, DISJOINT],
             Self::CellsNewton => {
-                let forward = [BOUNDS, ELEMENTS, PASS, LEFT, ROWS_OF_CELLS];
-                return [&shared[..], &forward, &MACHINE, &[NEWTON]].concat();
+                let forward = [BOUNDS, ELEMENTS, PASS, ROWS_OF_CELLS, NORMALISED_CELLS];
+                return [&shared[..], &forward, &MACHINE, &CHAINED, &[NEWTON_DRIVER, NEWTON]].concat();
             }
             Self::DenseNewton => {
-                let forward = [BOUNDS, ELEMENTS, SAMPLES, LEFT, ROWS_OF_SAMPLES];
-                return [&shared[..], &forward, &MACHINE, &[DENSE_NEWTON]].concat();
+                let forward = [BOUNDS, ELEMENTS, SAMPLES, SAMPLE_ROWS, ROWS_OF_SAMPLES];
+                return [&shared[..], &forward, &MACHINE, &CHAINED, &[NEWTON_DRIVER, DENSE_NEWTON]].concat();
             }
-            Self::VjpRows => &[CELL_SUMS, LABELS, VJP, VJP_ROWS, VJP_ROWS_OF_CELLS, CELLS_VJP],
-            Self::VjpDisjoint => &[CELL_SUMS, LABELS, VJP, VJP_DISJOINT, CELLS_VJP],
-            Self::DenseVjp => &[CELL_SUMS, LABELS, VJP, VJP_ROWS, SAMPLES, DENSE_VJP],
+            Self::DenseAdmm => {
+                let forward =
+                    [BOUNDS, ELEMENTS, SAMPLES, SAMPLE_ROWS, LEFT, LINKS, ROW_SET, ROWS, CURVATURE, CERTIFICATE];
+                return [&shared[..], &forward, &ADMM].concat();
+            }
+            Self::VjpRows => {
+                &[CELL_SUMS, LABELS, VJP_ELEMENTS, VJP, CELLS_PULL, VJP_ROWS, VJP_ROWS_OF_CELLS, CELLS_VJP]
+            }
+            Self::VjpDisjoint => &[CELL_SUMS, LABELS, VJP_ELEMENTS, VJP, CELLS_PULL, VJP_DISJOINT, CELLS_VJP],
+            Self::DenseVjp => &[CELL_SUMS, LABELS, VJP_ELEMENTS, VJP, VJP_ROWS, SAMPLES, DENSE_VJP],
+            Self::LargePrepare => &[CELL_SUMS, BOUNDS, LABELS, CELL_TOTALS, LARGE, LARGE_SUMS, LARGE_PREPARE],
+            Self::LargePass => &[BOUNDS, ELEMENTS, PASS, ANSWER, LARGE, LARGE_SHIFTS, LARGE_PASS],
+            Self::LargeStep => {
+                let forward = [BOUNDS, ELEMENTS, PASS, ROWS_OF_CELLS, NORMALISED_CELLS, LARGE, LARGE_SHIFTS];
+                return [&shared[..], &forward, &MACHINE, &[LARGE_STEP]].concat();
+            }
+            Self::LargeVjp => return [&shared[..], &LARGE_BACKWARD, &[LARGE_VJP]].concat(),
+            Self::LargeSolveRows => {
+                let solve = [VJP, VJP_ROWS, VJP_ROWS_OF_CELLS, LARGE_SOLVE];
+                return [&shared[..], &LARGE_BACKWARD, &solve].concat();
+            }
+            Self::LargeSolveDisjoint => {
+                return [&shared[..], &LARGE_BACKWARD, &[VJP, VJP_DISJOINT, LARGE_SOLVE]].concat();
+            }
         };
         [&shared, own].concat()
     }
@@ -114,20 +188,49 @@ impl Kernel {
             Self::CellsPrepare => (8, &[6, 7]),
             Self::CellsDisjoint => (12, &[6, 7, 8, 9, 10, 11]),
             Self::CellsNewton => (15, &[6, 7, 8, 9, 10, 11, 14]),
-            Self::DenseNewton => (16, &[6, 7, 8, 9, 10, 11, 14]),
+            Self::DenseNewton | Self::DenseAdmm => (16, &[6, 7, 8, 9, 10, 11, 14]),
             Self::VjpRows | Self::VjpDisjoint => (14, &[8, 9, 10, 11, 12, 13]),
             Self::DenseVjp => (17, &[8, 9, 10, 11, 12, 13, 15, 16]),
+            Self::LargePrepare => (9, &[6, 7, 8]),
+            Self::LargePass => (11, &[6, 7, 8, 9, 10]),
+            Self::LargeStep => (12, &[6, 7, 8, 9, 10, 11]),
+            Self::LargeVjp | Self::LargeSolveRows | Self::LargeSolveDisjoint => (15, &[8, 9, 10, 11, 12, 13, 14]),
         }
     }
 
-    pub(crate) fn source(self) -> String {
-        self.parts().join("\n")
+    /// The arrays that elements are written to, and their bindings.
+    fn outputs(self) -> &'static [(&'static str, u32)] {
+        const SLOPES: [(&str, u32); 6] = [
+            ("to_predictions", 10),
+            ("to_lower", 11),
+            ("to_upper", 12),
+            ("to_weights", 13),
+            ("to_labels", 14),
+            ("to_coefficients", 18),
+        ];
+        match self {
+            Self::CellsPrepare | Self::DenseAdmm | Self::LargePrepare | Self::LargeStep => &[],
+            Self::CellsDisjoint | Self::CellsNewton | Self::DenseNewton | Self::LargePass => &[("y_out", 9)],
+            Self::VjpRows | Self::VjpDisjoint | Self::LargeVjp | Self::LargeSolveRows | Self::LargeSolveDisjoint => {
+                &SLOPES[..5]
+            }
+            Self::DenseVjp => &SLOPES,
+        }
     }
 
-    pub(crate) fn module(self, device: &wgpu::Device) -> wgpu::ShaderModule {
+    /// Its text, for elements of 32 bits or of 16.
+    pub(crate) fn source(self, halves: bool) -> String {
+        let output = if halves { OUTPUT_HALVES } else { OUTPUT_SINGLE };
+        let fill =
+            |(array, binding): &(&str, u32)| output.replace("ARRAY", array).replace("BINDING", &binding.to_string());
+        let parts = self.parts().into_iter().map(str::to_owned);
+        parts.chain(self.outputs().iter().map(fill)).collect::<Vec<_>>().join("\n")
+    }
+
+    pub(crate) fn module(self, device: &wgpu::Device, halves: bool) -> wgpu::ShaderModule {
         device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(self.entry()),
-            source: wgpu::ShaderSource::Wgsl(self.source().into()),
+            source: wgpu::ShaderSource::Wgsl(self.source(halves).into()),
         })
     }
 
@@ -183,21 +286,47 @@ pub(crate) struct Class {
     pub(crate) room: u32,
 }
 
-/// Of `cells_disjoint`, from small problems to large ones; larger ones are left to `cells_newton`. The number of elements,
-/// and nothing else, chooses.
-pub(crate) const CLASSES: [Class; 3] =
-    [Class { lanes: 32, room: 256 }, Class { lanes: 64, room: 1024 }, Class { lanes: 256, room: 2048 }];
-
-/// Of `cells_newton`, for problems of any size; and of the kernels over samples, which hold none.
-pub(crate) const ANY_SIZE: Class = Class { lanes: 64, room: 1024 };
-
-/// Of `cells_prepare` and `cells_vjp`, likewise, which hold no elements. A tile of their sums is this large.
-pub(crate) const STREAMING: Class = Class { lanes: 64, room: 0 };
-
-/// The index of the class of problems of `n` elements; one past the last for those that are too large.
-pub(crate) fn class_of(n: usize) -> usize {
-    CLASSES.iter().position(|class| n <= class.room as usize).unwrap_or(CLASSES.len())
+/// The workgroups of a plan. Sums over cells are integers, so their bits do not depend on the lanes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// Of `cells_disjoint`, from small problems to large ones; larger ones are left to `cells_newton`. The number of
+    /// elements, and nothing else, chooses.
+    pub(crate) disjoint: &'static [Class],
+    /// Of `cells_newton`, for problems of any size, with a lane for every row and cell; and of `dense_newton`.
+    pub(crate) newton: Class,
+    /// Of `cells_prepare` and the backward kernels, which hold no elements.
+    pub(crate) streaming: Class,
 }
+
+impl Sizes {
+    pub(crate) fn new(is_emulated: bool, set: &ConstraintSet, largest: usize) -> Self {
+        let streaming = Class { lanes: 64, room: 0 };
+        if !is_emulated || !set.dense().is_empty() {
+            const DISJOINT: [Class; 3] =
+                [Class { lanes: 32, room: 256 }, Class { lanes: 64, room: 1024 }, Class { lanes: 256, room: 2048 }];
+            return Self { disjoint: &DISJOINT, newton: Class { lanes: 64, room: 1024 }, streaming };
+        }
+        // A CPU goes through a workgroup in vectors of some 8 lanes, one after the other from barrier to barrier: one vector
+        // has no barriers to wait at. (In long loops that is too many rounds: see `EMULATED_ROUNDS`.)
+        const DISJOINT: [Class; 2] = [Class { lanes: 8, room: 256 }, Class { lanes: 32, room: 2048 }];
+        let needed = set.rows().max(set.layout().cells()).next_power_of_two().clamp(8, 32) as u32;
+        let (newton, streaming) = if largest <= 4096 { (needed, 8) } else { (64, 64) };
+        Self {
+            disjoint: &DISJOINT,
+            newton: Class { lanes: newton, room: 1024 },
+            streaming: Class { lanes: streaming, room: 0 },
+        }
+    }
+
+    /// The index of the class of `cells_disjoint` for problems of `n` elements; one past the last for what is too large.
+    pub(crate) fn class_of(&self, n: usize) -> usize {
+        self.disjoint.iter().position(|class| n <= class.room as usize).unwrap_or(self.disjoint.len())
+    }
+}
+
+/// Of the kernels over tiles of large problems, and of those over such problems.
+pub(crate) const TILES: Class = Class { lanes: 256, room: 1 };
+pub(crate) const STEPS: Class = Class { lanes: 64, room: 0 };
 
 /// What a kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -212,6 +341,8 @@ pub(crate) struct Variant {
     pub(crate) bounded: bool,
     /// Whether a backward pass needs the means of y.
     pub(crate) valued: bool,
+    /// Which part of the work, of kernels for large problems.
+    pub(crate) part: u32,
 }
 
 impl Variant {
@@ -221,12 +352,13 @@ impl Variant {
         module: &wgpu::ShaderModule,
         layout: &wgpu::PipelineLayout,
     ) -> wgpu::ComputePipeline {
-        let Self { kernel, class, dtype, weighted, labelled, bounded, valued } = self;
+        let Self { kernel, class, dtype, weighted, labelled, bounded, valued, part } = self;
         let flag = |on: bool| f64::from(u8::from(on));
         let [weighted, labelled, bounded] =
             [("WEIGHTED", weighted), ("LABELLED", labelled), ("BOUNDED", bounded)].map(|(name, on)| (name, flag(on)));
         let lanes = ("LANES", f64::from(class.lanes));
         let capacity = ("CAPACITY", f64::from(class.room));
+        let part = ("PART", f64::from(part));
         let storage = match dtype {
             Dtype::F16 => 1.0,
             Dtype::Bf16 => 2.0,
@@ -236,9 +368,14 @@ impl Variant {
             Kernel::CellsPrepare => vec![lanes, weighted, bounded, labelled],
             Kernel::CellsDisjoint => vec![lanes, weighted, bounded, capacity, ("SPILLS", flag(false))],
             Kernel::CellsNewton => vec![lanes, capacity],
-            Kernel::DenseNewton => vec![lanes],
+            Kernel::DenseNewton | Kernel::DenseAdmm => vec![lanes],
             Kernel::VjpRows | Kernel::VjpDisjoint | Kernel::DenseVjp => {
                 vec![lanes, weighted, labelled, ("VALUED", flag(valued))]
+            }
+            Kernel::LargePrepare => vec![lanes, weighted, bounded, labelled, part],
+            Kernel::LargePass | Kernel::LargeStep => vec![lanes, weighted, bounded, capacity, part],
+            Kernel::LargeVjp | Kernel::LargeSolveRows | Kernel::LargeSolveDisjoint => {
+                vec![lanes, weighted, labelled, ("VALUED", flag(valued)), part]
             }
         };
         constants.push(("STORAGE", storage));
@@ -264,8 +401,8 @@ mod tests {
     /// Without a GPU: every module is valid, has its entry point, and uses no more workgroup memory than is asked for.
     #[test]
     fn every_kernel_is_valid() {
-        for kernel in Kernel::ALL {
-            let source = kernel.source();
+        for (kernel, halves) in Kernel::ALL.into_iter().flat_map(|kernel| [(kernel, false), (kernel, true)]) {
+            let source = kernel.source(halves);
             let module = naga::front::wgsl::parse_str(&source)
                 .unwrap_or_else(|error| panic!("{kernel:?}: {}", error.emit_to_string(&source)));
             let mut validator =
@@ -273,5 +410,24 @@ mod tests {
             validator.validate(&module).unwrap_or_else(|error| panic!("{kernel:?}: {}", error.emit_to_string(&source)));
             assert_eq!(module.entry_points.iter().map(|entry| &entry.name[..]).collect::<Vec<_>>(), [kernel.entry()]);
         }
+    }
+
+    /// The records of large problems are as the shaders and the host know them, and hold all that is put in them.
+    #[test]
+    fn records_of_large_problems_lie_alike() {
+        use crate::params::{LARGE_RECORD, MAX_GPU_ROWS, STATE_HEAD, STATE_ROW};
+        let module = naga::front::wgsl::parse_str(&Kernel::LargeStep.source(false)).expect("large_step parses");
+        let in_shader = |name: &str| {
+            let named = |constant: &naga::Constant| constant.name.as_deref() == Some(name);
+            let (_, constant) = module.constants.iter().find(|(_, constant)| named(constant)).expect(name);
+            match module.global_expressions[constant.init] {
+                naga::Expression::Literal(naga::Literal::U32(value)) => value as usize,
+                ref other => panic!("{name} is {other:?}"),
+            }
+        };
+        assert_eq!(in_shader("LARGE_RECORD"), LARGE_RECORD);
+        assert_eq!(in_shader("LARGE_STATE") + STATE_HEAD + STATE_ROW * MAX_GPU_ROWS, LARGE_RECORD);
+        assert_eq!(in_shader("LARGE_ROOM"), super::super::large::MOST_IN_TILE);
+        assert_eq!(in_shader("COUNTS_OF_LINK"), super::super::large::COUNTS as usize);
     }
 }

@@ -1,0 +1,206 @@
+// The same spreads by brackets, for what `cells_disjoint` does not solve in a few passes. At any centre every union has a
+// shift that brings its mean to what the centre allows, and the sum of the multipliers falls as the centre rises. Both roots
+// are kept in brackets, and sought by Newton's method; where that takes long, brackets are halved every other time. Where a mean is flat in its shift, the sum jumps; then the
+// shifts at both ends of the centre's last bracket are mixed so that it is zero.
+
+// How a spread is solved: by steps; by brackets; by the point that brackets ended with.
+const STEPS = 0u;
+const BRACKETS = 1u;
+const BRACKETS_END = 2u;
+// Passes for one centre.
+const MOST_SHIFTS = 50u;
+// With less of a union free, its mean tells nothing of where it meets its target.
+const LEAST_FREE = 0.02;
+
+// The unions' means at zero shifts.
+fn note_rest(live: u32) {
+    for (var rest = live; rest != 0u; rest &= rest - 1u) {
+        let row = firstTrailingBit(rest);
+        groups[row].rest = groups[row].mean;
+    }
+}
+
+fn begin_brackets(s: u32, live: u32, half: vec2<f32>) {
+    // A shift by this moves every element beyond where its union has to go.
+    let farthest = 2.0 * bitcast<f32>(atomicLoad(&largest_clipped)) + bitcast<f32>(atomicLoad(&largest_beyond));
+    let reach = tf(1.001 * farthest);
+    var low = groups[firstTrailingBit(live)].rest;
+    var high = low;
+    for (var rest = live; rest != 0u; rest &= rest - 1u) {
+        let row = firstTrailingBit(rest);
+        if tf_less(groups[row].rest, low) {
+            low = groups[row].rest;
+        }
+        if tf_less(high, groups[row].rest) {
+            high = groups[row].rest;
+        }
+        groups[row].at_low = reach;
+        groups[row].at_high = tf_neg(reach);
+    }
+    // (A little wider than needed: at its very ends shifts may be any of many.)
+    let margin = tf_add(half, tf(0.1 * (high.x - low.x) + 0.2 * half.x));
+    low = tf_sub(low, margin);
+    high = tf_add(high, margin);
+    spreads[s].low = low;
+    spreads[s].high = high;
+    // (Of the wrong sign: no centre came there yet.)
+    spreads[s].sum_low = -1.0;
+    spreads[s].sum_high = 1.0;
+    spreads[s].mode = BRACKETS;
+    spreads[s].steps++;
+    spreads[s].begun = spreads[s].steps;
+    begin_centre(s, live, half, middle(low, high));
+}
+
+// The mean that a union has to get at this centre.
+fn target_of(row: u32, centre: vec2<f32>, half: vec2<f32>) -> vec2<f32> {
+    let top = tf_add(centre, half);
+    let bottom = tf_sub(centre, half);
+    let rest = groups[row].rest;
+    if tf_less(top, rest) {
+        return top;
+    }
+    if tf_less(rest, bottom) {
+        return bottom;
+    }
+    return rest;
+}
+
+fn middle(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
+    return 0.5 * tf_add(a, b);
+}
+
+// Whether a root is sought by Newton's method still.
+fn is_trusted(trials: u32) -> bool {
+    return trials < 8u || trials % 2u == 0u;
+}
+
+// Where a union's mean meets its target, as far as its free elements tell and within its bracket; the middle of that, if it
+// has been tried often enough, or if hardly any are free.
+fn next_shift(row: u32, difference: f32, trust: bool) -> vec2<f32> {
+    let least = groups[row].least;
+    let most = groups[row].most;
+    let next = tf_add(groups[row].shift, tf(difference / groups[row].free));
+    if !trust || groups[row].free < LEAST_FREE {
+        return middle(least, most);
+    }
+    if tf_less(next, least) {
+        return least;
+    }
+    return select(next, most, vec2<bool>(tf_less(most, next)));
+}
+
+// Goes on with this centre, from the shifts and means of the last.
+fn begin_centre(s: u32, live: u32, half: vec2<f32>, centre: vec2<f32>) {
+    spreads[s].centre = centre;
+    spreads[s].trials = 0u;
+    for (var rest = live; rest != 0u; rest &= rest - 1u) {
+        let row = firstTrailingBit(rest);
+        groups[row].least = groups[row].at_high;
+        groups[row].most = groups[row].at_low;
+        let aim = target_of(row, centre, half);
+        let moves = tf_sub(groups[row].rest, aim).x != 0.0;
+        let next = next_shift(row, tf_sub(groups[row].mean, aim).x, true);
+        groups[row].shift = select(tf(0.0), next, vec2<bool>(moves));
+    }
+}
+
+// Takes the sums at the shifts asked for: brings every union to its target, then the sum of the multipliers to zero.
+fn bracket(s: u32, live: u32, half: vec2<f32>, tolerance: f32) -> u32 {
+    let centre = spreads[s].centre;
+    let trials = spreads[s].trials + 1u;
+    spreads[s].trials = trials;
+    let near = 0.2 * tolerance;
+    var all_near = true;
+    var sum = tf(0.0);
+    // How much the sum falls as the centre rises.
+    var slope = 0.0;
+    for (var rest = live; rest != 0u; rest &= rest - 1u) {
+        let row = firstTrailingBit(rest);
+        let aim = target_of(row, centre, half);
+        let shift = groups[row].shift;
+        let mass = groups[row].mass;
+        sum = tf_add(sum, tf_mul(mass, shift));
+        if tf_sub(groups[row].rest, aim).x != 0.0 {
+            slope += mass.x / max(groups[row].free, LEAST_FREE);
+            let difference = tf_sub(groups[row].mean, aim).x;
+            // (Stored values are rounded, so that means jump a little.)
+            let width = tf_sub(groups[row].most, groups[row].least).x;
+            if abs(difference) > near && width > 0.1 * near {
+                all_near = false;
+                if difference > 0.0 {
+                    groups[row].least = shift;
+                } else {
+                    groups[row].most = shift;
+                }
+                groups[row].shift = next_shift(row, difference, is_trusted(trials));
+            }
+        }
+    }
+    if !all_near && trials < MOST_SHIFTS && spreads[s].passes + 1u < params.passes {
+        return WAITING;
+    }
+    let rise = sum.x / slope;
+    if all_near && abs(rise) <= near {
+        end_here(s, live, half, rise);
+        return WAITING;
+    }
+    let is_low = sum.x > 0.0;
+    for (var rest = live; rest != 0u; rest &= rest - 1u) {
+        let row = firstTrailingBit(rest);
+        if is_low {
+            groups[row].at_low = groups[row].shift;
+        } else {
+            groups[row].at_high = groups[row].shift;
+        }
+    }
+    if is_low {
+        spreads[s].low = centre;
+        spreads[s].sum_low = sum.x;
+    } else {
+        spreads[s].high = centre;
+        spreads[s].sum_high = sum.x;
+    }
+    let steps = spreads[s].steps + 1u;
+    spreads[s].steps = steps;
+    let low = spreads[s].low;
+    let high = spreads[s].high;
+    let is_last = tf_sub(high, low).x <= near || spreads[s].passes + 1u >= params.passes;
+    if is_last {
+        mix_ends(s, live);
+        return WAITING;
+    }
+    let newton = tf_add(centre, tf(rise));
+    let inside = is_trusted(steps - spreads[s].begun) && tf_less(low, newton) && tf_less(newton, high);
+    begin_centre(s, live, half, select(middle(low, high), newton, vec2<bool>(inside)));
+    return WAITING;
+}
+
+// Ends where the centre, which has so far to rise that it is no matter, lets the multipliers sum to zero.
+fn end_here(s: u32, live: u32, half: vec2<f32>, rise: f32) {
+    for (var rest = live; rest != 0u; rest &= rest - 1u) {
+        let row = firstTrailingBit(rest);
+        let moves = tf_sub(groups[row].rest, target_of(row, spreads[s].centre, half)).x != 0.0;
+        let back = select(0.0, rise / max(groups[row].free, LEAST_FREE), moves);
+        groups[row].shift = tf_sub(groups[row].shift, tf(back));
+    }
+    settle_balance(live);
+    spreads[s].mode = BRACKETS_END;
+}
+
+// Mixes the shifts at the ends of the centre's bracket so that the multipliers sum to zero.
+fn mix_ends(s: u32, live: u32) {
+    let low = spreads[s].sum_low;
+    let high = spreads[s].sum_high;
+    var part = select(1.0, 0.0, low < 0.0);
+    if low > 0.0 && high <= 0.0 {
+        part = -high / (low - high);
+    }
+    for (var rest = live; rest != 0u; rest &= rest - 1u) {
+        let row = firstTrailingBit(rest);
+        let difference = tf_sub(groups[row].at_low, groups[row].at_high);
+        groups[row].shift = tf_add(groups[row].at_high, tf_scale(difference, part));
+    }
+    settle_balance(live);
+    spreads[s].mode = BRACKETS_END;
+}
