@@ -59,7 +59,8 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK) vjp_spread(const __grid_co
     Sums<double> sums = columns.template end<double>();
 
     double level = place.present ? call.levels[call.shared_levels ? 0 : place.problem] : 0.0;
-    bool live = row < call.unions && count > 0.0 && __popc(__ballot_sync(FULL_WARP, count > 0.0)) > 1;
+    bool several = __popc(__ballot_sync(FULL_WARP, count > 0.0)) > 1;
+    bool live = several && row < call.unions && count > 0.0;
     bool held = solved && live && (nu != 0.0 || level == 0.0);
     bool movable = held && sums.free > 0.0;
     double inverse_count = live ? inverse(count) : 0.0;

@@ -21,7 +21,9 @@ pub fn open(backend: &str) -> Result<Device, String> {
             return OPENED.get_or_init(|| Device::wgpu().map_err(|error| error.to_string())).clone();
         }
         #[cfg(feature = "cuda")]
-        "cuda" => return Device::cuda(0).map_err(|error| error.to_string()),
+        "cuda" if fairlayer::devices_of("cuda").iter().any(|device| device.usable.is_ok()) => {
+            return Device::cuda(0).map_err(|error| error.to_string());
+        }
         #[cfg(feature = "cuda")]
         "cuda_emu" => {
             static BUILT: std::sync::OnceLock<Result<Device, String>> = std::sync::OnceLock::new();

@@ -51,7 +51,8 @@ fn unsupported(what: impl Into<String>) -> Error {
     }
 }
 
-/// The union that each cell is, if the set is one difference spread of unions that are a cell each.
+/// The union that each cell is, if the set is one difference spread of unions that are a cell each. (With the same bounds for all
+/// samples no such problem is infeasible, so that it makes no difference what is asked for then.)
 fn unions(set: &ConstraintSet) -> Option<[u8; MAX_GPU_CELLS]> {
     let ([spread], [], []) = (set.spreads(), set.contrasts(), set.dense()) else { return None };
     let count = spread.unions.len();
