@@ -159,7 +159,9 @@ fn agrees<T: Storage>(device: &Device, groups: usize) {
             }
             let shares = counts.iter().zip(&free).filter(|(_, free)| **free > 0.0).map(|(count, free)| count / free);
             let spare = shares.fold(1.0, f64::max);
-            assert!(worst <= 40.0 * unit * size * spare + 1e-9, "{here}: {worst}, {outcome:?}");
+            // (Means are found to 1e-11, here and there.)
+            let allowed = (40.0 * unit * size + 4e-11) * spare + 1e-9;
+            assert!(worst <= allowed, "{here}: {worst}, {outcome:?}");
             let means = sums.iter().zip(&counts).filter(|(_, count)| **count > 0.0).map(|(sum, count)| sum / count);
             let (top, bottom) =
                 means.fold((f64::MIN, f64::MAX), |(top, bottom), mean| (top.max(mean), bottom.min(mean)));

@@ -44,9 +44,12 @@ pub(crate) struct OutcomeRecord {
     pub(crate) excess: f64,
 }
 
-/// Of every struct its name in C++, its size, and the names and places of its fields: for the tests.
+/// The name of a struct in C++, its size, and the names and places of its fields.
+pub type Layout = (&'static str, usize, Vec<(&'static str, usize)>);
+
+/// Of every struct: for the tests.
 #[must_use]
-pub fn layouts() -> Vec<(&'static str, usize, Vec<(&'static str, usize)>)> {
+pub fn layouts() -> Vec<Layout> {
     macro_rules! layout {
         ($type:ident, $name:literal, $($field:ident),+ $(,)?) => {{
             // A field that is missing here is an error of the compiler.

@@ -21,7 +21,7 @@ pub(crate) use plan::CudaPlan;
 /// For the tests of the kernels' texts.
 #[doc(hidden)]
 pub mod texts {
-    pub use super::calls::layouts;
+    pub use super::calls::{Layout, layouts};
     pub use super::compile::{Image, compile, find_nvrtc};
     pub use super::kernels::{SOURCES, Source, all_variants};
 }
