@@ -42,7 +42,7 @@ struct Team {
     static constexpr int BLOCK = WARPS > 1 ? LANES : 128;
     static constexpr int TEAMS = BLOCK / LANES;
     // Blocks that a multiprocessor is to hold at least: what bounds the registers of a thread.
-    static constexpr int blocks(int threads) { return threads > BLOCK ? threads / BLOCK : 1; }
+    static __host__ __device__ constexpr int blocks(int threads) { return threads > BLOCK ? threads / BLOCK : 1; }
     // Bytes of shared memory.
     static constexpr int SHARED = WARPS > 1 ? 2 * MOST_SUMS * WARPS * 8 : 0;
 

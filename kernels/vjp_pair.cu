@@ -8,7 +8,7 @@
 
 // Threads that a multiprocessor is to hold: those with more to keep are fewer.
 template <class T, int VALUES>
-constexpr int RESIDENT_BACKWARD = sizeof(ArithmeticOf<T>) == 8 ? 384 : VALUES > 16 ? 640 : 768;
+constexpr int RESIDENT_BACKWARD = sizeof(ArithmeticOf<T>) == 8 ? 384 : VALUES > 16 ? 512 : 768;
 
 template <class T, int LANES, int VALUES>
 __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDENT_BACKWARD<T, VALUES>))
