@@ -497,7 +497,11 @@ fn variants<T: Storage>(batch: &Batch<'_, T>, params: &Params) -> impl Fn(Kernel
     let bounded = has_element_bounds(params);
     let (weighted, labelled) = (batch.weights.is_some(), batch.labels.is_some());
     let valued = params.wanted & (wanted::WEIGHTS | wanted::LABELS) != 0 || params.flags & flags::HAS_RATIO != 0;
-    move |kernel, class| Variant { kernel, class, dtype: T::DTYPE, weighted, labelled, bounded, valued, part: 0 }
+    let has_cells = params.flags & flags::GIVEN_CELLS != 0;
+    move |kernel, class| {
+        let given = has_cells && matches!(kernel, Kernel::CellsPrepare | Kernel::LargePrepare);
+        Variant { kernel, class, dtype: T::DTYPE, given, weighted, labelled, bounded, valued, part: 0 }
+    }
 }
 
 #[cfg(test)]

@@ -347,6 +347,8 @@ pub(crate) struct Variant {
     pub(crate) class: Class,
     /// The type of predictions, bounds and their gradients.
     pub(crate) dtype: Dtype,
+    /// Whether cells are given, of kernels that would compute them.
+    pub(crate) given: bool,
     /// Which arrays there are.
     pub(crate) weighted: bool,
     pub(crate) labelled: bool,
@@ -364,20 +366,21 @@ impl Variant {
         module: &wgpu::ShaderModule,
         layout: &wgpu::PipelineLayout,
     ) -> wgpu::ComputePipeline {
-        let Self { kernel, class, dtype, weighted, labelled, bounded, valued, part } = self;
+        let Self { kernel, class, dtype, given, weighted, labelled, bounded, valued, part } = self;
         let flag = |on: bool| f64::from(u8::from(on));
         let [weighted, labelled, bounded] =
             [("WEIGHTED", weighted), ("LABELLED", labelled), ("BOUNDED", bounded)].map(|(name, on)| (name, flag(on)));
         let lanes = ("LANES", f64::from(class.lanes));
         let capacity = ("CAPACITY", f64::from(class.room));
         let part = ("PART", f64::from(part));
+        let given = ("GIVEN", flag(given));
         let storage = match dtype {
             Dtype::F16 => 1.0,
             Dtype::Bf16 => 2.0,
             _ => 0.0,
         };
         let mut constants = match kernel {
-            Kernel::CellsPrepare => vec![lanes, weighted, bounded, labelled],
+            Kernel::CellsPrepare => vec![lanes, given, weighted, bounded, labelled],
             Kernel::CellsDisjoint | Kernel::DisjointBrackets => {
                 vec![lanes, weighted, bounded, capacity, ("SPILLS", flag(false))]
             }
@@ -386,7 +389,7 @@ impl Variant {
             Kernel::VjpRows | Kernel::VjpDisjoint | Kernel::DenseVjp => {
                 vec![lanes, weighted, labelled, ("VALUED", flag(valued))]
             }
-            Kernel::LargePrepare => vec![lanes, weighted, bounded, labelled, part],
+            Kernel::LargePrepare => vec![lanes, given, weighted, bounded, labelled, part],
             Kernel::LargePass | Kernel::LargeStep => vec![lanes, weighted, bounded, capacity, part],
             Kernel::LargeVjp | Kernel::LargeSolveRows | Kernel::LargeSolveDisjoint => {
                 vec![lanes, weighted, labelled, ("VALUED", flag(valued)), part]
