@@ -1,7 +1,7 @@
 // The commonest problem, with its step in closed form: difference spreads of unions that share no cell, neither within a
 // spread nor between them. The method is that of `src/reference/disjoint.rs`, spread by spread, a lane each. What it does
-// not solve in a few passes, brackets solve that cannot fail (`disjoint_brackets.wgsl`); but where elements have bounds of
-// their own, so that there may be no answer, it is handed over to `cells_newton`.
+// not solve in a few passes goes to brackets (`disjoint_brackets.wgsl`), which fail only if their passes run out; but where
+// elements have bounds of their own, so that there may be no answer, it is handed over to `cells_newton`.
 //
 // Means, shifts and the centre are two floats. What a step is made of are differences from the present point, for which single
 // ones are enough: they vanish as it is approached.
