@@ -2,6 +2,8 @@
 // sums of weights, labels and bounds; inactive rows; and whether every number but the predictions can be used.
 
 override LANES: u32 = 64u;
+// Whether cells are given, and not computed from groups.
+override GIVEN: bool = false;
 // Which arrays there are.
 override WEIGHTED: bool = true;
 override LABELLED: bool = true;
@@ -200,17 +202,16 @@ fn clear_totals(lane: u32) {
 // Computes the cells and counts them, four to a word; which problems share no word.
 fn find_cells(lane: u32) {
     var usable = true;
-    let given = has(GIVEN_CELLS);
     let words = first / 4u + problem;
     for (var k = part_first / 4u + lane; 4u * k < part_end; k += LANES) {
         var word = 0u;
         var ids = 0u;
-        if given {
+        if GIVEN {
             ids = given_cells(4u * k);
         }
         for (var i = 4u * k; i < min(4u * k + 4u, part_end); i++) {
             var cell = 0u;
-            if given {
+            if GIVEN {
                 cell = ids & 0xffu;
                 cell = select(NONE, cell, cell < params.cells);
                 ids >>= 8u;
@@ -222,7 +223,7 @@ fn find_cells(lane: u32) {
             atomicAdd(&counts[cell], 1u);
             word |= cell << (8u * (i & 3u));
         }
-        if !given {
+        if !GIVEN {
             cells[words + k] = word;
         }
     }

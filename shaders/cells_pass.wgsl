@@ -93,11 +93,11 @@ fn load_problem(lane: u32) {
 }
 
 fn clear_pass(lane: u32) {
-    for (var k = lane; k < 96u; k += LANES) {
+    for (var k = lane; k < 3u * params.cells; k += LANES) {
         atomicStore(&sum_y[k], 0);
         atomicStore(&sum_free[k], 0);
     }
-    for (var k = lane; k < MAX_CELLS; k += LANES) {
+    for (var k = lane; k < params.cells; k += LANES) {
         atomicStore(&sum_size[k], 0u);
         atomicStore(&sum_beyond[k], 0u);
         atomicStore(&largest_weight_of[k], 0u);

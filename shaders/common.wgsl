@@ -52,7 +52,6 @@ struct Params {
     wanted: u32,
     link: u32,
     last_link: u32,
-    passes: u32,
     admm_at: u32,
     search_passes: u32,
     tiles: u32,
@@ -108,7 +107,7 @@ const RESULTS_HEAD = 8u;
 const CLAMP_LANES = 16u;
 
 // The problem that this workgroup has in hand: its number, its first element, how many it has, its place in `order`, and the
-// passes that a Newton kernel does before it leaves it for the next.
+// passes that a kernel of a chain does before it leaves it for the next.
 var<private> problem: u32;
 var<private> first: u32;
 var<private> n: u32;

@@ -1,10 +1,11 @@
-// The same spreads by brackets, for what `cells_disjoint` does not solve in a few passes. At any centre every union has a
+// The spreads of `disjoint_spreads.wgsl` by brackets, for what `cells_disjoint` left: as a link of a chain, which leaves nothing.
+// At any centre every union has a
 // shift that brings its mean to what the centre allows, and the sum of the multipliers falls as the centre rises. Both roots
 // are kept in brackets, and sought by Newton's method; where that takes long, brackets are halved every other time. Where a mean is flat in its shift, the sum jumps; then the
 // shifts at both ends of the centre's last bracket are mixed so that it is zero.
 
-// How a spread is solved: by steps; by brackets; by the point that brackets ended with.
-const STEPS = 0u;
+// What a spread is at: its first pass, brackets, or the point that they ended with.
+const FIRST_LOOK = 0u;
 const BRACKETS = 1u;
 const BRACKETS_END = 2u;
 // Passes for one centre.
@@ -12,11 +13,33 @@ const MOST_SHIFTS = 50u;
 // With less of a union free, its mean tells nothing of where it meets its target.
 const LEAST_FREE = 0.02;
 
+// A union: between what shifts it is sought; its mean at zero shifts; and its shifts at the ends of the centre's bracket.
+struct Bracket {
+    least: vec2<f32>,
+    most: vec2<f32>,
+    rest: vec2<f32>,
+    at_low: vec2<f32>,
+    at_high: vec2<f32>,
+}
+
+// A spread's centre: its bracket, the sums of the multipliers at the ends of that, and the passes for the present one.
+struct Centre {
+    mode: u32,
+    trials: u32,
+    low: vec2<f32>,
+    high: vec2<f32>,
+    sum_low: f32,
+    sum_high: f32,
+}
+
+var<workgroup> brackets: array<Bracket, 32>;
+var<workgroup> centres: array<Centre, 32>;
+
 // The unions' means at zero shifts.
 fn note_rest(live: u32) {
     for (var rest = live; rest != 0u; rest &= rest - 1u) {
         let row = firstTrailingBit(rest);
-        groups[row].rest = groups[row].mean;
+        brackets[row].rest = groups[row].mean;
     }
 }
 
@@ -24,31 +47,30 @@ fn begin_brackets(s: u32, live: u32, half: vec2<f32>) {
     // A shift by this moves every element beyond where its union has to go.
     let farthest = 2.0 * bitcast<f32>(atomicLoad(&largest_clipped)) + bitcast<f32>(atomicLoad(&largest_beyond));
     let reach = tf(1.001 * farthest);
-    var low = groups[firstTrailingBit(live)].rest;
+    var low = brackets[firstTrailingBit(live)].rest;
     var high = low;
     for (var rest = live; rest != 0u; rest &= rest - 1u) {
         let row = firstTrailingBit(rest);
-        if tf_less(groups[row].rest, low) {
-            low = groups[row].rest;
+        if tf_less(brackets[row].rest, low) {
+            low = brackets[row].rest;
         }
-        if tf_less(high, groups[row].rest) {
-            high = groups[row].rest;
+        if tf_less(high, brackets[row].rest) {
+            high = brackets[row].rest;
         }
-        groups[row].at_low = reach;
-        groups[row].at_high = tf_neg(reach);
+        brackets[row].at_low = reach;
+        brackets[row].at_high = tf_neg(reach);
     }
     // (A little wider than needed: at its very ends shifts may be any of many.)
     let margin = tf_add(half, tf(0.1 * (high.x - low.x) + 0.2 * half.x));
     low = tf_sub(low, margin);
     high = tf_add(high, margin);
-    spreads[s].low = low;
-    spreads[s].high = high;
+    centres[s].low = low;
+    centres[s].high = high;
     // (Of the wrong sign: no centre came there yet.)
-    spreads[s].sum_low = -1.0;
-    spreads[s].sum_high = 1.0;
-    spreads[s].mode = BRACKETS;
+    centres[s].sum_low = -1.0;
+    centres[s].sum_high = 1.0;
+    centres[s].mode = BRACKETS;
     spreads[s].steps++;
-    spreads[s].begun = spreads[s].steps;
     begin_centre(s, live, half, middle(low, high));
 }
 
@@ -56,7 +78,7 @@ fn begin_brackets(s: u32, live: u32, half: vec2<f32>) {
 fn target_of(row: u32, centre: vec2<f32>, half: vec2<f32>) -> vec2<f32> {
     let top = tf_add(centre, half);
     let bottom = tf_sub(centre, half);
-    let rest = groups[row].rest;
+    let rest = brackets[row].rest;
     if tf_less(top, rest) {
         return top;
     }
@@ -78,8 +100,8 @@ fn is_trusted(trials: u32) -> bool {
 // Where a union's mean meets its target, as far as its free elements tell and within its bracket; the middle of that, if it
 // has been tried often enough, or if hardly any are free.
 fn next_shift(row: u32, difference: f32, trust: bool) -> vec2<f32> {
-    let least = groups[row].least;
-    let most = groups[row].most;
+    let least = brackets[row].least;
+    let most = brackets[row].most;
     let next = tf_add(groups[row].shift, tf(difference / groups[row].free));
     if !trust || groups[row].free < LEAST_FREE {
         return middle(least, most);
@@ -93,13 +115,13 @@ fn next_shift(row: u32, difference: f32, trust: bool) -> vec2<f32> {
 // Goes on with this centre, from the shifts and means of the last.
 fn begin_centre(s: u32, live: u32, half: vec2<f32>, centre: vec2<f32>) {
     spreads[s].centre = centre;
-    spreads[s].trials = 0u;
+    centres[s].trials = 0u;
     for (var rest = live; rest != 0u; rest &= rest - 1u) {
         let row = firstTrailingBit(rest);
-        groups[row].least = groups[row].at_high;
-        groups[row].most = groups[row].at_low;
+        brackets[row].least = brackets[row].at_high;
+        brackets[row].most = brackets[row].at_low;
         let aim = target_of(row, centre, half);
-        let moves = tf_sub(groups[row].rest, aim).x != 0.0;
+        let moves = tf_sub(brackets[row].rest, aim).x != 0.0;
         let next = next_shift(row, tf_sub(groups[row].mean, aim).x, true);
         groups[row].shift = select(tf(0.0), next, vec2<bool>(moves));
     }
@@ -108,8 +130,8 @@ fn begin_centre(s: u32, live: u32, half: vec2<f32>, centre: vec2<f32>) {
 // Takes the sums at the shifts asked for: brings every union to its target, then the sum of the multipliers to zero.
 fn bracket(s: u32, live: u32, half: vec2<f32>, tolerance: f32) -> u32 {
     let centre = spreads[s].centre;
-    let trials = spreads[s].trials + 1u;
-    spreads[s].trials = trials;
+    let trials = centres[s].trials + 1u;
+    centres[s].trials = trials;
     let near = 0.2 * tolerance;
     var all_near = true;
     var sum = tf(0.0);
@@ -121,23 +143,23 @@ fn bracket(s: u32, live: u32, half: vec2<f32>, tolerance: f32) -> u32 {
         let shift = groups[row].shift;
         let mass = groups[row].mass;
         sum = tf_add(sum, tf_mul(mass, shift));
-        if tf_sub(groups[row].rest, aim).x != 0.0 {
+        if tf_sub(brackets[row].rest, aim).x != 0.0 {
             slope += mass.x / max(groups[row].free, LEAST_FREE);
             let difference = tf_sub(groups[row].mean, aim).x;
             // (Stored values are rounded, so that means jump a little.)
-            let width = tf_sub(groups[row].most, groups[row].least).x;
+            let width = tf_sub(brackets[row].most, brackets[row].least).x;
             if abs(difference) > near && width > 0.1 * near {
                 all_near = false;
                 if difference > 0.0 {
-                    groups[row].least = shift;
+                    brackets[row].least = shift;
                 } else {
-                    groups[row].most = shift;
+                    brackets[row].most = shift;
                 }
                 groups[row].shift = next_shift(row, difference, is_trusted(trials));
             }
         }
     }
-    if !all_near && trials < MOST_SHIFTS && spreads[s].passes + 1u < params.passes {
+    if !all_near && trials < MOST_SHIFTS && spreads[s].passes + 1u < passes_of_link {
         return WAITING;
     }
     let rise = sum.x / slope;
@@ -149,29 +171,29 @@ fn bracket(s: u32, live: u32, half: vec2<f32>, tolerance: f32) -> u32 {
     for (var rest = live; rest != 0u; rest &= rest - 1u) {
         let row = firstTrailingBit(rest);
         if is_low {
-            groups[row].at_low = groups[row].shift;
+            brackets[row].at_low = groups[row].shift;
         } else {
-            groups[row].at_high = groups[row].shift;
+            brackets[row].at_high = groups[row].shift;
         }
     }
     if is_low {
-        spreads[s].low = centre;
-        spreads[s].sum_low = sum.x;
+        centres[s].low = centre;
+        centres[s].sum_low = sum.x;
     } else {
-        spreads[s].high = centre;
-        spreads[s].sum_high = sum.x;
+        centres[s].high = centre;
+        centres[s].sum_high = sum.x;
     }
     let steps = spreads[s].steps + 1u;
     spreads[s].steps = steps;
-    let low = spreads[s].low;
-    let high = spreads[s].high;
-    let is_last = tf_sub(high, low).x <= near || spreads[s].passes + 1u >= params.passes;
+    let low = centres[s].low;
+    let high = centres[s].high;
+    let is_last = tf_sub(high, low).x <= near || spreads[s].passes + 1u >= passes_of_link;
     if is_last {
         mix_ends(s, live);
         return WAITING;
     }
     let newton = tf_add(centre, tf(rise));
-    let inside = is_trusted(steps - spreads[s].begun) && tf_less(low, newton) && tf_less(newton, high);
+    let inside = is_trusted(steps) && tf_less(low, newton) && tf_less(newton, high);
     begin_centre(s, live, half, select(middle(low, high), newton, vec2<bool>(inside)));
     return WAITING;
 }
@@ -180,27 +202,99 @@ fn bracket(s: u32, live: u32, half: vec2<f32>, tolerance: f32) -> u32 {
 fn end_here(s: u32, live: u32, half: vec2<f32>, rise: f32) {
     for (var rest = live; rest != 0u; rest &= rest - 1u) {
         let row = firstTrailingBit(rest);
-        let moves = tf_sub(groups[row].rest, target_of(row, spreads[s].centre, half)).x != 0.0;
+        let moves = tf_sub(brackets[row].rest, target_of(row, spreads[s].centre, half)).x != 0.0;
         let back = select(0.0, rise / max(groups[row].free, LEAST_FREE), moves);
         groups[row].shift = tf_sub(groups[row].shift, tf(back));
     }
     settle_balance(live);
-    spreads[s].mode = BRACKETS_END;
+    centres[s].mode = BRACKETS_END;
 }
 
 // Mixes the shifts at the ends of the centre's bracket so that the multipliers sum to zero.
 fn mix_ends(s: u32, live: u32) {
-    let low = spreads[s].sum_low;
-    let high = spreads[s].sum_high;
+    let low = centres[s].sum_low;
+    let high = centres[s].sum_high;
     var part = select(1.0, 0.0, low < 0.0);
     if low > 0.0 && high <= 0.0 {
         part = -high / (low - high);
     }
     for (var rest = live; rest != 0u; rest &= rest - 1u) {
         let row = firstTrailingBit(rest);
-        let difference = tf_sub(groups[row].at_low, groups[row].at_high);
-        groups[row].shift = tf_add(groups[row].at_high, tf_scale(difference, part));
+        let difference = tf_sub(brackets[row].at_low, brackets[row].at_high);
+        groups[row].shift = tf_add(brackets[row].at_high, tf_scale(difference, part));
     }
     settle_balance(live);
-    spreads[s].mode = BRACKETS_END;
+    centres[s].mode = BRACKETS_END;
+}
+
+// Takes the sums at the shifts asked for: what the spread does next.
+fn receive(s: u32) -> u32 {
+    let live = spreads[s].live;
+    let means = means_of(live);
+    if atomicLoad(&overflown) != 0u {
+        return HOPELESS;
+    }
+    let aim = aim_at(spreads[s].epsilon, means);
+    switch centres[s].mode {
+        case FIRST_LOOK: {
+            if !tf_less(spreads[s].epsilon, means.gap) {
+                return ENDED;
+            }
+            if steps_before() + spreads[s].steps >= params.max_iterations {
+                return HOPELESS;
+            }
+            note_rest(live);
+            begin_brackets(s, live, aim.half);
+            return WAITING;
+        }
+        case BRACKETS: {
+            return bracket(s, live, aim.half, aim.tolerance);
+        }
+        default: {
+            return select(HOPELESS, ENDED, is_solved(s, means, aim));
+        }
+    }
+}
+
+// What `cells_disjoint` has spent.
+fn steps_before() -> u32 {
+    return results[problem * params.results_stride + 1u];
+}
+
+// By how much the spreads are exceeded at clip(z).
+fn measure_start(lane: u32) {
+    for (var cell = lane; cell < params.cells; cell += LANES) {
+        cell_shift[cell] = tf(0.0);
+    }
+    if lane == 0u {
+        atomicStore(&overflown, 0u);
+    }
+    workgroupBarrier();
+    pass_over(lane);
+    gather(lane);
+    for (var s = lane; s < params.spreads; s += LANES) {
+        if spreads[s].live != 0u {
+            spreads[s].excess = excess_of(means_of(spreads[s].live), spreads[s].epsilon);
+        }
+    }
+    workgroupBarrier();
+}
+
+@compute @workgroup_size(LANES)
+fn disjoint_brackets(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    if !take_left(group) {
+        return;
+    }
+    let spent = steps_before();
+    let passes = results[problem * params.results_stride + 2u];
+    load_problem(lane);
+    for (var s = lane; s < params.spreads; s += LANES) {
+        centres[s].mode = FIRST_LOOK;
+    }
+    begin_spreads(lane);
+    let ending = solve_spreads(lane);
+    if ending == HOPELESS {
+        measure_start(lane);
+    }
+    report_spreads(lane, ending, spent, passes);
 }

@@ -18,7 +18,7 @@ pub(crate) struct Params {
     /// Numbers of problems.
     pub(crate) list_at: u32,
     /// Of every problem its first element, how many it has, its place among the sorted elements, and the passes over it in a
-    /// link of the chain of Newton kernels.
+    /// link of a chain.
     pub(crate) problems_at: u32,
     pub(crate) cells: u32,
     pub(crate) rows: u32,
@@ -72,11 +72,9 @@ pub(crate) struct Params {
     /// The place of a dispatch in the chain of `cells_newton`: 0 takes the list of the tables, others what was left before.
     pub(crate) link: u32,
     pub(crate) last_link: u32,
-    /// The most passes of `cells_disjoint`; 0 leaves every problem to the next kernel.
-    pub(crate) passes: u32,
     /// The settings of ADMM, after which Newton goes on where that ended; [`ABSENT`] if Newton is all there is.
     pub(crate) admm_at: u32,
-    /// Passes after which `cells_disjoint` takes to brackets.
+    /// Passes after which `cells_disjoint` leaves a problem.
     pub(crate) search_passes: u32,
     /// Of problems too large for a workgroup: how many tiles there are, how many problems, and the passes of their chain.
     pub(crate) tiles: u32,
@@ -205,7 +203,6 @@ mod tests {
             wanted,
             link,
             last_link,
-            passes,
             admm_at,
             search_passes,
             tiles,

@@ -10,17 +10,18 @@ use crate::constraints::ConstraintSet;
 pub(super) struct Dispatch {
     pub(super) variant: Variant,
     pub(super) range: Range<usize>,
-    /// The most passes of `cells_disjoint`; 0 leaves every problem to the next kernel.
-    pub(super) passes: u32,
-    /// Its place in the chain of its kernel, and whether that ends with it.
+    /// Its place in the chain of its kernel, and whether that ends with it. The first link takes the list, others what is
+    /// left.
     pub(super) link: Option<u32>,
     pub(super) is_last: bool,
+    /// Its place among all links. What it takes is counted there, what it leaves at the next one.
+    pub(super) place: usize,
     pub(super) params: u32,
 }
 
 impl Dispatch {
     pub(super) fn new(variant: Variant, range: Range<usize>) -> Self {
-        Self { variant, range, passes: 0, link: None, is_last: false, params: 0 }
+        Self { variant, range, link: None, is_last: false, place: 0, params: 0 }
     }
 
     /// Encodes it for its part of the lists, or, if there is a count, for as many workgroups as that says.
@@ -43,6 +44,28 @@ impl Dispatch {
     }
 }
 
+/// The chains of a call, one after the other. What the short cut leaves is counted at place 1.
+#[derive(Default)]
+pub(super) struct Links {
+    pub(super) dispatches: Vec<Dispatch>,
+}
+
+impl Links {
+    /// Appends a chain of this dispatch; from link 1 on it goes on with what is left at that place.
+    pub(super) fn push(&mut self, links: Range<u32>, dispatch: &Dispatch) {
+        for link in links.clone() {
+            let place = self.dispatches.last().map_or(link as usize, |last| last.place + 1);
+            let (link, is_last) = (Some(link), link + 1 == links.end);
+            self.dispatches.push(Dispatch { link, is_last, place, range: dispatch.range.clone(), ..*dispatch });
+        }
+    }
+
+    /// How many places there are, that of what the last link leaves included.
+    pub(super) fn places(&self) -> usize {
+        self.dispatches.last().map_or(0, |last| last.place) + 2
+    }
+}
+
 /// How the Newton kernels are cut into dispatches: they end with the last one, whatever is left.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Chain {
@@ -59,13 +82,16 @@ impl Chain {
         Self { links: if is_emulated { of_emulated } else { 8 }, is_emulated }
     }
 
-    /// The most passes of `cells_disjoint`, which is no chain.
-    pub(super) fn passes_alone(&self, set: &ConstraintSet, class: Class) -> u32 {
+    /// The most passes of `disjoint_brackets`, which is no chain.
+    pub(super) fn passes_of_brackets(&self, set: &ConstraintSet, class: Class, n: usize) -> u32 {
+        if !self.is_emulated {
+            return 1000;
+        }
         let largest = set.spreads().iter().map(|spread| spread.unions.len()).max().unwrap_or(0);
         let spreads = set.spreads().len();
         let over_rows = 8 * largest * spreads.div_ceil(class.lanes as usize) + 2 * spreads;
-        let rounds = (class.room / class.lanes) as usize + 4 * set.layout().cells() + over_rows + 30;
-        if self.is_emulated { (EMULATED_ROUNDS * 2 / 3 / rounds) as u32 } else { 1000 }
+        let rounds = n.div_ceil(class.lanes as usize) + 4 * set.layout().cells() + over_rows + 30;
+        (EMULATED_ROUNDS * 2 / 3 / rounds) as u32
     }
 
     /// The passes of a link over a problem of `n` elements: of it alone, so that its end does not depend on its batch.

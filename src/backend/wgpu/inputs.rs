@@ -177,17 +177,17 @@ impl<T: Storage> WgpuPlan<T> {
         slab: &Slab,
         index: usize,
         params: &mut Params,
-        set: &ConstraintSet,
+        passes: impl Fn(usize) -> u32,
     ) -> Result<Lists> {
-        let Self { device, memory, words, sizes, chain, tiling, .. } = self;
+        let Self { device, memory, words, sizes, tiling, .. } = self;
         let offsets = batch.offsets();
         let is_large = |n: usize| tiling.is_some_and(|tiling| tiling.is_large(n));
         params.problems_at = words.len() as u32;
         let mut ordered = 0;
         for problem in slab.problems.clone() {
             let range = offsets.range(problem);
-            let passes = chain.passes(set, range.len());
-            words.extend([(range.start - slab.elements.start) as u32, range.len() as u32, ordered, passes]);
+            let (first, n) = ((range.start - slab.elements.start) as u32, range.len());
+            words.extend([first, n as u32, ordered, passes(n)]);
             if is_large(range.len()) {
                 ordered += range.len().next_multiple_of(TILES.lanes as usize) as u32;
             } else if range.len() > sizes.newton.room as usize {
@@ -237,7 +237,6 @@ impl<T: Storage> WgpuPlan<T> {
                 list_at: params.list_at + dispatch.range.start as u32,
                 link: dispatch.link.unwrap_or(0),
                 last_link: u32::from(dispatch.is_last),
-                passes: dispatch.passes,
                 ..*params
             };
             dispatch.params = bytes.len() as u32;

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use super::WgpuDevice;
 use super::admm;
 use super::answers::{Answers, SlabAnswers, SlabSlopes, Slopes, results_stride};
-use super::dispatch::{Chain, Dispatch, EMULATED_ROUNDS, rounds_of_a_pass};
+use super::dispatch::{Chain, Dispatch, EMULATED_ROUNDS, Links, rounds_of_a_pass};
 use super::inputs::{Inputs, Lists, SlabMemory, place_elements};
 use super::large::{LargeChain, LargeDispatch, MOST_ELEMENTS, Tiling};
 use super::memory::Memory;
@@ -229,49 +229,56 @@ impl<T: Storage> WgpuPlan<T> {
         answers.y.hold(&device, size_of::<T>() * n)?;
         answers.clamp.hold(&device, 4 * clamp_start(problems, n))?;
         answers.results.hold(&device, 4 * params.results_stride as usize * problems)?;
-        let Lists { classes, small, large } = self.push_problems(batch, slab, index, &mut params, set)?;
-        let variant = variants(batch, &params);
-        let mut dispatches = vec![Dispatch::new(variant(Kernel::CellsPrepare, self.sizes.streaming), 0..small)];
         let is_admm = self.method == Method::Admm;
         let goes_short = self.is_disjoint && !is_admm;
-        // The short cut leaves what is too large for it, and where elements have their own bounds what may have no answer.
-        let mut is_left = !goes_short || has_element_bounds(&params);
+        let has_bounds = has_element_bounds(&params);
+        let Self { sizes, chain: lengths, .. } = *self;
+        let passes = |n: usize| {
+            let to_brackets = goes_short && !has_bounds && n <= sizes.brackets().room as usize;
+            if to_brackets { lengths.passes_of_brackets(set, sizes.brackets(), n) } else { lengths.passes(set, n) }
+        };
+        let Lists { classes, small, large } = self.push_problems(batch, slab, index, &mut params, passes)?;
+        let variant = variants(batch, &params);
+        let mut dispatches = vec![Dispatch::new(variant(Kernel::CellsPrepare, self.sizes.streaming), 0..small)];
+        let short = |kernel, class| Variant { labelled: false, valued: false, ..variant(kernel, class) };
+        // Of what the short cut is for, and where the rest of the list begins: what is too large for it.
+        let mut rest = 0..small;
         if goes_short {
             for (class, range) in classes {
-                let sizes = self.sizes.disjoint;
-                let passes = sizes.get(class).map_or(0, |class| self.chain.passes_alone(set, *class));
-                is_left |= passes == 0;
-                let variant = variant(Kernel::CellsDisjoint, *sizes.get(class).unwrap_or(&sizes[0]));
-                let variant = Variant { labelled: false, valued: false, ..variant };
-                dispatches.push(Dispatch { passes, ..Dispatch::new(variant, range) });
+                rest.start = range.end;
+                if let Some(class) = self.sizes.disjoint.get(class) {
+                    dispatches.push(Dispatch::new(short(Kernel::CellsDisjoint, *class), range));
+                } else {
+                    rest = range;
+                }
             }
         }
         let words = self.sample_words();
         if words > 0 {
             self.memory[index].order.hold(&device, 4 * words * n)?;
         }
-        let chained = |kernel, class| {
-            let general = Variant { weighted: true, bounded: true, ..variant(kernel, class) };
-            Variant { labelled: false, valued: false, ..general }
-        };
-        let chain_begins = dispatches.len();
-        if is_admm {
-            let links = admm::links(&device);
-            for link in 0..links {
-                let admm = Dispatch::new(chained(Kernel::DenseAdmm, admm::CLASS), 0..problems);
-                dispatches.push(Dispatch { link: Some(link), is_last: link + 1 == links, ..admm });
-            }
-        }
-        // Where the short cut goes first, all of the chain takes what is left. (Its pipeline takes long to compile.)
-        let links = if is_left { self.chain.links } else { 0 };
-        let first = u32::from(goes_short);
+        let chained = |kernel, class| Variant { weighted: true, bounded: true, ..short(kernel, class) };
         let general = if set.dense().is_empty() { Kernel::CellsNewton } else { Kernel::DenseNewton };
-        for link in first..first + links {
-            let newton = Dispatch::new(chained(general, self.sizes.newton), 0..small);
-            dispatches.push(Dispatch { link: Some(link), is_last: link + 1 == first + links, ..newton });
+        let mut chain = Links::default();
+        if is_admm {
+            let admm = Dispatch::new(chained(Kernel::DenseAdmm, admm::CLASS), 0..problems);
+            chain.push(0..admm::links(&device), &admm);
         }
-        // What a dispatch of the chains leaves is counted at its place in them.
-        let places = dispatches.len() - chain_begins + first as usize + 1;
+        // What the short cut leaves goes to brackets; but where elements have their own bounds, so that it may have no answer,
+        // to the machine, like all that is too large. (The machine takes long to compile.)
+        let newton = |range| Dispatch::new(chained(general, sizes.newton), range);
+        let links = lengths.links;
+        match (goes_short, has_bounds) {
+            (false, _) => chain.push(0..links, &newton(rest)),
+            (true, false) => {
+                let brackets = Dispatch::new(short(Kernel::DisjointBrackets, self.sizes.brackets()), 0..small);
+                chain.push(1..2, &brackets);
+                chain.push(0..if rest.is_empty() { 0 } else { links }, &newton(rest));
+            }
+            (true, true) => chain.push(u32::from(rest.is_empty())..links, &newton(rest)),
+        }
+        let places = chain.places();
+        dispatches.extend(chain.dispatches);
         let state_bytes = 4 * problems * self.state_words();
         if small == 0 {
             dispatches.clear();
@@ -317,18 +324,18 @@ impl<T: Storage> WgpuPlan<T> {
         });
         let short_cut = goes_short.then(|| bind(Kernel::CellsDisjoint, &[&left[1], &counts[1]]));
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        for (index, dispatch) in dispatches.iter().enumerate() {
+        for dispatch in &dispatches {
             match (dispatch.link, &short_cut) {
                 (None, Some(short_cut)) if dispatch.variant.kernel == Kernel::CellsDisjoint => {
                     dispatch.encode(&device, &mut pass, short_cut, None);
                 }
                 (None, _) => dispatch.encode(&device, &mut pass, &prepare, None),
                 (Some(link), _) => {
-                    let this = index - chain_begins + first as usize;
-                    let next = this + 1;
+                    let (this, next) = (dispatch.place, dispatch.place + 1);
                     let kernel = dispatch.variant.kernel;
                     let mut more = vec![&left[next % 2], &counts[next], &left[this % 2], &counts[this], &state];
-                    more.extend((kernel != Kernel::CellsNewton).then_some(&inputs.coefficients));
+                    let has_rows = !matches!(kernel, Kernel::CellsNewton | Kernel::DisjointBrackets);
+                    more.extend(has_rows.then_some(&inputs.coefficients));
                     let group = bind(kernel, &more);
                     dispatch.encode(&device, &mut pass, &group, (link > 0).then_some(&counts[this]));
                 }
@@ -397,7 +404,7 @@ impl<T: Storage> WgpuPlan<T> {
         slopes.rows.hold(&device, 8 * (set.spreads().len() + 2 * set.bounded_rows()) * problems)?;
         let dense = set.dense().len();
         slopes.coefficients.hold(&device, if coefficients { size_of::<T>() * dense * n } else { 0 })?;
-        let Lists { small, large, .. } = self.push_problems(batch, slab, index, &mut params, set)?;
+        let Lists { small, large, .. } = self.push_problems(batch, slab, index, &mut params, |_| 0)?;
         let variant = variants(batch, &params);
         let kernel = match (dense, self.is_disjoint) {
             (0, true) => Kernel::VjpDisjoint,
@@ -490,7 +497,11 @@ fn variants<T: Storage>(batch: &Batch<'_, T>, params: &Params) -> impl Fn(Kernel
     let bounded = has_element_bounds(params);
     let (weighted, labelled) = (batch.weights.is_some(), batch.labels.is_some());
     let valued = params.wanted & (wanted::WEIGHTS | wanted::LABELS) != 0 || params.flags & flags::HAS_RATIO != 0;
-    move |kernel, class| Variant { kernel, class, dtype: T::DTYPE, weighted, labelled, bounded, valued, part: 0 }
+    let has_cells = params.flags & flags::GIVEN_CELLS != 0;
+    move |kernel, class| {
+        let given = has_cells && matches!(kernel, Kernel::CellsPrepare | Kernel::LargePrepare);
+        Variant { kernel, class, dtype: T::DTYPE, given, weighted, labelled, bounded, valued, part: 0 }
+    }
 }
 
 #[cfg(test)]

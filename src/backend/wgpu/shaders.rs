@@ -25,6 +25,7 @@ const CELL_TOTALS: &str = text!("cell_totals");
 const PREPARE: &str = text!("cells_prepare");
 const DISJOINT: &str = text!("cells_disjoint");
 const ANSWER: &str = text!("answer");
+const DISJOINT_SPREADS: &str = text!("disjoint_spreads");
 const DISJOINT_BRACKETS: &str = text!("disjoint_brackets");
 const LEFT: &str = text!("left");
 const LINKS: &str = text!("links");
@@ -83,8 +84,9 @@ const LARGE_SOLVE: &str = text!("large_solve");
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kernel {
     CellsPrepare,
-    /// `cells_newton` where the short cut's closed form holds.
+    /// `cells_newton` where the short cut's closed form holds, and for what that leaves.
     CellsDisjoint,
+    DisjointBrackets,
     CellsNewton,
     /// `cells_vjp` of rows of any kind.
     VjpRows,
@@ -106,9 +108,10 @@ pub(crate) enum Kernel {
 const FIRST_BINDING: u32 = 2;
 
 impl Kernel {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::CellsPrepare,
         Self::CellsDisjoint,
+        Self::DisjointBrackets,
         Self::CellsNewton,
         Self::VjpRows,
         Self::VjpDisjoint,
@@ -127,6 +130,7 @@ impl Kernel {
         match self {
             Self::CellsPrepare => "cells_prepare",
             Self::CellsDisjoint => "cells_disjoint",
+            Self::DisjointBrackets => "disjoint_brackets",
             Self::CellsNewton => "cells_newton",
             Self::VjpRows | Self::VjpDisjoint => "cells_vjp",
             Self::DenseNewton => "dense_newton",
@@ -145,7 +149,8 @@ impl Kernel {
         let shared = [COMMON, STORAGE, TWO_FLOATS, LIMBS, CELLS];
         let own: &[&str] = match self {
             Self::CellsPrepare => &[CELL_SUMS, BOUNDS, LABELS, CELL_TOTALS, PREPARE],
-            Self::CellsDisjoint => &[BOUNDS, ELEMENTS, PASS, ANSWER, LEFT, DISJOINT_BRACKETS, DISJOINT],
+            Self::CellsDisjoint => &[BOUNDS, ELEMENTS, PASS, ANSWER, LEFT, DISJOINT_SPREADS, DISJOINT],
+            Self::DisjointBrackets => &[BOUNDS, ELEMENTS, PASS, ANSWER, LINKS, DISJOINT_SPREADS, DISJOINT_BRACKETS],
             Self::CellsNewton => {
                 let forward = [BOUNDS, ELEMENTS, PASS, ROWS_OF_CELLS, NORMALISED_CELLS];
                 return [&shared[..], &forward, &MACHINE, &CHAINED, &[NEWTON_DRIVER, NEWTON]].concat();
@@ -187,7 +192,7 @@ impl Kernel {
         match self {
             Self::CellsPrepare => (8, &[6, 7]),
             Self::CellsDisjoint => (12, &[6, 7, 8, 9, 10, 11]),
-            Self::CellsNewton => (15, &[6, 7, 8, 9, 10, 11, 14]),
+            Self::CellsNewton | Self::DisjointBrackets => (15, &[6, 7, 8, 9, 10, 11, 14]),
             Self::DenseNewton | Self::DenseAdmm => (16, &[6, 7, 8, 9, 10, 11, 14]),
             Self::VjpRows | Self::VjpDisjoint => (14, &[8, 9, 10, 11, 12, 13]),
             Self::DenseVjp => (17, &[8, 9, 10, 11, 12, 13, 15, 16]),
@@ -210,7 +215,9 @@ impl Kernel {
         ];
         match self {
             Self::CellsPrepare | Self::DenseAdmm | Self::LargePrepare | Self::LargeStep => &[],
-            Self::CellsDisjoint | Self::CellsNewton | Self::DenseNewton | Self::LargePass => &[("y_out", 9)],
+            Self::CellsDisjoint | Self::DisjointBrackets | Self::CellsNewton | Self::DenseNewton | Self::LargePass => {
+                &[("y_out", 9)]
+            }
             Self::VjpRows | Self::VjpDisjoint | Self::LargeVjp | Self::LargeSolveRows | Self::LargeSolveDisjoint => {
                 &SLOPES[..5]
             }
@@ -318,6 +325,11 @@ impl Sizes {
         }
     }
 
+    /// Of `disjoint_brackets`, for all problems of `cells_disjoint`.
+    pub(crate) fn brackets(&self) -> Class {
+        self.disjoint[self.disjoint.len() - 1]
+    }
+
     /// The index of the class of `cells_disjoint` for problems of `n` elements; one past the last for what is too large.
     pub(crate) fn class_of(&self, n: usize) -> usize {
         self.disjoint.iter().position(|class| n <= class.room as usize).unwrap_or(self.disjoint.len())
@@ -335,6 +347,8 @@ pub(crate) struct Variant {
     pub(crate) class: Class,
     /// The type of predictions, bounds and their gradients.
     pub(crate) dtype: Dtype,
+    /// Whether cells are given, of kernels that would compute them.
+    pub(crate) given: bool,
     /// Which arrays there are.
     pub(crate) weighted: bool,
     pub(crate) labelled: bool,
@@ -352,27 +366,30 @@ impl Variant {
         module: &wgpu::ShaderModule,
         layout: &wgpu::PipelineLayout,
     ) -> wgpu::ComputePipeline {
-        let Self { kernel, class, dtype, weighted, labelled, bounded, valued, part } = self;
+        let Self { kernel, class, dtype, given, weighted, labelled, bounded, valued, part } = self;
         let flag = |on: bool| f64::from(u8::from(on));
         let [weighted, labelled, bounded] =
             [("WEIGHTED", weighted), ("LABELLED", labelled), ("BOUNDED", bounded)].map(|(name, on)| (name, flag(on)));
         let lanes = ("LANES", f64::from(class.lanes));
         let capacity = ("CAPACITY", f64::from(class.room));
         let part = ("PART", f64::from(part));
+        let given = ("GIVEN", flag(given));
         let storage = match dtype {
             Dtype::F16 => 1.0,
             Dtype::Bf16 => 2.0,
             _ => 0.0,
         };
         let mut constants = match kernel {
-            Kernel::CellsPrepare => vec![lanes, weighted, bounded, labelled],
-            Kernel::CellsDisjoint => vec![lanes, weighted, bounded, capacity, ("SPILLS", flag(false))],
+            Kernel::CellsPrepare => vec![lanes, given, weighted, bounded, labelled],
+            Kernel::CellsDisjoint | Kernel::DisjointBrackets => {
+                vec![lanes, weighted, bounded, capacity, ("SPILLS", flag(false))]
+            }
             Kernel::CellsNewton => vec![lanes, capacity],
             Kernel::DenseNewton | Kernel::DenseAdmm => vec![lanes],
             Kernel::VjpRows | Kernel::VjpDisjoint | Kernel::DenseVjp => {
                 vec![lanes, weighted, labelled, ("VALUED", flag(valued))]
             }
-            Kernel::LargePrepare => vec![lanes, weighted, bounded, labelled, part],
+            Kernel::LargePrepare => vec![lanes, given, weighted, bounded, labelled, part],
             Kernel::LargePass | Kernel::LargeStep => vec![lanes, weighted, bounded, capacity, part],
             Kernel::LargeVjp | Kernel::LargeSolveRows | Kernel::LargeSolveDisjoint => {
                 vec![lanes, weighted, labelled, ("VALUED", flag(valued)), part]

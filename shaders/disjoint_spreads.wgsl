@@ -1,0 +1,306 @@
+// Difference spreads of unions that share no cell, neither within a spread nor between them, as `cells_disjoint` and
+// `disjoint_brackets` solve them: spread by spread, a lane each, with a shift for every union. A module that is joined with
+// this has `receive(s)`, which takes the sums at the shifts asked for and says what the spread does next.
+
+// What the sums may be off by, relative to the largest mean.
+const MEASURING_ERROR = 5.7e-14;
+
+const WAITING = 0u;
+const ENDED = 1u;
+const TOO_HARD = 2u;
+// No point of this kind is an answer.
+const HOPELESS = 3u;
+const BAD_LEVEL = 4u;
+
+// A union, by its row.
+struct Group {
+    mass: vec2<f32>,
+    // The shift asked for.
+    shift: vec2<f32>,
+    // Of that shift: the mean of y over the union, of |y|, of being free; how far its farthest cell lies beyond.
+    mean: vec2<f32>,
+    size: f32,
+    free: f32,
+    beyond: f32,
+    // By how much the mean exceeds the upper end of what the centre allows, and the lower one.
+    above: f32,
+    below: f32,
+}
+
+struct Spread {
+    epsilon: vec2<f32>,
+    centre: vec2<f32>,
+    excess: vec2<f32>,
+    // The rows that have samples.
+    live: u32,
+    residual: f32,
+    steps: u32,
+    passes: u32,
+    stage: u32,
+}
+
+var<workgroup> groups: array<Group, 32>;
+var<workgroup> spreads: array<Spread, 32>;
+var<workgroup> row_of_cell: array<u32, 32>;
+var<workgroup> stage: u32;
+
+// The bit mask of the rows that constrain nothing here.
+fn inactive_rows() -> u32 {
+    return totals[problem * params.totals_stride + 1u];
+}
+
+fn is_live(row: u32) -> bool {
+    return ((inactive_rows() >> row) & 1u) == 0u;
+}
+
+fn begin_spreads(lane: u32) {
+    for (var row = lane; row < params.rows; row += LANES) {
+        var group = Group();
+        for (var rest = row_plus(row); rest != 0u; rest &= rest - 1u) {
+            group.mass = tf_add(group.mass, cell_weight[firstTrailingBit(rest)]);
+        }
+        groups[row] = group;
+    }
+    for (var cell = lane; cell < params.cells; cell += LANES) {
+        var row = 0u;
+        while row < params.rows && ((row_plus(row) >> cell) & 1u) == 0u {
+            row++;
+        }
+        row_of_cell[cell] = row;
+    }
+    for (var s = lane; s < params.spreads; s += LANES) {
+        var spread = Spread();
+        spread.epsilon = level(s);
+        // (A spread has live rows, or none.)
+        let rows = (0xffffffffu >> (32u - (spread_end(s) - spread_first(s)))) << spread_first(s);
+        spread.live = rows & ~inactive_rows();
+        spread.stage = select(WAITING, ENDED, spread.live == 0u);
+        if is_special(bitcast<u32>(spread.epsilon.x)) || spread.epsilon.x < 0.0 {
+            spread.stage = BAD_LEVEL;
+        }
+        spreads[s] = spread;
+    }
+    workgroupBarrier();
+    settle(lane);
+}
+
+// What the spreads together wait for.
+fn settle(lane: u32) {
+    if lane == 0u {
+        var waits = false;
+        var worst = ENDED;
+        for (var s = 0u; s < params.spreads; s++) {
+            waits = waits || spreads[s].stage == WAITING;
+            worst = max(worst, spreads[s].stage);
+        }
+        if atomicLoad(&unusable) != 0u {
+            worst = BAD_LEVEL;
+        }
+        stage = select(select(ENDED, WAITING, waits), worst, worst > ENDED);
+    }
+    for (var cell = lane; cell < params.cells; cell += LANES) {
+        if row_of_cell[cell] < params.rows {
+            cell_shift[cell] = groups[row_of_cell[cell]].shift;
+        }
+    }
+    workgroupBarrier();
+}
+
+// The unions' means at the present sums.
+fn gather(lane: u32) {
+    let inactive = inactive_rows();
+    for (var row = lane; row < params.rows; row += LANES) {
+        if ((inactive >> row) & 1u) == 0u {
+            var y = tf(0.0);
+            var size = 0.0;
+            var free = tf(0.0);
+            var beyond = 0.0;
+            for (var rest = row_plus(row); rest != 0u; rest &= rest - 1u) {
+                let cell = firstTrailingBit(rest);
+                y = tf_add(y, cell_y[cell]);
+                size += cell_size[cell];
+                free = tf_add(free, cell_free[cell]);
+                if cell_beyond[cell] > 0.0 {
+                    beyond = max(beyond, cell_beyond[cell] / cell_weight[cell].x);
+                }
+            }
+            let mass = groups[row].mass;
+            groups[row].mean = tf_div(y, mass);
+            groups[row].size = size / mass.x;
+            groups[row].free = free.x / mass.x;
+            groups[row].beyond = beyond;
+        }
+    }
+    workgroupBarrier();
+}
+
+// What a spread's means are like.
+struct Means {
+    gap: vec2<f32>,
+    // The largest of them, and of those of |y|.
+    largest: f32,
+    size: f32,
+}
+
+fn means_of(live: u32) -> Means {
+    var top = groups[firstTrailingBit(live)].mean;
+    var bottom = top;
+    var size = 0.0;
+    for (var rest = live; rest != 0u; rest &= rest - 1u) {
+        let row = firstTrailingBit(rest);
+        let mean = groups[row].mean;
+        if tf_less(top, mean) {
+            top = mean;
+        }
+        if tf_less(mean, bottom) {
+            bottom = mean;
+        }
+        size = max(size, groups[row].size);
+    }
+    return Means(tf_sub(top, bottom), max(abs(top.x), abs(bottom.x)), size);
+}
+
+// The excess as it is reported: 0 below what the measurement itself rounds.
+fn excess_of(means: Means, epsilon: vec2<f32>) -> vec2<f32> {
+    let excess = tf_sub(means.gap, epsilon);
+    return select(tf(0.0), excess, vec2<bool>(excess.x > MEASURING_ERROR * means.largest));
+}
+
+// Fills `above` and `below`, and returns the worst of violation and complementarity.
+fn measure(live: u32, centre: vec2<f32>, half: vec2<f32>, tolerance: f32) -> f32 {
+    var lightest = bitcast<f32>(0x7f7fffffu);
+    for (var rest = live; rest != 0u; rest &= rest - 1u) {
+        lightest = min(lightest, groups[firstTrailingBit(rest)].mass.x);
+    }
+    let zero = tolerance * lightest;
+    var least = -bitcast<f32>(0x7f7fffffu);
+    var most = -least;
+    for (var rest = live; rest != 0u; rest &= rest - 1u) {
+        let row = firstTrailingBit(rest);
+        let from_centre = tf_sub(groups[row].mean, centre);
+        let above = (from_centre.x - half.x) + (from_centre.y - half.y);
+        let below = (from_centre.x + half.x) + (from_centre.y + half.y);
+        groups[row].above = above;
+        groups[row].below = below;
+        let pull = groups[row].shift.x * groups[row].mass.x;
+        least = max(least, select(above, below, pull < -zero));
+        most = min(most, select(below, above, pull > zero));
+    }
+    return least - most;
+}
+
+// What rounding left of the balance of the multipliers is paid by the heaviest union: it moves the least.
+fn settle_balance(live: u32) {
+    var balance = tf(0.0);
+    var payer = NONE;
+    var heaviest = 0.0;
+    for (var rest = live; rest != 0u; rest &= rest - 1u) {
+        let row = firstTrailingBit(rest);
+        let mass = groups[row].mass;
+        let shift = groups[row].shift;
+        balance = tf_add(balance, tf_mul(mass, shift));
+        if shift.x != 0.0 && mass.x > heaviest {
+            payer = row;
+            heaviest = mass.x;
+        }
+    }
+    if payer != NONE {
+        groups[payer].shift = tf_sub(groups[payer].shift, tf_div(balance, groups[payer].mass));
+    }
+}
+
+// What a spread is held to at the present sums.
+struct Aim {
+    // Half of epsilon, with room for rounding; and the tolerance that this rests on.
+    half: vec2<f32>,
+    tolerance: f32,
+    // Whether epsilon leaves that room.
+    roomy: bool,
+}
+
+fn aim_at(epsilon: vec2<f32>, means: Means) -> Aim {
+    // The smallest tolerance that can be asked for, from what rounding the stored values may cost two means.
+    let part = select(1.0, 0.25, params.unit_roundoff > 1e-6);
+    let tolerance = max(params.tolerance, part * 8.0 * params.unit_roundoff * means.size);
+    let room = tf_sub(epsilon, tf(tolerance));
+    let roomy = room.x > 0.0;
+    return Aim(select(tf(0.0), 0.5 * room, vec2<bool>(roomy)), tolerance, roomy);
+}
+
+// Whether the present point is the answer, whose residual and excess are noted.
+fn is_solved(s: u32, means: Means, aim: Aim) -> bool {
+    let epsilon = spreads[s].epsilon;
+    let residual = measure(spreads[s].live, spreads[s].centre, aim.half, aim.tolerance);
+    spreads[s].residual = residual;
+    // A little less than the tolerance, so that the proof does not rest on the sums' last digit; and the residual is rounded.
+    let holds = !aim.roomy || !tf_less(epsilon, means.gap);
+    if residual <= 0.999 * aim.tolerance && holds {
+        spreads[s].excess = excess_of(means, epsilon);
+        return true;
+    }
+    return false;
+}
+
+// Passes and steps, until all spreads have ended. Returns how.
+fn solve_spreads(lane: u32) -> u32 {
+    loop {
+        if workgroupUniformLoad(&stage) != WAITING {
+            break;
+        }
+        pass_over(lane);
+        gather(lane);
+        for (var s = lane; s < params.spreads; s += LANES) {
+            if spreads[s].stage == WAITING {
+                spreads[s].passes++;
+                spreads[s].stage = receive(s);
+            }
+        }
+        workgroupBarrier();
+        settle(lane);
+    }
+    return workgroupUniformLoad(&stage);
+}
+
+// Writes what the spreads ended with, after so many steps and passes of another kernel.
+fn report_spreads(lane: u32, ending: u32, steps_before: u32, passes_before: u32) {
+    let has_answer = ending == ENDED;
+    write_answer(lane, has_answer);
+    let record = problem * params.results_stride;
+    let unit = power_of_two(weight_exponent());
+    for (var row = lane; row < params.rows; row += LANES) {
+        let at = record + RESULTS_HEAD + 2u * row;
+        var nu = tf(0.0);
+        if has_answer && is_live(row) {
+            nu = tf_mul(groups[row].mass, groups[row].shift);
+        }
+        results[at] = bitcast<u32>(nu.x * unit);
+        results[at + 1u] = bitcast<u32>(nu.y * unit);
+    }
+    if lane == 0u {
+        var steps = 0u;
+        var passes = 0u;
+        var residual = 0.0;
+        var excess = tf(0.0);
+        for (var s = 0u; s < params.spreads; s++) {
+            steps = max(steps, spreads[s].steps);
+            passes = max(passes, spreads[s].passes);
+            residual = max(residual, spreads[s].residual);
+            if tf_less(excess, spreads[s].excess) {
+                excess = spreads[s].excess;
+            }
+        }
+        let is_bad = ending == BAD_LEVEL;
+        if is_bad {
+            excess = tf(bitcast<f32>(0x7f800000u ^ opaque_zero()));
+        }
+        let unsolved = select(STATUS_ITERATION_LIMIT, STATUS_BAD_NUMBER, is_bad);
+        results[record] = select(unsolved, STATUS_SOLVED, has_answer);
+        results[record + 1u] = select(steps_before + steps, 0u, is_bad);
+        results[record + 2u] = passes_before + passes;
+        results[record + 3u] = select(inactive_rows(), 0u, is_bad);
+        results[record + 4u] = bitcast<u32>(select(residual, 0.0, is_bad));
+        results[record + 5u] = bitcast<u32>(excess.x);
+        results[record + 6u] = bitcast<u32>(excess.y);
+        results[record + 7u] = 0u;
+    }
+}
