@@ -5,7 +5,7 @@ const PART_FINDS = 0u;
 const PART_SUMS = 1u;
 
 fn write_tile(lane: u32) {
-    if workgroupUniformLoad(&spoilt) != 0u {
+    if workgroupUniformLoad(&spoilt[team]) != 0u {
         fill_elements(lane, A_NAN);
         return;
     }
@@ -35,14 +35,14 @@ fn large_vjp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
         note_elements(lane);
         give_largest(lane, LARGE_GRADIENT);
         if lane == 0u {
-            atomicOr(&large[large_at + LARGE_SPOILT], atomicLoad(&spoilt));
+            atomicOr(&large[large_at + LARGE_SPOILT], atomicLoad(&spoilt[team]));
         }
         return;
     }
     fetch_spoilt(lane);
     if PART > PART_SUMS {
         write_tile(lane);
-    } else if workgroupUniformLoad(&spoilt) == 0u {
+    } else if workgroupUniformLoad(&spoilt[team]) == 0u {
         fetch_largest(lane, LARGE_GRADIENT);
         sum_elements(lane);
         give_sums(lane, LARGE_GRADIENT);

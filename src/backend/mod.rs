@@ -40,7 +40,8 @@ impl Device {
         wgpu::WgpuDevice::named(name).map(Self::Wgpu)
     }
 
-    /// A wgpu device of the caller's own, for data that is on it already. All work goes to this queue.
+    /// A wgpu device of the caller's own, for data that is on it already. All work goes to this queue. Where it was opened
+    /// with `Features::SUBGROUP`, kernels use subgroups.
     ///
     /// # Errors
     /// It was opened with limits that are too low; the message says which.

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::WgpuDevice;
-use super::shaders::{Class, Sizes, Variant};
+use super::shaders::Variant;
+use super::sizes::{Class, Sizes};
 use crate::constraints::ConstraintSet;
 
 /// A dispatch: which kernel, in which variant, for which part of the lists, and where its parameters are.
@@ -24,6 +25,10 @@ impl Dispatch {
         Self { variant, range, link: None, is_last: false, place: 0, params: 0 }
     }
 
+    pub(super) fn workgroups(&self) -> usize {
+        self.range.len().div_ceil(self.variant.class.teams() as usize)
+    }
+
     /// Encodes it for its part of the lists, or, if there is a count, for as many workgroups as that says.
     pub(super) fn encode(
         &self,
@@ -37,8 +42,9 @@ impl Dispatch {
         match count {
             Some(count) => pass.dispatch_workgroups_indirect(count, 0),
             None => {
-                let (count, columns) = (self.range.len() as u32, columns(device, self.range.len()));
-                pass.dispatch_workgroups(columns, count.div_ceil(columns), 1);
+                let count = self.workgroups();
+                let columns = columns(device, count);
+                pass.dispatch_workgroups(columns, (count as u32).div_ceil(columns), 1);
             }
         }
     }
@@ -109,7 +115,7 @@ pub(super) const EMULATED_ROUNDS: usize = 60_000;
 /// The most rounds of a lane's loops in a pass over a problem of `n` elements and the work after it, on an emulated device.
 pub(super) fn rounds_of_a_pass(set: &ConstraintSet, n: usize) -> usize {
     let rows = set.rows();
-    let lanes = Sizes::new(true, set, n).newton.lanes as usize;
+    let lanes = Sizes::new(false, set, n).newton.lanes as usize;
     let share = n.div_ceil(lanes);
     let over_elements = if set.dense().is_empty() {
         2 * share

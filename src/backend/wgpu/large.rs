@@ -7,7 +7,8 @@
 use super::WgpuDevice;
 use super::dispatch::columns;
 use super::memory::Memory;
-use super::shaders::{Class, Kernel, STEPS, TILES, Variant};
+use super::shaders::{Kernel, Variant};
+use super::sizes::{Class, STEPS, TILES};
 use super::slabs::Slab;
 use crate::batch::Offsets;
 use crate::error::Result;

@@ -14,6 +14,7 @@ mod large;
 mod memory;
 mod plan;
 mod shaders;
+mod sizes;
 mod slabs;
 mod tables;
 

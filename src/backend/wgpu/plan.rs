@@ -1,6 +1,7 @@
 //! The plan for a wgpu device: what is uploaded, bound and dispatched for a call.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use super::WgpuDevice;
 use super::admm;
@@ -9,7 +10,8 @@ use super::dispatch::{Chain, Dispatch, EMULATED_ROUNDS, Links, rounds_of_a_pass}
 use super::inputs::{Inputs, Lists, SlabMemory, place_elements};
 use super::large::{LargeChain, LargeDispatch, MOST_ELEMENTS, Tiling};
 use super::memory::Memory;
-use super::shaders::{Class, Kernel, Sizes, Variant};
+use super::shaders::{Kernel, Variant};
+use super::sizes::{Class, Sizes};
 use super::slabs::{Slab, slabs};
 use super::tables::{push_set, two_floats};
 use crate::batch::{Batch, Buffer, Capacities};
@@ -125,7 +127,7 @@ impl<T: Storage> WgpuPlan<T> {
             set_params,
             is_disjoint,
             method: settings.method,
-            sizes: Sizes::new(device.is_emulated(), set, largest),
+            sizes: Sizes::new(device.has_gpu_sizes(), set, largest),
             chain: Chain::new(device, set),
             tiling,
             memory: Vec::new(),
@@ -232,21 +234,24 @@ impl<T: Storage> WgpuPlan<T> {
         let is_admm = self.method == Method::Admm;
         let goes_short = self.is_disjoint && !is_admm;
         let has_bounds = has_element_bounds(&params);
-        let Self { sizes, chain: lengths, .. } = *self;
+        let (sizes, lengths) = (self.sizes.clone(), self.chain);
         let passes = |n: usize| {
             let to_brackets = goes_short && !has_bounds && n <= sizes.brackets().room as usize;
             if to_brackets { lengths.passes_of_brackets(set, sizes.brackets(), n) } else { lengths.passes(set, n) }
         };
         let Lists { classes, small, large } = self.push_problems(batch, slab, index, &mut params, passes)?;
-        let variant = variants(batch, &params);
-        let mut dispatches = vec![Dispatch::new(variant(Kernel::CellsPrepare, self.sizes.streaming), 0..small)];
+        let variant = variants(&device, batch, &params);
+        let prepare = |(class, range): &(usize, Range<usize>)| {
+            Dispatch::new(variant(Kernel::CellsPrepare, sizes.preparing(*class)), range.clone())
+        };
+        let mut dispatches: Vec<Dispatch> = classes.iter().map(prepare).collect();
         let short = |kernel, class| Variant { labelled: false, valued: false, ..variant(kernel, class) };
         // Of what the short cut is for, and where the rest of the list begins: what is too large for it.
         let mut rest = 0..small;
         if goes_short {
             for (class, range) in classes {
                 rest.start = range.end;
-                if let Some(class) = self.sizes.disjoint.get(class) {
+                if let Some(class) = sizes.disjoint.get(class) {
                     dispatches.push(Dispatch::new(short(Kernel::CellsDisjoint, *class), range));
                 } else {
                     rest = range;
@@ -404,8 +409,8 @@ impl<T: Storage> WgpuPlan<T> {
         slopes.rows.hold(&device, 8 * (set.spreads().len() + 2 * set.bounded_rows()) * problems)?;
         let dense = set.dense().len();
         slopes.coefficients.hold(&device, if coefficients { size_of::<T>() * dense * n } else { 0 })?;
-        let Lists { small, large, .. } = self.push_problems(batch, slab, index, &mut params, |_| 0)?;
-        let variant = variants(batch, &params);
+        let Lists { classes, small, large } = self.push_problems(batch, slab, index, &mut params, |_| 0)?;
+        let variant = variants(&device, batch, &params);
         let kernel = match (dense, self.is_disjoint) {
             (0, true) => Kernel::VjpDisjoint,
             (0, false) => Kernel::VjpRows,
@@ -415,9 +420,18 @@ impl<T: Storage> WgpuPlan<T> {
                 Kernel::DenseVjp
             }
         };
-        let streaming = self.sizes.streaming;
-        let dispatch = |kernel| Dispatch::new(variant(kernel, streaming), 0..small);
-        let mut dispatches = [Kernel::CellsPrepare, kernel].map(dispatch);
+        let sizes = self.sizes.clone();
+        let dispatch = |(kernel, (class, range)): (Kernel, &(usize, Range<usize>))| {
+            let class = match kernel {
+                Kernel::CellsPrepare => sizes.preparing(*class),
+                Kernel::VjpDisjoint => sizes.backward(*class),
+                _ => sizes.streaming,
+            };
+            Dispatch::new(variant(kernel, class), range.clone())
+        };
+        let kernels = [Kernel::CellsPrepare, kernel].into_iter();
+        let mut dispatches: Vec<Dispatch> =
+            kernels.flat_map(|kernel| classes.iter().map(move |class| (kernel, class))).map(dispatch).collect();
         let mut large_prepare = LargeDispatch::prepare(&variant);
         let mut large_backward = LargeDispatch::backward(&variant, self.is_disjoint);
         let of_large = large_prepare.iter_mut().chain(&mut large_backward);
@@ -449,7 +463,8 @@ impl<T: Storage> WgpuPlan<T> {
         let of_small = memory.backward.bind(&device, kernel, &uniform, &backward);
         let mut pass = encoder.begin_compute_pass(&Default::default());
         if small > 0 {
-            for (dispatch, group) in dispatches.iter().zip([&prepare, &of_small]) {
+            for dispatch in &dispatches {
+                let group = if dispatch.variant.kernel == Kernel::CellsPrepare { &prepare } else { &of_small };
                 dispatch.encode(&device, &mut pass, group, None);
             }
         }
@@ -493,14 +508,20 @@ fn has_element_bounds(params: &Params) -> bool {
 }
 
 /// The variants of a batch's kernels.
-fn variants<T: Storage>(batch: &Batch<'_, T>, params: &Params) -> impl Fn(Kernel, Class) -> Variant {
+fn variants<T: Storage>(
+    device: &WgpuDevice,
+    batch: &Batch<'_, T>,
+    params: &Params,
+) -> impl Fn(Kernel, Class) -> Variant {
+    let has_subgroups = device.has_subgroups();
     let bounded = has_element_bounds(params);
     let (weighted, labelled) = (batch.weights.is_some(), batch.labels.is_some());
     let valued = params.wanted & (wanted::WEIGHTS | wanted::LABELS) != 0 || params.flags & flags::HAS_RATIO != 0;
     let has_cells = params.flags & flags::GIVEN_CELLS != 0;
     move |kernel, class| {
         let given = has_cells && matches!(kernel, Kernel::CellsPrepare | Kernel::LargePrepare);
-        Variant { kernel, class, dtype: T::DTYPE, given, weighted, labelled, bounded, valued, part: 0 }
+        let subgroups = has_subgroups && class.fills_subgroups();
+        Variant { kernel, class, dtype: T::DTYPE, given, weighted, labelled, bounded, valued, part: 0, subgroups }
     }
 }
 
