@@ -251,7 +251,7 @@ struct Pair {
 
 // Threads that a multiprocessor is to hold: those with more to keep are fewer.
 template <class T, int VALUES>
-constexpr int RESIDENT = sizeof(ArithmeticOf<T>) == 8 ? 256 : VALUES > 16 ? 512 : 640;
+constexpr int RESIDENT = sizeof(ArithmeticOf<T>) == 8 ? 256 : sizeof(T) == 2 || VALUES > 16 ? 512 : 640;
 
 template <class T, int LANES, int VALUES>
 __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDENT<T, VALUES>))

@@ -6,7 +6,7 @@
 #include "columns.cuh"
 
 template <class T, int LANES, int VALUES>
-__global__ void __launch_bounds__(Team<LANES>::BLOCK) vjp_spread(const __grid_constant__ SpreadCall call) {
+__global__ void __launch_bounds__(Team<LANES>::BLOCK, 1) vjp_spread(const __grid_constant__ SpreadCall call) {
     typedef ArithmeticOf<T> A;
     typedef Layout<LANES, VALUES> Layout;
     DYNAMIC_SHARED(u8, shared);
