@@ -5,8 +5,13 @@
 
 #include "columns.cuh"
 
+// Threads that a multiprocessor is to hold: those with more to keep are fewer.
+template <class T, int VALUES>
+constexpr int RESIDENT_BACK_OF_SPREAD = sizeof(ArithmeticOf<T>) == 8 ? 384 : VALUES > 16 ? 256 : 512;
+
 template <class T, int LANES, int VALUES>
-__global__ void __launch_bounds__(Team<LANES>::BLOCK, 1) vjp_spread(const __grid_constant__ SpreadCall call) {
+__global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDENT_BACK_OF_SPREAD<T, VALUES>))
+    vjp_spread(const __grid_constant__ SpreadCall call) {
     typedef ArithmeticOf<T> A;
     typedef Layout<LANES, VALUES> Layout;
     DYNAMIC_SHARED(u8, shared);

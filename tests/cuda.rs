@@ -147,6 +147,7 @@ fn agrees<T: Storage>(device: &Device, groups: usize) {
             assert_eq!(outcome.status, expected.status, "{here}: {outcome:?}");
             let size = pairs.z[range.clone()].iter().fold(1.0, |size: f64, z| size.max(z.to_f64().abs()));
             let unit = T::UNIT_ROUNDOFF;
+            let tolerance = Settings::default().tolerance.max(8.0 * unit * size);
             // A union whose samples are nearly all clamped is moved far by little.
             let (mut counts, mut free) = (vec![0.0_f64; groups], vec![0.0_f64; groups]);
             let (mut sums, mut worst) = (vec![0.0; groups], 0.0_f64);
@@ -160,8 +161,9 @@ fn agrees<T: Storage>(device: &Device, groups: usize) {
             }
             let shares = counts.iter().zip(&free).filter(|(_, free)| **free > 0.0).map(|(count, free)| count / free);
             let spare = shares.fold(1.0, f64::max);
-            // (Means are found to 1e-11, here and there.)
-            let allowed = (40.0 * unit * size + 4e-11) * spare + 1e-9;
+            // Here and there, means are within twice the tolerance of where they have to be: bounds are tightened by one,
+            // and one is accepted.
+            let allowed = 4.0 * tolerance * spare + 4.0 * unit * size;
             assert!(worst <= allowed, "{here}: {worst}, {outcome:?}");
             let means = sums.iter().zip(&counts).filter(|(_, count)| **count > 0.0).map(|(sum, count)| sum / count);
             let (top, bottom) =
@@ -305,8 +307,7 @@ on_cuda!(
     what_is_not_taken_is_refused,
 );
 
-/// NVRTC compiles every variant for every architecture; none spills, has a stack, or needs more registers than its block can
-/// have. `FAIRLAYER_REQUIRE` with `nvrtc` in it makes a missing NVRTC a failure.
+/// NVRTC compiles every variant; none spills, has a stack, or needs more registers than it is to have. `FAIRLAYER_REQUIRE` with `nvrtc` in it makes a missing NVRTC a failure.
 #[test]
 fn every_variant_compiles_without_spills() {
     let required = std::env::var("FAIRLAYER_REQUIRE").is_ok_and(|names| names.split(',').any(|name| name == "nvrtc"));
@@ -316,24 +317,38 @@ fn every_variant_compiles_without_spills() {
             .expect("stderr takes a line");
         return;
     }
-    let started = std::time::Instant::now();
-    let lines = cuda_texts::all_variants().into_par_iter().map(|(source, expression)| {
-        let mut line = format!("{expression:32}");
-        for capability in [(8, 0), (9, 0), (10, 0)] {
-            let one = std::time::Instant::now();
-            let image = cuda_texts::compile(source, &expression, capability).unwrap_or_else(|error| panic!("{error}"));
-            let figure = |after: &str| -> u32 {
-                let (head, _) = image.log.split_once(after).unwrap_or_else(|| panic!("{after}: {}", image.log));
-                let digits = head.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap_or("");
-                digits.parse().unwrap_or_else(|_| panic!("{after}: {}", image.log))
-            };
-            let (registers, stack) = (figure(" registers"), figure(" bytes stack frame"));
-            let spills = figure(" bytes spill stores") + figure(" bytes spill loads");
-            line += &format!("  sm_{}{}: {registers:3} registers {stack} {spills} {:.2}s", capability.0, capability.1, one.elapsed().as_secs_f64());
-        }
-        line
-    });
-    let lines: Vec<String> = lines.collect();
+    let lines: Vec<String> = cuda_texts::all_variants().into_par_iter().map(report).collect();
     lines.iter().for_each(|line| println!("{line}"));
-    println!("{:.1} s", started.elapsed().as_secs_f64());
+}
+
+/// The most registers that a thread of a kernel is to have, without and with double precision: what its blocks leave room for
+/// (a multiprocessor has 65,536), or a little above what it needs.
+const REGISTERS: [(&str, [u32; 2]); 4] = [
+    ("cells_pair<", [128, 240]),
+    ("vjp_pair<", [128, 152]),
+    ("cells_spread<", [248, 192]),
+    ("vjp_spread<", [232, 168]),
+];
+
+/// Compiles a variant; a line on what came of it. What is computed in f32 is much the same for all types that are stored, so
+/// that the halves are compiled for one architecture only.
+fn report((source, expression): (cuda_texts::Source, String)) -> String {
+    let mut line = format!("{expression:32}");
+    let halves = ["<Half", "<Bfloat"].iter().any(|name| expression.contains(name));
+    let capabilities = if halves { &[(9, 0)][..] } else { &[(8, 0), (9, 0), (10, 0)] };
+    let (_, allowed) = REGISTERS.iter().find(|(kernel, _)| expression.starts_with(kernel)).expect("a bound");
+    let allowed = allowed[usize::from(expression.contains("<double"))];
+    for &capability in capabilities {
+        let image = cuda_texts::compile(source, &expression, capability).unwrap_or_else(|error| panic!("{error}"));
+        let figure = |after: &str| -> u32 {
+            let (head, _) = image.log.split_once(after).unwrap_or_else(|| panic!("{after}: {}", image.log));
+            let digits = head.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap_or("");
+            digits.parse().unwrap_or_else(|_| panic!("{after}: {}", image.log))
+        };
+        let (registers, stack) = (figure(" registers"), figure(" bytes stack frame"));
+        let spills = figure(" bytes spill stores") + figure(" bytes spill loads");
+        line += &format!("  sm_{}{}: {registers:3} registers", capability.0, capability.1);
+        assert!(registers <= allowed && stack == 0 && spills == 0, "{line} of {allowed}: {}", image.log);
+    }
+    line
 }

@@ -2,10 +2,10 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// The cells that there can be: `MOST_CELLS` of `kernels/spread.cuh`.
-pub(crate) const MAX_GPU_CELLS: usize = 32;
+use crate::backend::MAX_GPU_CELLS;
 
-/// `SpreadCall` of `kernels/spread.cuh`, where it is explained. Addresses are of the device.
+/// `SpreadCall` of `kernels/spread.cuh`, where it is explained; the cells there are its `MOST_CELLS`. Addresses are of the
+/// device.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub(crate) struct SpreadCall {

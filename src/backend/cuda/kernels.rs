@@ -1,6 +1,6 @@
 //! The kernels' texts, their variants, and which of them a problem gets.
 
-use super::calls::MAX_GPU_CELLS;
+use crate::backend::MAX_GPU_CELLS;
 use crate::storage::Dtype;
 
 /// A file of `kernels/`.
@@ -90,6 +90,8 @@ const fn team(lanes: u32, values: u32) -> Team {
 /// with many elements each; registers are the limit, and double precision takes two for each.)
 const OF_PAIRS: [Team; 6] = [team(4, 16), team(8, 32), team(16, 32), team(32, 32), team(64, 32), team(256, 32)];
 const OF_PAIRS_OF_DOUBLES: [Team; 6] =
+    [team(4, 16), team(16, 16), team(32, 16), team(64, 16), team(128, 16), team(256, 32)];
+const BACK_OF_PAIRS_OF_DOUBLES: [Team; 6] =
     [team(4, 16), team(16, 16), team(32, 16), team(64, 16), team(128, 16), team(512, 16)];
 
 /// The same for problems of more cells, each of which a lane of a warp has.
@@ -99,11 +101,12 @@ const OF_SPREADS_OF_DOUBLES: [Team; 6] =
 
 /// The teams of a kernel for a storage type, from small problems to large ones.
 pub(crate) fn teams(kernel: Kernel, dtype: Dtype) -> [Team; 6] {
-    match (kernel.is_of_pairs(), dtype) {
-        (true, Dtype::F64) => OF_PAIRS_OF_DOUBLES,
-        (true, _) => OF_PAIRS,
-        (false, Dtype::F64) => OF_SPREADS_OF_DOUBLES,
-        (false, _) => OF_SPREADS,
+    match (kernel, dtype) {
+        (Kernel::CellsPair, Dtype::F64) => OF_PAIRS_OF_DOUBLES,
+        (Kernel::VjpPair, Dtype::F64) => BACK_OF_PAIRS_OF_DOUBLES,
+        (Kernel::CellsPair | Kernel::VjpPair, _) => OF_PAIRS,
+        (_, Dtype::F64) => OF_SPREADS_OF_DOUBLES,
+        _ => OF_SPREADS,
     }
 }
 

@@ -5,10 +5,11 @@ use std::ops::Range;
 
 use super::CudaDevice;
 use super::answers::{Answers, Slopes};
-use super::calls::{MAX_GPU_CELLS, SpreadCall};
+use super::calls::SpreadCall;
 use super::driver::Launch;
 use super::kernels::{Kernel, Team, Variant, largest, team_of, teams};
 use super::memory::Memory;
+use crate::backend::MAX_GPU_CELLS;
 use crate::batch::{Batch, Bound, Buffer, Capacities, CellInput, Offsets, Reals, Sharing};
 use crate::cells::Strata;
 use crate::constraints::{ConstraintSet, SpreadLimit};
