@@ -8,7 +8,8 @@ export RUSTDOCFLAGS = -D warnings
 # The order matters: cargo's own test summary comes last.
 test: setup lint docs package
 	cargo test --no-default-features --lib
-	FAIRLAYER_REQUIRE=wgpu cargo test --no-fail-fast
+	LD_LIBRARY_PATH="$$(./scripts/nvrtc.sh --libraries):$$LD_LIBRARY_PATH" \
+	FAIRLAYER_REQUIRE=wgpu,cuda_emu,nvrtc cargo test --no-fail-fast
 
 setup:
 	./scripts/setup-debian.sh

@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 list=$(cargo package --list --allow-dirty)
-for file in README.md ARCHITECTURE.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE Cargo.lock src/lib.rs src/main.rs shaders/common.wgsl \
+for file in README.md ARCHITECTURE.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE Cargo.lock src/lib.rs src/main.rs shaders/common.wgsl kernels/common.cuh \
     data/README.md data/german_credit_scores.csv; do
     if ! printf '%s\n' "$list" | grep -qxF "$file"; then
         echo "package: $file is missing; see \`include\` in Cargo.toml" >&2

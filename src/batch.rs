@@ -183,7 +183,7 @@ impl<'a> Reals<'a> {
     }
 
     /// Whether problems share it.
-    #[cfg(feature = "wgpu")]
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
     pub(crate) fn sharing(&self) -> Sharing {
         match self {
             Self::F32(buffer) => buffer.sharing(),

@@ -60,6 +60,7 @@
 //! # Features
 //! | feature | default | what it adds |
 //! |---|---|---|
+//! | `cuda` | yes | NVIDIA GPUs: `Device::cuda`; so far for one spread of groups |
 //! | `wgpu` | yes | GPUs of any vendor, through Vulkan, Metal or DirectX 12: `Device::wgpu` |
 //! | `cli` | yes | the program `fairlayer` and what only it needs |
 //!
@@ -97,6 +98,11 @@ mod sum;
 #[doc(hidden)]
 pub mod cli;
 
+#[cfg(feature = "cuda")]
+pub use backend::cuda::CudaDevice;
+#[cfg(feature = "cuda")]
+#[doc(hidden)]
+pub use backend::cuda::texts as cuda_texts;
 #[cfg(feature = "wgpu")]
 pub use backend::wgpu::WgpuDevice;
 pub use backend::{Device, DeviceInfo, devices, devices_of};
@@ -113,6 +119,8 @@ pub use settings::{AdmmSettings, Infeasible, Method, Settings};
 pub use solution::{ClampState, Gradients, GradientsView, Outcome, Solution, SolutionView, Status, Wanted};
 pub use storage::{Arithmetic, Dtype, Storage};
 
+#[cfg(feature = "cuda")]
+pub use cudarc;
 pub use half::{bf16, f16};
 #[cfg(feature = "wgpu")]
 pub use wgpu;

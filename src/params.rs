@@ -3,6 +3,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+pub(crate) use crate::backend::MAX_GPU_CELLS;
+
 /// The parameters of one dispatch. Offsets `*_at` into the tables are in words, those into arrays in elements.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
@@ -118,8 +120,7 @@ pub(crate) const TOTALS_HEAD: usize = 4;
 pub(crate) const TOTALS_CELL: usize = 9;
 /// Words of a problem's results before its multipliers.
 pub(crate) const RESULTS_HEAD: usize = 8;
-/// What kernels for GPUs take at the most.
-pub(crate) const MAX_GPU_CELLS: usize = 32;
+/// Rows that kernels for GPUs take at the most.
 pub(crate) const MAX_GPU_ROWS: usize = 32;
 /// Words of the record of a problem that is cut into tiles.
 pub(crate) const LARGE_RECORD: usize = 1456;

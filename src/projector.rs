@@ -4,13 +4,15 @@ use std::borrow::Borrow;
 
 use crate::backend::Device;
 use crate::backend::cpu::{self, CpuProjector};
+#[cfg(feature = "cuda")]
+use crate::backend::cuda;
 #[cfg(feature = "wgpu")]
 use crate::backend::wgpu;
 use crate::batch::{Batch, Buffer, Capacities};
 use crate::constraints::ConstraintSet;
 use crate::error::{Error, Result};
 use crate::settings::{Method, Settings};
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 use crate::solution::foreign_solution;
 use crate::solution::{Answers, Gradients, HostAnswers, HostSlopes, Slopes, Solution, Wanted};
 use crate::storage::Storage;
@@ -28,6 +30,8 @@ pub struct Projector<T: Storage> {
 #[derive(Debug)]
 enum Plan<T: Storage> {
     Cpu(Box<dyn CpuProjector<T>>),
+    #[cfg(feature = "cuda")]
+    Cuda(Box<cuda::CudaPlan<T>>),
     #[cfg(feature = "wgpu")]
     Wgpu(Box<wgpu::WgpuPlan<T>>),
 }
@@ -55,6 +59,8 @@ impl<T: Storage> Projector<T> {
         check_memory(set, capacities, &settings)?;
         let plan = match device.borrow() {
             Device::Cpu => Plan::Cpu(T::plan(set, capacities, settings)),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(device) => Plan::Cuda(Box::new(cuda::CudaPlan::new(device, set, capacities, settings)?)),
             #[cfg(feature = "wgpu")]
             Device::Wgpu(device) => Plan::Wgpu(Box::new(wgpu::WgpuPlan::new(device, set, capacities, settings)?)),
         };
@@ -76,6 +82,8 @@ impl<T: Storage> Projector<T> {
     pub fn solution(&self) -> Solution<T> {
         let answers = match &self.plan {
             Plan::Cpu(_) => Answers::Host(HostAnswers::new(self.set.rows(), self.capacities)),
+            #[cfg(feature = "cuda")]
+            Plan::Cuda(plan) => Answers::Cuda(plan.answers()),
             #[cfg(feature = "wgpu")]
             Plan::Wgpu(plan) => Answers::Wgpu(plan.answers()),
         };
@@ -86,6 +94,8 @@ impl<T: Storage> Projector<T> {
     pub fn gradients(&self, wanted: Wanted) -> Gradients<T> {
         let slopes = match &self.plan {
             Plan::Cpu(_) => Slopes::Host(HostSlopes::new(&self.set, self.capacities, wanted)),
+            #[cfg(feature = "cuda")]
+            Plan::Cuda(plan) => Slopes::Cuda(plan.slopes(wanted)),
             #[cfg(feature = "wgpu")]
             Plan::Wgpu(plan) => Slopes::Wgpu(plan.slopes(wanted)),
         };
@@ -105,9 +115,11 @@ impl<T: Storage> Projector<T> {
         solution.check_belongs(&self.set, self.capacities)?;
         match (&mut self.plan, &mut solution.answers) {
             (Plan::Cpu(plan), Answers::Host(host)) => plan.project(&self.set, batch, host),
+            #[cfg(feature = "cuda")]
+            (Plan::Cuda(plan), Answers::Cuda(answers)) => plan.project(&self.set, batch, answers)?,
             #[cfg(feature = "wgpu")]
             (Plan::Wgpu(plan), Answers::Wgpu(answers)) => plan.project(&self.set, batch, answers)?,
-            #[cfg(feature = "wgpu")]
+            #[cfg(any(feature = "cuda", feature = "wgpu"))]
             _ => return Err(foreign_solution()),
         }
         solution.begin(&batch.offsets());
@@ -150,11 +162,15 @@ impl<T: Storage> Projector<T> {
             (Plan::Cpu(plan), Answers::Host(host), Slopes::Host(slopes)) => {
                 plan.vjp(&self.set, batch, host, g.slice(), slopes);
             }
+            #[cfg(feature = "cuda")]
+            (Plan::Cuda(plan), Answers::Cuda(answers), Slopes::Cuda(slopes)) => {
+                plan.vjp(&self.set, batch, answers, &g, slopes)?;
+            }
             #[cfg(feature = "wgpu")]
             (Plan::Wgpu(plan), Answers::Wgpu(answers), Slopes::Wgpu(slopes)) => {
                 plan.vjp(&self.set, batch, answers, &g, slopes)?;
             }
-            #[cfg(feature = "wgpu")]
+            #[cfg(any(feature = "cuda", feature = "wgpu"))]
             _ => {
                 return Err(Error::Foreign {
                     what: "the solution or the gradients",

@@ -1,5 +1,7 @@
 //! The outputs of a call, owned by the caller.
 
+#[cfg(feature = "cuda")]
+use crate::backend::cuda;
 #[cfg(feature = "wgpu")]
 use crate::backend::wgpu;
 use crate::batch::{Capacities, Offsets};
@@ -81,6 +83,8 @@ pub struct Solution<T: Storage> {
 #[derive(Clone, Debug)]
 pub(crate) enum Answers<T: Storage> {
     Host(HostAnswers<T>),
+    #[cfg(feature = "cuda")]
+    Cuda(cuda::Answers<T>),
     #[cfg(feature = "wgpu")]
     Wgpu(wgpu::Answers<T>),
 }
@@ -158,6 +162,8 @@ impl<T: Storage> Solution<T> {
     pub fn y_buffer(&self) -> Option<&::wgpu::Buffer> {
         match &self.answers {
             Answers::Host(_) => None,
+            #[cfg(feature = "cuda")]
+            Answers::Cuda(_) => None,
             Answers::Wgpu(answers) => answers.y_buffer(),
         }
     }
@@ -168,6 +174,8 @@ impl<T: Storage> Solution<T> {
         #[allow(clippy::infallible_destructuring_match, reason = "other devices are features")]
         let host = match &self.answers {
             Answers::Host(host) => host,
+            #[cfg(feature = "cuda")]
+            Answers::Cuda(answers) => answers.read(&self.offsets, self.rows)?,
             #[cfg(feature = "wgpu")]
             Answers::Wgpu(answers) => answers.read(&self.offsets, self.rows)?,
         };
@@ -290,6 +298,8 @@ pub struct Gradients<T: Storage> {
 #[derive(Clone, Debug)]
 pub(crate) enum Slopes<T: Storage> {
     Host(HostSlopes<T>),
+    #[cfg(feature = "cuda")]
+    Cuda(cuda::Slopes<T>),
     #[cfg(feature = "wgpu")]
     Wgpu(wgpu::Slopes<T>),
 }
@@ -351,6 +361,8 @@ impl<T: Storage> Gradients<T> {
     pub fn predictions_buffer(&self) -> Option<&::wgpu::Buffer> {
         match &self.slopes {
             Slopes::Host(_) => None,
+            #[cfg(feature = "cuda")]
+            Slopes::Cuda(_) => None,
             Slopes::Wgpu(slopes) => slopes.predictions_buffer(),
         }
     }
@@ -360,6 +372,8 @@ impl<T: Storage> Gradients<T> {
         #[allow(clippy::infallible_destructuring_match, reason = "other devices are features")]
         let host = match &self.slopes {
             Slopes::Host(host) => host,
+            #[cfg(feature = "cuda")]
+            Slopes::Cuda(slopes) => slopes.read(self.problems, self.total, self.rows.0)?,
             #[cfg(feature = "wgpu")]
             Slopes::Wgpu(slopes) => slopes.read(self.problems, self.total, self.rows)?,
         };

@@ -1,8 +1,14 @@
 //! The devices that projections run on: which there are, and why others are not. Knows no fairness word.
 
 pub(crate) mod cpu;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 #[cfg(feature = "wgpu")]
 pub(crate) mod wgpu;
+
+/// The cells that kernels for GPUs take at the most.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+pub(crate) const MAX_GPU_CELLS: usize = 32;
 
 /// Where projections run. Clones of a GPU share what was opened and compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +16,9 @@ pub(crate) mod wgpu;
 pub enum Device {
     /// All cores of this machine.
     Cpu,
+    /// An NVIDIA GPU.
+    #[cfg(feature = "cuda")]
+    Cuda(cuda::CudaDevice),
     /// A GPU through wgpu.
     #[cfg(feature = "wgpu")]
     Wgpu(wgpu::WgpuDevice),
@@ -19,6 +28,33 @@ impl Device {
     /// All cores of this machine.
     pub fn cpu() -> Self {
         Self::Cpu
+    }
+
+    /// The NVIDIA GPU of this number, as the driver counts them, with a stream of its own.
+    ///
+    /// So far it takes one difference spread of up to 32 groups, without weights and with the same bounds for all samples.
+    ///
+    /// # Errors
+    /// There is no driver, no such GPU, or no NVRTC to compile kernels with; the message says what to install.
+    #[cfg(feature = "cuda")]
+    pub fn cuda(ordinal: usize) -> crate::Result<Self> {
+        cuda::CudaDevice::open(ordinal).map(Self::Cuda)
+    }
+
+    /// A CUDA stream of the caller's own: all work goes to it, in order.
+    ///
+    /// # Errors
+    /// As [`cuda`](Self::cuda).
+    #[cfg(feature = "cuda")]
+    pub fn of_cuda(stream: std::sync::Arc<cudarc::driver::CudaStream>) -> crate::Result<Self> {
+        cuda::CudaDevice::on(stream).map(Self::Cuda)
+    }
+
+    /// A library that runs the CUDA kernels on the CPU: the tests build it.
+    #[cfg(feature = "cuda")]
+    #[doc(hidden)]
+    pub fn emulated_cuda(library: &std::path::Path) -> crate::Result<Self> {
+        cuda::CudaDevice::emulated(library).map(Self::Cuda)
     }
 
     /// A GPU of any vendor, through Vulkan, Metal or DirectX 12: the one that the environment variable
@@ -54,6 +90,8 @@ impl Device {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => "cuda",
             #[cfg(feature = "wgpu")]
             Self::Wgpu(_) => "wgpu",
         }
@@ -61,7 +99,7 @@ impl Device {
 
     /// The fastest device that can be used, and why the faster ones cannot: CUDA, then a GPU through wgpu, then the CPU.
     pub fn auto() -> (Self, Vec<DeviceInfo>) {
-        let mut passed_over: Vec<DeviceInfo> = vec![no_cuda()];
+        let mut passed_over: Vec<DeviceInfo> = cuda_devices().into_iter().map(not_by_itself).collect();
         #[cfg(feature = "wgpu")]
         for adapter in wgpu::adapters() {
             let info = adapter.info();
@@ -91,13 +129,21 @@ pub struct DeviceInfo {
     pub usable: Result<String, String>,
 }
 
-fn no_cuda() -> DeviceInfo {
-    let version = env!("CARGO_PKG_VERSION");
-    DeviceInfo {
+fn cuda_devices() -> Vec<DeviceInfo> {
+    #[cfg(feature = "cuda")]
+    return cuda::list();
+    #[cfg(not(feature = "cuda"))]
+    vec![DeviceInfo {
         name: "NVIDIA GPU".into(),
         kind: "cuda",
-        usable: Err(format!("fairlayer {version} has no cuda kernels yet; use wgpu or cpu")),
-    }
+        usable: Err("this fairlayer was built without the feature cuda".into()),
+    }]
+}
+
+/// The same of a kind of device that does not take every constraint set yet, and so is not chosen by itself.
+fn not_by_itself(info: DeviceInfo) -> DeviceInfo {
+    let usable = info.usable.and(Err("so far it takes one spread of groups only; ask for it by name".into()));
+    DeviceInfo { usable, ..info }
 }
 
 /// Why there is no wgpu device, if the list has none.
@@ -129,7 +175,7 @@ pub fn devices_of(kind: &str) -> Vec<DeviceInfo> {
             list.extend(no_wgpu(&list));
             list
         }
-        "cuda" => vec![no_cuda()],
+        "cuda" => cuda_devices(),
         _ => Vec::new(),
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{Batch, Buffer, Capacities, Device, DeviceInfo, Offsets, Outcome, Projector, Settings, Status, Storage};
 
-use super::args::{Bounds, DeviceName, Dtype, Method, ProjectArgs, name_of};
+use super::args::{Bounds, DeviceName, Dtype, Method, ProjectArgs};
 use super::failure::{Failure, Result};
 use super::plan::Plan;
 use super::problems::Problems;
@@ -39,7 +39,7 @@ impl Engine {
             DeviceName::Cpu => (Device::cpu(), Vec::new()),
             DeviceName::Auto => auto(args.dtype),
             DeviceName::Wgpu => (wgpu(args.dtype)?, Vec::new()),
-            DeviceName::Cuda => return Err(unusable(&name_of(args.device))),
+            DeviceName::Cuda => (cuda()?, Vec::new()),
         };
         let method = match args.method {
             Method::Newton => crate::Method::Newton,
@@ -129,11 +129,22 @@ fn wgpu(dtype: Dtype) -> Result<Device> {
     }
 }
 
+#[cfg(feature = "cuda")]
+fn cuda() -> Result<Device> {
+    Device::cuda(0).map_err(|error| Failure::new(format!("--device cuda cannot be used: {error}")))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda() -> Result<Device> {
+    Err(unusable("cuda"))
+}
+
 #[cfg(not(feature = "wgpu"))]
 fn wgpu(_: Dtype) -> Result<Device> {
     Err(unusable("wgpu"))
 }
 
+#[cfg(not(all(feature = "cuda", feature = "wgpu")))]
 fn unusable(kind: &str) -> Failure {
     let known = crate::devices_of(kind).into_iter().next();
     let why = known.and_then(|device| device.usable.err()).unwrap_or_else(|| "it is not in this version".to_owned());

@@ -20,6 +20,16 @@ pub fn open(backend: &str) -> Result<Device, String> {
             static OPENED: std::sync::OnceLock<Result<Device, String>> = std::sync::OnceLock::new();
             return OPENED.get_or_init(|| Device::wgpu().map_err(|error| error.to_string())).clone();
         }
+        #[cfg(feature = "cuda")]
+        "cuda" if fairlayer::devices_of("cuda").iter().any(|device| device.usable.is_ok()) => {
+            return Device::cuda(0).map_err(|error| error.to_string());
+        }
+        #[cfg(feature = "cuda")]
+        "cuda_emu" => {
+            static BUILT: std::sync::OnceLock<Result<Device, String>> = std::sync::OnceLock::new();
+            let open = || Device::emulated_cuda(&super::emulation::library()?).map_err(|error| error.to_string());
+            return BUILT.get_or_init(open).clone();
+        }
         _ => {}
     }
     match fairlayer::devices().into_iter().find(|device| device.kind == backend) {

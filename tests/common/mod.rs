@@ -3,6 +3,8 @@
 
 pub mod clarabel;
 pub mod devices;
+#[cfg(feature = "cuda")]
+pub mod emulation;
 pub mod kkt;
 pub mod planted;
 pub mod problems;

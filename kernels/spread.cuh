@@ -1,0 +1,198 @@
+// What the kernels for one difference spread share: the arguments of a launch, and how a team holds the elements of a problem.
+//
+// Every union of the spread is a cell, there are no weights, and all elements have the same bounds.
+#pragma once
+
+#include "storage.cuh"
+#include "team.cuh"
+
+// The cells that there can be.
+constexpr u32 MOST_CELLS = 32;
+
+// `SpreadCall` of `src/backend/cuda/calls.rs`; a test holds both together.
+struct SpreadCall {
+    // Arrays of elements, by problem; `cells` may be shared by all.
+    const void* z;
+    const u8* cells;
+    void* y;
+    u32* clamp;
+    // An `Outcome` and a multiplier of every union, for each problem.
+    u8* outcomes;
+    // Where problems begin, and the last one ends; null where all have `n` elements.
+    const u64* offsets;
+    // Which problems these are; null: the first `count`.
+    const u32* list;
+    // Epsilon, for each problem or for all.
+    const double* levels;
+    // Backward: the gradient to y, to the predictions, and to epsilon.
+    const void* g;
+    void* to_predictions;
+    double* to_levels;
+    double lo;
+    double hi;
+    double tolerance;
+    u32 count;
+    u32 n;
+    u32 shared_cells;
+    u32 shared_levels;
+    u32 max_iterations;
+    // How many unions there are, and which one each cell is.
+    u32 unions;
+    u8 union_of_cell[MOST_CELLS];
+};
+
+// A problem's place in the arrays.
+struct Place {
+    u32 problem;
+    u32 n;
+    u64 first;
+    // Whether there is a problem for this team at all.
+    bool present;
+};
+
+template <int LANES>
+__device__ __forceinline__ Place place_of(const SpreadCall& call, const Team<LANES>& team) {
+    Place place;
+    u32 index = team.index();
+    place.present = index < call.count;
+    place.problem = place.present && call.list ? call.list[index] : index;
+    place.n = call.n;
+    place.first = static_cast<u64>(place.problem) * call.n;
+    if (call.offsets && place.present) {
+        place.first = call.offsets[place.problem];
+        place.n = static_cast<u32>(call.offsets[place.problem + 1] - place.first);
+    }
+    if (!place.present) {
+        place.n = 0;
+        place.first = 0;
+    }
+    return place;
+}
+
+// How a team holds the elements of a problem: so many values a thread, in packs; neighbours have neighbouring packs.
+template <int LANES, int VALUES>
+struct Layout {
+    static constexpr u32 PACKS = VALUES / PACK;
+    static_assert(VALUES <= 32 && (PACKS % 4 == 0 || PACKS < 4), "a thread's values are the bits of a word, and its packs make whole ones");
+
+    // The element that a thread's pack begins with.
+    static __device__ __forceinline__ u32 start(const Team<LANES>& team, u32 pack) {
+        return (pack * LANES + team.lane) * PACK;
+    }
+
+    // Which of a thread's elements there are, as bits.
+    static __device__ __forceinline__ u32 present(const Team<LANES>& team, u32 n) {
+        if (n == LANES * VALUES) {
+            return ~0u >> (32 - VALUES);
+        }
+        u32 bits = 0;
+#pragma unroll
+        for (u32 pack = 0; pack < PACKS; ++pack) {
+            u32 i = start(team, pack);
+            u32 rest = n > i ? n - i : 0;
+            bits |= (rest >= PACK ? 0xfu : (1u << rest) - 1) << (pack * PACK);
+        }
+        return bits;
+    }
+
+    // Reads a thread's values; those that there are not are zero.
+    template <class T>
+    static __device__ __forceinline__ void load(const Team<LANES>& team, const T* array, u32 n,
+                                                ArithmeticOf<T> (&values)[VALUES]) {
+        bool packed = is_packed(array, n), whole = packed && n == LANES * VALUES;
+#pragma unroll
+        for (u32 pack = 0; pack < PACKS; ++pack) {
+            u32 i = start(team, pack);
+            Pack<T> four = whole ? *reinterpret_cast<const Pack<T>*>(array + i) : load_pack(array, i, n, packed);
+#pragma unroll
+            for (u32 k = 0; k < PACK; ++k) {
+                values[pack * PACK + k] = Storage<T>::widen(four.values[k]);
+            }
+        }
+    }
+};
+
+// A shift as the sum of two numbers. Large ones are cut, so that no infinity arises.
+template <class A>
+struct SplitShift {
+    A first;
+    A rest;
+    __device__ __forceinline__ explicit SplitShift(double shift) {
+        shift = smaller(larger(shift, -1e30), 1e30);
+        first = static_cast<A>(shift);
+        rest = static_cast<A>(shift - static_cast<double>(first));
+    }
+};
+
+// Bits of elements below and above their bounds.
+struct Beyond {
+    u32 lower;
+    u32 upper;
+};
+
+// Writes the clamp words: four threads beside each other have the elements of one.
+template <int LANES, int VALUES>
+__device__ __forceinline__ void write_clamp(const Team<LANES>& team, Beyond beyond, u32* clamp, u32 n, bool writes) {
+    u32 quarter = team.lane % 4;
+    bool odd = (quarter & 1) != 0, high = (quarter & 2) != 0;
+#pragma unroll
+    for (u32 first = 0; first < Layout<LANES, VALUES>::PACKS; first += 4) {
+        u32 words[4];
+#pragma unroll
+        for (u32 k = 0; k < 4; ++k) {
+            u32 lower = beyond.lower >> ((first + k) * PACK) & 0xf, upper = beyond.upper >> ((first + k) * PACK) & 0xf;
+            words[k] = (lower | upper | upper << 16) << (quarter * PACK);
+        }
+        // Each of the four ends with the word of one pack.
+        u32 kept[2];
+#pragma unroll
+        for (u32 pair = 0; pair < 2; ++pair) {
+            u32 given = odd ? words[2 * pair] : words[2 * pair + 1];
+            u32 own = odd ? words[2 * pair + 1] : words[2 * pair];
+            kept[pair] = own | __shfl_xor_sync(FULL_WARP, given, 1);
+        }
+        u32 word = high ? kept[1] : kept[0];
+        word |= __shfl_xor_sync(FULL_WARP, high ? kept[0] : kept[1], 2);
+        u32 at = ((first + quarter) * LANES + team.lane) / 4;
+        if (writes && at * CLAMP_LANES < n) {
+            clamp[at] = word;
+        }
+    }
+}
+
+// Bytes of a problem's record.
+__device__ __forceinline__ u64 record_bytes(const SpreadCall& call) {
+    return sizeof(Outcome) + call.unions * sizeof(double);
+}
+
+// The record of a problem: its outcome, and the multipliers, union by union.
+__device__ __forceinline__ u8* record_of(const SpreadCall& call, u32 problem) {
+    return call.outcomes + problem * record_bytes(call);
+}
+
+__device__ __forceinline__ double& multiplier_of(const SpreadCall& call, u32 problem, u32 cell) {
+    return reinterpret_cast<double*>(record_of(call, problem) + sizeof(Outcome))[call.union_of_cell[cell]];
+}
+
+// What a problem gets that cannot be used: y = clip(z), a NaN stays a NaN, and no element is free.
+template <class T, int LANES>
+__device__ void write_unusable(const Team<LANES>& team, const SpreadCall& call, const Place& place, u32* clamp) {
+    typedef ArithmeticOf<T> A;
+    const T* z = static_cast<const T*>(call.z) + place.first;
+    T* y = static_cast<T*>(call.y) + place.first;
+#pragma unroll 1
+    for (u32 i = team.lane; i < place.n; i += LANES) {
+        A value = Storage<T>::widen(z[i]);
+        y[i] = Storage<T>::narrow(clip(value, static_cast<A>(call.lo), static_cast<A>(call.hi)));
+    }
+#pragma unroll 1
+    for (u32 at = team.lane; at * CLAMP_LANES < place.n; at += LANES) {
+        clamp[at] = ALL_CLAMPED;
+    }
+    if (team.lane == 0) {
+        *reinterpret_cast<Outcome*>(record_of(call, place.problem)) = Outcome{STATUS_BAD_NUMBER, 0, 0, 0, 0.0, infinity()};
+        for (u32 cell = 0; cell < call.unions; ++cell) {
+            multiplier_of(call, place.problem, cell) = 0.0;
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Answers and gradients that stay on the device until they are read.
+
+use std::sync::OnceLock;
+
+use super::CudaDevice;
+use super::calls::{OutcomeRecord, record_bytes};
+use super::memory::Memory;
+use crate::batch::Capacities;
+use crate::error::Result;
+use crate::solution::{HostAnswers, HostSlopes, Outcome, Status, Wanted, clamp_start, inactive_words};
+use crate::storage::Storage;
+
+/// The answers of a call, and, once they were read, their copy on the host.
+#[derive(Debug)]
+pub(crate) struct Answers<T: Storage> {
+    pub(super) device: CudaDevice,
+    capacities: Capacities,
+    pub(super) y: Memory,
+    pub(super) clamp: Memory,
+    /// Of each problem a record of [`record_bytes`].
+    pub(super) outcomes: Memory,
+    host: OnceLock<HostAnswers<T>>,
+}
+
+impl<T: Storage> Answers<T> {
+    pub(super) fn new(device: &CudaDevice, capacities: Capacities) -> Self {
+        let (y, clamp, outcomes) = Default::default();
+        Self { device: device.clone(), capacities, y, clamp, outcomes, host: OnceLock::new() }
+    }
+
+    /// Forgets what was read: new answers come. Room for all that was planned for.
+    pub(super) fn begin(&mut self, rows: usize) -> Result<()> {
+        self.host = OnceLock::new();
+        let Capacities { problems, total, .. } = self.capacities;
+        self.y.hold(&self.device, size_of::<T>() * total)?;
+        self.clamp.hold(&self.device, 4 * (clamp_start(problems, total) + 1))?;
+        self.outcomes.hold(&self.device, record_bytes(rows) * problems)?;
+        Ok(())
+    }
+
+    /// The answers on the host; the first call after a projection waits for them.
+    pub(crate) fn read(&self, offsets: &[usize], rows: usize) -> Result<&HostAnswers<T>> {
+        if let Some(host) = self.host.get() {
+            return Ok(host);
+        }
+        let host = self.fetch(offsets, rows)?;
+        Ok(self.host.get_or_init(|| host))
+    }
+
+    fn fetch(&self, offsets: &[usize], rows: usize) -> Result<HostAnswers<T>> {
+        let (problems, total) = (offsets.len() - 1, offsets[offsets.len() - 1]);
+        let mut host = HostAnswers::new(rows, Capacities { problems, total, ..self.capacities });
+        self.y.read(bytemuck::cast_slice_mut(&mut host.y))?;
+        if total > 0 {
+            let words = clamp_start(problems, total);
+            self.clamp.read(bytemuck::cast_slice_mut(&mut host.clamp[..words]))?;
+        }
+        let mut records = vec![0; record_bytes(rows) * problems];
+        self.outcomes.read(&mut records)?;
+        for (problem, record) in records.chunks_exact(record_bytes(rows)).enumerate() {
+            take_record(&mut host, problem, rows, record);
+        }
+        Ok(host)
+    }
+}
+
+fn take_record<T: Storage>(host: &mut HostAnswers<T>, problem: usize, rows: usize, record: &[u8]) {
+    let (head, multipliers) = record.split_at(size_of::<OutcomeRecord>());
+    let OutcomeRecord { status, iterations, passes, inactive, residual, excess } = bytemuck::pod_read_unaligned(head);
+    let status = match status {
+        0 => Status::Solved,
+        1 => Status::IterationLimit,
+        _ => Status::BadNumber,
+    };
+    host.outcome[problem] = Outcome { status, iterations, passes, residual, excess };
+    if let Some(word) = host.inactive.get_mut(problem * inactive_words(rows)) {
+        *word = inactive;
+    }
+    let values = multipliers.chunks_exact(8).map(bytemuck::pod_read_unaligned);
+    host.multipliers[problem * rows..][..rows].iter_mut().zip(values).for_each(|(to, value)| *to = value);
+}
+
+impl<T: Storage> Clone for Answers<T> {
+    /// A copy of its own on the device: the two do not change each other.
+    fn clone(&self) -> Self {
+        Self {
+            device: self.device.clone(),
+            capacities: self.capacities,
+            y: self.y.duplicate(),
+            clamp: self.clamp.duplicate(),
+            outcomes: self.outcomes.duplicate(),
+            host: self.host.clone(),
+        }
+    }
+}
+
+/// The gradients of a call, and, once they were read, their copy on the host.
+#[derive(Debug)]
+pub(crate) struct Slopes<T: Storage> {
+    pub(super) device: CudaDevice,
+    pub(super) wanted: Wanted,
+    capacities: Capacities,
+    pub(super) predictions: Memory,
+    pub(super) levels: Memory,
+    host: OnceLock<HostSlopes<T>>,
+}
+
+impl<T: Storage> Slopes<T> {
+    pub(super) fn new(device: &CudaDevice, wanted: Wanted, capacities: Capacities) -> Self {
+        let (predictions, levels) = Default::default();
+        Self { device: device.clone(), wanted, capacities, predictions, levels, host: OnceLock::new() }
+    }
+
+    /// Forgets what was read: new gradients come. Room for all that was planned for.
+    pub(super) fn begin(&mut self, spreads: usize) -> Result<()> {
+        self.host = OnceLock::new();
+        let Capacities { problems, total, .. } = self.capacities;
+        self.predictions.hold(&self.device, size_of::<T>() * total)?;
+        self.levels.hold(&self.device, 8 * spreads * problems)?;
+        Ok(())
+    }
+
+    /// The gradients on the host; the first call after a backward pass waits for them.
+    pub(crate) fn read(&self, problems: usize, total: usize, spreads: usize) -> Result<&HostSlopes<T>> {
+        if let Some(host) = self.host.get() {
+            return Ok(host);
+        }
+        let (mut predictions, mut levels) = (vec![T::default(); total], vec![0.0; problems * spreads]);
+        self.predictions.read(bytemuck::cast_slice_mut(&mut predictions))?;
+        self.levels.read(bytemuck::cast_slice_mut(&mut levels))?;
+        // (Without rows about labels there is no gradient to them.)
+        let labels = vec![T::default(); if self.wanted.labels { total } else { 0 }];
+        let host = HostSlopes {
+            predictions,
+            levels,
+            labels,
+            lo: Vec::new(),
+            hi: Vec::new(),
+            weights: Vec::new(),
+            coefficients: Vec::new(),
+            lower: Vec::new(),
+            upper: Vec::new(),
+        };
+        Ok(self.host.get_or_init(|| host))
+    }
+}
+
+impl<T: Storage> Clone for Slopes<T> {
+    /// A copy of its own on the device: the two do not change each other.
+    fn clone(&self) -> Self {
+        Self {
+            device: self.device.clone(),
+            predictions: self.predictions.duplicate(),
+            levels: self.levels.duplicate(),
+            host: self.host.clone(),
+            ..*self
+        }
+    }
+}

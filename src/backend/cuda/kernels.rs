@@ -1,0 +1,182 @@
+//! The kernels' texts, their variants, and which of them a problem gets.
+
+use crate::backend::MAX_GPU_CELLS;
+use crate::storage::Dtype;
+
+/// A file of `kernels/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Source {
+    /// Its name.
+    pub name: &'static str,
+    /// What is in it.
+    pub text: &'static str,
+}
+
+macro_rules! source {
+    ($name:literal) => {
+        Source { name: $name, text: include_str!(concat!("../../../kernels/", $name)) }
+    };
+}
+
+/// What the files with kernels include.
+pub const HEADERS: [Source; 6] = [
+    source!("common.cuh"),
+    source!("storage.cuh"),
+    source!("team.cuh"),
+    source!("spread.cuh"),
+    source!("pair.cuh"),
+    source!("columns.cuh"),
+];
+
+/// The files with kernels.
+pub const SOURCES: [Source; 4] =
+    [source!("cells_pair.cu"), source!("vjp_pair.cu"), source!("cells_spread.cu"), source!("vjp_spread.cu")];
+
+/// What a launch runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kernel {
+    CellsPair,
+    VjpPair,
+    CellsSpread,
+    VjpSpread,
+}
+
+impl Kernel {
+    const ALL: [Self; 4] = [Self::CellsPair, Self::VjpPair, Self::CellsSpread, Self::VjpSpread];
+
+    /// Whether it is for two cells only.
+    fn is_of_pairs(self) -> bool {
+        matches!(self, Self::CellsPair | Self::VjpPair)
+    }
+
+    fn entry(self) -> &'static str {
+        match self {
+            Self::CellsPair => "cells_pair",
+            Self::VjpPair => "vjp_pair",
+            Self::CellsSpread => "cells_spread",
+            Self::VjpSpread => "vjp_spread",
+        }
+    }
+
+    pub(crate) fn source(self) -> Source {
+        match self {
+            Self::CellsPair => SOURCES[0],
+            Self::VjpPair => SOURCES[1],
+            Self::CellsSpread => SOURCES[2],
+            Self::VjpSpread => SOURCES[3],
+        }
+    }
+}
+
+/// What a problem gets: threads, and elements that each holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Team {
+    pub(crate) lanes: u32,
+    pub(crate) values: u32,
+}
+
+impl Team {
+    /// Elements that it has room for.
+    fn room(self) -> usize {
+        self.lanes as usize * self.values as usize
+    }
+}
+
+const fn team(lanes: u32, values: u32) -> Team {
+    Team { lanes, values }
+}
+
+/// The teams that there are for problems of two cells. (What a thread does for a problem as a whole is shared by few threads
+/// with many elements each; registers are the limit, and double precision takes two for each.)
+const OF_PAIRS: [Team; 6] = [team(4, 16), team(8, 32), team(16, 32), team(32, 32), team(64, 32), team(256, 32)];
+const OF_PAIRS_OF_DOUBLES: [Team; 6] =
+    [team(4, 16), team(16, 16), team(32, 16), team(64, 16), team(128, 16), team(256, 32)];
+const BACK_OF_PAIRS_OF_DOUBLES: [Team; 6] =
+    [team(4, 16), team(16, 16), team(32, 16), team(64, 16), team(128, 16), team(512, 16)];
+
+/// The same for problems of more cells, each of which a lane of a warp has.
+const OF_SPREADS: [Team; 6] = [team(32, 4), team(32, 8), team(32, 16), team(64, 16), team(128, 16), team(256, 32)];
+const OF_SPREADS_OF_DOUBLES: [Team; 6] =
+    [team(32, 4), team(32, 8), team(32, 16), team(64, 16), team(128, 16), team(256, 16)];
+
+/// The teams of a kernel for a storage type, from small problems to large ones.
+pub(crate) fn teams(kernel: Kernel, dtype: Dtype) -> [Team; 6] {
+    match (kernel, dtype) {
+        (Kernel::CellsPair, Dtype::F64) => OF_PAIRS_OF_DOUBLES,
+        (Kernel::VjpPair, Dtype::F64) => BACK_OF_PAIRS_OF_DOUBLES,
+        (Kernel::CellsPair | Kernel::VjpPair, _) => OF_PAIRS,
+        (_, Dtype::F64) => OF_SPREADS_OF_DOUBLES,
+        _ => OF_SPREADS,
+    }
+}
+
+/// The elements of the largest problem that any of the teams holds.
+pub(crate) fn largest(teams: &[Team]) -> usize {
+    teams.iter().map(|team| team.room()).max().unwrap_or(0)
+}
+
+/// The index of the team of a problem of `n` elements, the smallest that holds it; there is one up to [`largest`]. The number
+/// of elements, and nothing else, chooses.
+pub(crate) fn team_of(teams: &[Team], n: usize) -> usize {
+    teams.iter().position(|team| n <= team.room()).unwrap_or(teams.len() - 1)
+}
+
+/// What a kernel is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Variant {
+    pub(crate) kernel: Kernel,
+    pub(crate) dtype: Dtype,
+    pub(crate) team: Team,
+}
+
+/// `MOST_SUMS` of `kernels/team.cuh`.
+const MOST_SUMS: u32 = 4;
+const WARP: u32 = 32;
+
+impl Variant {
+    /// The kernel's name with what it is compiled for, in C++.
+    pub(crate) fn expression(self) -> String {
+        let storage = match self.dtype {
+            Dtype::F16 => "Half",
+            Dtype::Bf16 => "Bfloat",
+            Dtype::F32 => "float",
+            Dtype::F64 => "double",
+        };
+        let Team { lanes, values } = self.team;
+        format!("{}<{storage}, {lanes}, {values}>", self.kernel.entry())
+    }
+
+    /// Threads of a block, and problems: as `Team` of `kernels/team.cuh` has it.
+    pub(crate) fn block(self) -> (u32, u32) {
+        let lanes = self.team.lanes;
+        let threads = if lanes > WARP { lanes } else { 128 };
+        (threads, threads / lanes)
+    }
+
+    /// Bytes of shared memory of a block, for so many cells: as `Team` and, for more than two cells, `Columns` have it.
+    pub(crate) fn shared_bytes(self, cells: u32) -> u32 {
+        let lanes = self.team.lanes;
+        let warps = lanes.div_ceil(WARP);
+        let of_team = if warps > 1 { 2 * MOST_SUMS * warps * 8 } else { 0 };
+        if self.kernel.is_of_pairs() {
+            return of_team;
+        }
+        let sums = 2 * size_of::<f64>() as u32;
+        let tables = warps * (MAX_GPU_CELLS as u32 + 1) * sums;
+        let told = if warps > 1 { 2 * warps * WARP * sums } else { 0 };
+        of_team + self.block().1 * (tables + told + (cells + 1) * lanes * sums)
+    }
+}
+
+/// All variants that there are, each with its file.
+#[must_use]
+pub fn all_variants() -> Vec<(Source, String)> {
+    let mut all = Vec::new();
+    for kernel in Kernel::ALL {
+        for dtype in [Dtype::F16, Dtype::Bf16, Dtype::F32, Dtype::F64] {
+            let variants = teams(kernel, dtype).map(|team| Variant { kernel, dtype, team });
+            all.extend(variants.map(|variant| (kernel.source(), variant.expression())));
+        }
+    }
+    all
+}

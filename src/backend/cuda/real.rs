@@ -1,0 +1,174 @@
+//! A GPU, through the driver's own interface.
+#![allow(unsafe_code, reason = "the driver takes addresses, and runs what it is given")]
+
+use std::collections::HashMap;
+use std::ffi::{CString, c_void};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
+
+use super::compile::{Image, find_nvrtc};
+use super::driver::{Launch, Outcome};
+use super::kernels::Variant;
+
+/// A stream of a GPU, with what was compiled for it.
+#[derive(Debug)]
+pub(super) struct Real {
+    stream: Arc<CudaStream>,
+    /// Major and minor.
+    capability: (u32, u32),
+    /// Bytes of shared memory that a block can have.
+    shared_bytes: i32,
+    functions: Mutex<HashMap<Variant, Function>>,
+}
+
+/// A function of a loaded module. Modules stay loaded as long as their context.
+#[derive(Clone, Copy, Debug)]
+struct Function(sys::CUfunction);
+
+// SAFETY: a handle, which the driver lets any thread use whose context is current.
+unsafe impl Send for Function {}
+
+fn failed(what: &str) -> impl Fn(DriverError) -> String {
+    move |error| format!("{what}: {error}")
+}
+
+/// How many GPUs there are; an error if there is no driver.
+pub(super) fn count() -> Outcome<usize> {
+    // SAFETY: this looks for the driver's library, and loads it if it is there.
+    if !unsafe { sys::is_culib_present() } {
+        return Err("there is no NVIDIA driver here (libcuda was not found); install one, or use wgpu or cpu".into());
+    }
+    let count = CudaContext::device_count().map_err(failed("the NVIDIA driver does not work"))?;
+    if count > 0 { Ok(count as usize) } else { Err("the NVIDIA driver knows no GPU".into()) }
+}
+
+/// Name and properties of a GPU.
+pub(super) fn describe(ordinal: usize) -> Outcome<(String, String)> {
+    let of_device = || -> Result<(String, String), DriverError> {
+        let device = result::device::get(ordinal as i32)?;
+        // SAFETY: the device is there.
+        let (major, minor, memory) = unsafe {
+            let attribute = |which| result::device::get_attribute(device, which);
+            let major = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+            let minor = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+            (major, minor, result::device::total_mem(device)?)
+        };
+        let properties = format!("compute capability {major}.{minor}; {} MiB; f16, bf16, f32, f64", memory >> 20);
+        Ok((result::device::get_name(device)?, properties))
+    };
+    of_device().map_err(failed("the GPU cannot be asked"))
+}
+
+impl Real {
+    /// A GPU, with a stream of its own.
+    pub(super) fn open(ordinal: usize) -> Outcome<Self> {
+        let context = CudaContext::new(ordinal).map_err(failed("the GPU cannot be opened"))?;
+        let stream = context.new_stream().map_err(failed("the GPU has no stream"))?;
+        Self::on(stream)
+    }
+
+    /// A stream of the caller's.
+    pub(super) fn on(stream: Arc<CudaStream>) -> Outcome<Self> {
+        find_nvrtc()?;
+        let capability = stream.context().compute_capability().map_err(failed("the GPU cannot be asked"))?;
+        let capability = (capability.0.unsigned_abs(), capability.1.unsigned_abs());
+        if capability < (8, 0) {
+            let (major, minor) = capability;
+            return Err(format!("its compute capability is {major}.{minor}, and 8.0 is needed; use wgpu or cpu"));
+        }
+        let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+        let shared_bytes = stream.context().attribute(attribute).map_err(failed("the GPU cannot be asked"))?;
+        Ok(Self { stream, capability, shared_bytes, functions: Mutex::default() })
+    }
+
+    /// Makes the GPU's context that of the calling thread.
+    fn bind(&self) -> Outcome<()> {
+        self.stream.context().bind_to_thread().map_err(failed("the GPU's context cannot be used"))
+    }
+
+    pub(super) fn allocate(&self, bytes: usize) -> Outcome<u64> {
+        self.bind()?;
+        // SAFETY: the context is bound; nothing reads the memory before it is written.
+        unsafe { result::malloc_sync(bytes.max(1)) }
+            .map_err(|error| format!("{bytes} bytes are more GPU memory than can be had ({error})"))
+    }
+
+    pub(super) fn release(&self, address: u64) {
+        if self.bind().is_ok() {
+            // SAFETY: an allocation of ours that nothing uses from here on; the driver waits for what still does. (Of a
+            // context that is lost there is nothing to free.)
+            let _ = unsafe { result::free_sync(address) };
+        }
+    }
+
+    pub(super) fn upload(&self, to: u64, bytes: &[u8]) -> Outcome<()> {
+        self.bind()?;
+        // SAFETY: the allocation holds at least so many bytes. They are pageable, so that the driver has taken its copy when
+        // it returns.
+        unsafe { result::memcpy_htod_async(to, bytes, self.stream.cu_stream()) }.map_err(failed("an upload failed"))
+    }
+
+    pub(super) fn download(&self, from: u64, bytes: &mut [u8]) -> Outcome<()> {
+        self.bind()?;
+        // SAFETY: the allocation holds at least so many bytes, and they stay where they are until the stream is done.
+        let copied = unsafe { result::memcpy_dtoh_async(bytes, from, self.stream.cu_stream()) };
+        let done = self.stream.synchronize();
+        copied.and(done).map_err(failed("a download failed"))
+    }
+
+    pub(super) fn copy(&self, to: u64, from: u64, bytes: usize) -> Outcome<()> {
+        self.bind()?;
+        // SAFETY: both allocations hold at least so many bytes.
+        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }.map_err(failed("a copy failed"))
+    }
+
+    pub(super) fn load(&self, variant: Variant) -> Outcome<()> {
+        self.function(variant).map(|_| ())
+    }
+
+    /// A variant's function, compiled and loaded when it is first asked for.
+    fn function(&self, variant: Variant) -> Outcome<Function> {
+        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(function) = functions.get(&variant) {
+            return Ok(*function);
+        }
+        self.bind()?;
+        let image = Image::of(variant.kernel.source(), &variant.expression(), self.capability)?;
+        let name = CString::new(image.entry).map_err(|error| error.to_string())?;
+        let loaded = || -> Result<sys::CUfunction, DriverError> {
+            // SAFETY: the image is what NVRTC made, with the zero at its end that text needs, and has a function of this
+            // name.
+            unsafe {
+                let module = result::module::load_data(image.code.as_ptr().cast())?;
+                let function = result::module::get_function(module, name)?;
+                let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+                result::function::set_function_attribute(function, attribute, self.shared_bytes)?;
+                Ok(function)
+            }
+        };
+        let function = Function(loaded().map_err(failed("a kernel cannot be loaded"))?);
+        functions.insert(variant, function);
+        Ok(function)
+    }
+
+    pub(super) fn launch(&self, launch: Launch<'_>) -> Outcome<()> {
+        let Launch { variant, blocks, shared_bytes, argument } = launch;
+        let Function(function) = self.function(variant)?;
+        self.bind()?;
+        let mut arguments = [argument.as_ptr().cast_mut().cast::<c_void>()];
+        // SAFETY: the kernel takes one struct by value, whose bytes the driver copies before it returns. The arrays that it
+        // names are the plan's and the caller's, which stay until the stream is done.
+        unsafe {
+            result::launch_kernel(
+                function,
+                (blocks, 1, 1),
+                (variant.block().0, 1, 1),
+                shared_bytes,
+                self.stream.cu_stream(),
+                &mut arguments,
+            )
+        }
+        .map_err(failed("a kernel cannot be launched"))
+    }
+}

@@ -1,0 +1,354 @@
+//! The CUDA kernels: what NVRTC makes of them, and what they compute, on a GPU where there is one and on the emulation.
+
+#![cfg(feature = "cuda")]
+
+mod common;
+
+use common::devices::run_on;
+use fairlayer::*;
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+use rayon::prelude::*;
+use std::io::Write;
+
+/// Problems of a few groups, of different sizes, in one batch.
+struct Problems<T> {
+    offsets: Vec<usize>,
+    z: Vec<T>,
+    groups: Vec<u8>,
+    levels: Vec<f64>,
+    bounds: (T, T),
+}
+
+/// How scores are drawn: what is easy, and what is hard.
+const KINDS: usize = 7;
+
+fn draw<T: Storage>(rng: &mut Pcg64Mcg, count: usize, sizes: &[usize], bounds: (f64, f64)) -> Problems<T> {
+    let mut pairs = Problems {
+        offsets: vec![0],
+        z: Vec::new(),
+        groups: Vec::new(),
+        levels: Vec::new(),
+        bounds: (T::from_f64(bounds.0), T::from_f64(bounds.1)),
+    };
+    for (index, &n) in sizes.iter().enumerate() {
+        let share = [0.5, 0.1, 0.9, 0.02, 1.0][rng.random_range(0..5)];
+        let kind = index % KINDS;
+        for _ in 0..n {
+            // (With the last share there is no other group.)
+            let is_last = rng.random_range(0.0..1.0) < share;
+            let group = if is_last { count - 1 } else { rng.random_range(0..count - 1) } as u8;
+            let part = f64::from(group) / (count - 1) as f64;
+            let (u, ahead): (f64, f64) = (rng.random_range(0.0..1.0), 0.3 * part);
+            let score = match kind {
+                0 => u + ahead - 0.2,
+                1 => 1.0 / (1.0 + (-(8.0 * u - 4.0 + 4.0 * ahead)).exp()),
+                2 => f64::from(u < 0.3 + ahead),
+                3 => 40.0 * (part - 0.5) + u,
+                4 => (4.0 * u).floor() / 4.0 + ahead,
+                5 => part,
+                _ => 1e3 * (u - 0.5),
+            };
+            pairs.z.push(T::from_f64(score));
+            pairs.groups.push(group);
+        }
+        pairs.offsets.push(pairs.z.len());
+        pairs.levels.push([0.0, 1e-5, 0.01, 0.05, 0.3][rng.random_range(0..5)]);
+    }
+    pairs
+}
+
+impl<T: Storage> Problems<T> {
+    fn batch(&self) -> Batch<'_, T> {
+        let batch = Batch::new(&self.z, Offsets::Ragged(&self.offsets)).cells(&self.groups);
+        batch.levels(&self.levels).bounds(self.bounds.0, self.bounds.1)
+    }
+
+    fn wide(&self) -> Problems<f64> {
+        Problems {
+            offsets: self.offsets.clone(),
+            z: self.z.iter().map(|z| z.to_f64()).collect(),
+            groups: self.groups.clone(),
+            levels: self.levels.clone(),
+            bounds: (self.bounds.0.to_f64(), self.bounds.1.to_f64()),
+        }
+    }
+
+    fn part(&self, problem: usize) -> Self {
+        let range = self.offsets[problem]..self.offsets[problem + 1];
+        Problems {
+            offsets: vec![0, range.len()],
+            z: self.z[range.clone()].to_vec(),
+            groups: self.groups[range].to_vec(),
+            levels: vec![self.levels[problem]],
+            bounds: self.bounds,
+        }
+    }
+}
+
+/// What a device makes of problems, and of a gradient.
+struct Found<T> {
+    y: Vec<T>,
+    nu: Vec<f64>,
+    outcomes: Vec<Outcome>,
+    states: Vec<ClampState>,
+    gradient: Vec<T>,
+    to_levels: Vec<f64>,
+}
+
+fn solve<T: Storage>(device: &Device, set: &ConstraintSet, pairs: &Problems<T>, g: &[T]) -> Found<T> {
+    let batch = pairs.batch();
+    let capacities = Capacities::of(&batch.offsets());
+    let mut projector = Projector::plan(device, set, capacities, Settings::default()).expect("a plan");
+    let (mut solution, mut gradients) = (projector.solution(), projector.gradients(Wanted::default()));
+    projector.project_into(&batch, &mut solution).expect("a projection");
+    projector.vjp(&batch, &solution, g, &mut gradients).expect("gradients");
+    let (answer, slopes) = (solution.read().expect("answers"), gradients.read().expect("gradients"));
+    let sizes = pairs.offsets.windows(2).map(|pair| pair[1] - pair[0]).enumerate();
+    let states = sizes.flat_map(|(problem, n)| (0..n).map(move |i| (problem, i)));
+    Found {
+        y: answer.y.to_vec(),
+        nu: answer.multipliers.to_vec(),
+        outcomes: answer.outcomes.to_vec(),
+        states: states.map(|(problem, i)| answer.clamp_state(problem, i)).collect(),
+        gradient: slopes.predictions.to_vec(),
+        to_levels: slopes.levels.to_vec(),
+    }
+}
+
+fn parity(groups: usize) -> ConstraintSet {
+    DemographicParity::within(0.02).constraints(&Population::one_feature(groups)).expect("constraints")
+}
+
+/// Sizes up to the teams' limits, and beside them.
+fn sizes(rng: &mut Pcg64Mcg, largest: usize) -> Vec<usize> {
+    let mut sizes: Vec<usize> = (0..3 * KINDS).map(|_| rng.random_range(1..80)).collect();
+    sizes.extend([0, 1, 2, 63, 64, 65, 255, 256, 257, 512, 1000, 1024, 1500, 2048, 4000, 4096, 5000, 8192]);
+    sizes.retain(|n| *n <= largest);
+    sizes
+}
+
+fn agrees<T: Storage>(device: &Device, groups: usize) {
+    let mut rng = Pcg64Mcg::seed_from_u64(8);
+    let set = parity(groups);
+    let largest = if T::DTYPE == Dtype::F64 && groups > 2 { 4096 } else { 8192 };
+    for bounds in [(0.0, 1.0), (-0.25, 0.75), (f64::NEG_INFINITY, f64::INFINITY), (0.5, f64::INFINITY)] {
+        let sizes = sizes(&mut rng, largest);
+        let pairs = draw::<T>(&mut rng, groups, &sizes, bounds);
+        let g: Vec<T> = pairs.z.iter().map(|_| T::from_f64(rng.random_range(-1.0..1.0))).collect();
+        let wide_g: Vec<f64> = g.iter().map(|g| g.to_f64()).collect();
+        let found = solve(device, &set, &pairs, &g);
+        let wide = solve(&Device::cpu(), &set, &pairs.wide(), &wide_g);
+        for problem in 0..sizes.len() {
+            let range = pairs.offsets[problem]..pairs.offsets[problem + 1];
+            let here =
+                format!("{:?}, {groups} groups, problem {problem}, n {}, bounds {bounds:?}", T::DTYPE, range.len());
+            let (outcome, expected) = (found.outcomes[problem], wide.outcomes[problem]);
+            assert_eq!(outcome.status, expected.status, "{here}: {outcome:?}");
+            let size = pairs.z[range.clone()].iter().fold(1.0, |size: f64, z| size.max(z.to_f64().abs()));
+            let unit = T::UNIT_ROUNDOFF;
+            let tolerance = Settings::default().tolerance.max(8.0 * unit * size);
+            // A union whose samples are nearly all clamped is moved far by little.
+            let (mut counts, mut free) = (vec![0.0_f64; groups], vec![0.0_f64; groups]);
+            let (mut sums, mut worst) = (vec![0.0; groups], 0.0_f64);
+            for i in range.clone() {
+                let (y, group) = (found.y[i].to_f64(), usize::from(pairs.groups[i]));
+                assert!(y >= pairs.bounds.0.to_f64() && y <= pairs.bounds.1.to_f64(), "{here}: {y}");
+                worst = worst.max((y - wide.y[i]).abs());
+                sums[group] += y;
+                counts[group] += 1.0;
+                free[group] += f64::from(u8::from(wide.states[i] == ClampState::Free));
+            }
+            let shares = counts.iter().zip(&free).filter(|(_, free)| **free > 0.0).map(|(count, free)| count / free);
+            let spare = shares.fold(1.0, f64::max);
+            // Here and there, means are within twice the tolerance of where they have to be: bounds are tightened by one,
+            // and one is accepted.
+            let allowed = 4.0 * tolerance * spare + 4.0 * unit * size;
+            assert!(worst <= allowed, "{here}: {worst}, {outcome:?}");
+            let means = sums.iter().zip(&counts).filter(|(_, count)| **count > 0.0).map(|(sum, count)| sum / count);
+            let (top, bottom) =
+                means.fold((f64::MIN, f64::MAX), |(top, bottom), mean| (top.max(mean), bottom.min(mean)));
+            let gap = (top - bottom).max(0.0);
+            let level = pairs.levels[problem];
+            if unit < 1e-6 && level >= 1e-6_f64.max(64.0 * unit * size) {
+                assert!(gap <= level, "{here}: {gap} beyond {level}, {outcome:?}");
+            }
+            let excess = (gap - level).max(0.0);
+            assert!((outcome.excess - excess).abs() <= 1e-13 * size, "{here}: {excess}, {outcome:?}");
+            // Where the states are the same the gradients are.
+            let held = |nu: &[f64]| nu[groups * problem..][..groups].iter().map(|nu| *nu == 0.0).collect::<Vec<_>>();
+            let same = held(&found.nu) == held(&wide.nu);
+            if same && range.clone().all(|i| found.states[i] == wide.states[i]) {
+                for i in range.clone() {
+                    let error = (found.gradient[i].to_f64() - wide.gradient[i]).abs();
+                    assert!(error <= 20.0 * unit + 1e-12, "{here}: gradient off by {error}");
+                }
+                let error = (found.to_levels[problem] - wide.to_levels[problem]).abs();
+                let scale = 1.0 + wide.to_levels[problem].abs();
+                assert!(error <= 1e3 * unit.max(1e-12) * scale, "{here}: {error} of {scale}");
+            }
+        }
+        // Again, in the next order of threads; and each alone.
+        let again = solve(device, &set, &pairs, &g);
+        assert_eq!((&again.y, &again.gradient), (&found.y, &found.gradient));
+        assert_eq!(again.nu, found.nu);
+        for problem in (0..sizes.len()).step_by(3).filter(|problem| sizes[*problem] > 0) {
+            let range = pairs.offsets[problem]..pairs.offsets[problem + 1];
+            let alone = solve(device, &set, &pairs.part(problem), &g[range.clone()]);
+            assert_eq!(alone.y, found.y[range.clone()], "problem {problem}");
+            assert_eq!(alone.gradient, found.gradient[range], "problem {problem}");
+            assert_eq!(alone.nu, found.nu[groups * problem..][..groups]);
+        }
+    }
+}
+
+fn agree_with_the_reference(device: &Device, groups: usize) {
+    agrees::<f32>(device, groups);
+    agrees::<f64>(device, groups);
+    agrees::<f16>(device, groups);
+    agrees::<bf16>(device, groups);
+}
+
+fn two_groups_agree_with_the_reference(device: &Device) {
+    agree_with_the_reference(device, 2);
+}
+
+fn three_groups_agree_with_the_reference(device: &Device) {
+    agree_with_the_reference(device, 3);
+}
+
+fn fourteen_groups_agree_with_the_reference(device: &Device) {
+    agree_with_the_reference(device, 14);
+}
+
+fn what_cannot_be_used_spoils_one_problem(device: &Device) {
+    for (count, n) in [(2, 8), (2, 100), (2, 3000), (5, 10), (5, 3000)] {
+        let set = parity(count);
+        let mut z = vec![0.5_f32; 5 * n];
+        let mut groups: Vec<u8> = (0..5 * n).map(|i| u8::from(i % 3 == 0)).collect();
+        z[n + 1] = f32::NAN;
+        z[n + 3] = 2.0;
+        z[2 * n + n / 2] = f32::INFINITY;
+        groups[4 * n - 1] = count as u8;
+        let levels = [0.1, 0.1, 0.1, 0.1, f64::NAN];
+        let batch = Batch::new(&z, Offsets::Equal { problems: 5, n }).cells(&groups).levels(&levels).bounds(0.0, 1.0);
+        let mut projector =
+            Projector::<f32>::plan(device, &set, Capacities::equal(5, n), Settings::default()).expect("a plan");
+        let solution = projector.project(&batch).expect("a projection");
+        let answer = solution.read().expect("answers");
+        let statuses: Vec<Status> = answer.outcomes.iter().map(|outcome| outcome.status).collect();
+        assert_eq!(statuses[0], Status::Solved);
+        assert!(statuses[1..].iter().all(|status| *status == Status::BadNumber), "{statuses:?}");
+        assert!(answer.y[n + 1].is_nan() && answer.y[n + 3] == 1.0 && answer.y[2 * n + n / 2] == 1.0);
+        let mut gradients = projector.gradients(Wanted::default());
+        projector.vjp(&batch, &solution, &vec![1.0; 5 * n], &mut gradients).expect("gradients");
+        let slopes = gradients.read().expect("gradients");
+        assert!(slopes.predictions[..n].iter().all(|g| *g == 1.0));
+        assert!(slopes.predictions[n..].iter().all(|g| *g == 0.0));
+    }
+}
+
+fn the_iteration_limit_leaves_the_clipped_input(device: &Device) {
+    for (set, n) in [(parity(2), 300), (parity(3), 301)] {
+        let z: Vec<f32> = (0..n).map(|i| (i % 7) as f32 / 4.0 + (i % 2) as f32 / 8.0).collect();
+        let groups: Vec<u8> = (0..n).map(|i| (i % 2) as u8).collect();
+        let settings = Settings { max_iterations: 0, ..Settings::default() };
+        let batch = Batch::single(&z).cells(&groups).bounds(0.0, 1.0);
+        let mut projector = Projector::<f32>::plan(device, &set, Capacities::single(n), settings).expect("a plan");
+        let solution = projector.project(&batch).expect("a projection");
+        let answer = solution.read().expect("answers");
+        assert_eq!(answer.outcomes[0].status, Status::IterationLimit);
+        assert!(answer.outcomes[0].excess > 0.0);
+        assert!(answer.y.iter().zip(&z).all(|(y, z)| *y == z.clamp(0.0, 1.0)));
+        assert!((0..n).all(|i| answer.clamp_state(0, i) != ClampState::Free));
+    }
+}
+
+fn what_is_not_taken_is_refused(device: &Device) {
+    let set = parity(2);
+    let odds = EqualizedOdds::within(0.02).constraints(&Population::one_feature(2)).expect("constraints");
+    let plan = |set: &ConstraintSet, n| Projector::<f32>::plan(device, set, Capacities::single(n), Settings::default());
+    let is_unsupported = |error: Option<Error>| matches!(error, Some(Error::Unsupported { device: "cuda", .. }));
+    assert!(is_unsupported(plan(&odds, 10).err()));
+    assert!(is_unsupported(plan(&parity(33), 10).err()));
+    assert!(is_unsupported(plan(&set, 8193).err()));
+    let (z, groups, weights) = ([0.5_f32; 4], [0_u8, 1, 0, 1], [1.0_f32; 4]);
+    let batch = Batch::single(&z).cells(&groups);
+    let mut projector = plan(&set, 4).expect("a plan");
+    assert!(is_unsupported(projector.project(&batch.weights(&weights)).err()));
+    assert!(is_unsupported(projector.project(&batch.element_bounds(&z, &z)).err()));
+    let shared = Batch::new(&z, Offsets::Equal { problems: 1, n: 4 }).cells(Buffer::host(&groups).shared());
+    assert!(projector.project(&shared).is_ok());
+}
+
+macro_rules! on_cuda {
+    ($($body:ident),+ $(,)?) => {
+        mod cuda_emu {
+            $(#[test]
+            fn $body() {
+                super::run_on("cuda_emu", super::$body);
+            })+
+        }
+        mod cuda {
+            $(#[test]
+            fn $body() {
+                super::run_on("cuda", super::$body);
+            })+
+        }
+    };
+}
+
+on_cuda!(
+    two_groups_agree_with_the_reference,
+    three_groups_agree_with_the_reference,
+    fourteen_groups_agree_with_the_reference,
+    what_cannot_be_used_spoils_one_problem,
+    the_iteration_limit_leaves_the_clipped_input,
+    what_is_not_taken_is_refused,
+);
+
+/// NVRTC compiles every variant; none spills, has a stack, or needs more registers than it is to have. `FAIRLAYER_REQUIRE` with `nvrtc` in it makes a missing NVRTC a failure.
+#[test]
+fn every_variant_compiles_without_spills() {
+    let required = std::env::var("FAIRLAYER_REQUIRE").is_ok_and(|names| names.split(',').any(|name| name == "nvrtc"));
+    if let Err(reason) = cuda_texts::find_nvrtc() {
+        assert!(!required, "FAIRLAYER_REQUIRE names nvrtc, but: {reason}");
+        writeln!(std::io::stderr(), "SKIP every_variant_compiles_without_spills: {reason}")
+            .expect("stderr takes a line");
+        return;
+    }
+    let lines: Vec<String> = cuda_texts::all_variants().into_par_iter().map(report).collect();
+    lines.iter().for_each(|line| println!("{line}"));
+}
+
+/// The most registers that a thread of a kernel is to have, without and with double precision: what its blocks leave room for
+/// (a multiprocessor has 65,536), or a little above what it needs.
+const REGISTERS: [(&str, [u32; 2]); 4] = [
+    ("cells_pair<", [128, 240]),
+    ("vjp_pair<", [128, 152]),
+    ("cells_spread<", [248, 192]),
+    ("vjp_spread<", [232, 168]),
+];
+
+/// Compiles a variant; a line on what came of it. What is computed in f32 is much the same for all types that are stored, so
+/// that the halves are compiled for one architecture only.
+fn report((source, expression): (cuda_texts::Source, String)) -> String {
+    let mut line = format!("{expression:32}");
+    let halves = ["<Half", "<Bfloat"].iter().any(|name| expression.contains(name));
+    let capabilities = if halves { &[(9, 0)][..] } else { &[(8, 0), (9, 0), (10, 0)] };
+    let (_, allowed) = REGISTERS.iter().find(|(kernel, _)| expression.starts_with(kernel)).expect("a bound");
+    let allowed = allowed[usize::from(expression.contains("<double"))];
+    for &capability in capabilities {
+        let image = cuda_texts::compile(source, &expression, capability).unwrap_or_else(|error| panic!("{error}"));
+        let figure = |after: &str| -> u32 {
+            let (head, _) = image.log.split_once(after).unwrap_or_else(|| panic!("{after}: {}", image.log));
+            let digits = head.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap_or("");
+            digits.parse().unwrap_or_else(|_| panic!("{after}: {}", image.log))
+        };
+        let (registers, stack) = (figure(" registers"), figure(" bytes stack frame"));
+        let spills = figure(" bytes spill stores") + figure(" bytes spill loads");
+        line += &format!("  sm_{}{}: {registers:3} registers", capability.0, capability.1);
+        assert!(registers <= allowed && stack == 0 && spills == 0, "{line} of {allowed}: {}", image.log);
+    }
+    line
+}
