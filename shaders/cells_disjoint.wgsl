@@ -6,9 +6,6 @@
 // Means, shifts and the centre are two floats. What a step is made of are differences from the present point, for which single
 // ones are enough: they vanish as it is approached.
 
-@group(0) @binding(12) var<storage, read_write> left_out: array<u32>;
-@group(0) @binding(13) var<storage, read_write> left_count: array<atomic<u32>, 4>;
-
 // A union with this part of its mass free needs no floor.
 const PLENTY = 0.25;
 // A bracket halves at least every other time: enough for any root that a float can hold.

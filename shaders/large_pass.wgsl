@@ -3,9 +3,6 @@
 
 @group(0) @binding(12) var<storage, read_write> large: array<atomic<u32>>;
 
-const PART_SORTS = 0u;
-const PART_SUMS = 1u;
-
 // What the problem waits for.
 var<workgroup> stage_here: u32;
 
@@ -101,7 +98,7 @@ fn large_pass(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
         return;
     }
     switch PART {
-        case PART_SORTS: {
+        case PART_BEGINS: {
             sort_tile(lane);
         }
         case PART_SUMS: {

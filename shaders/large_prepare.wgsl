@@ -3,16 +3,13 @@
 
 @group(0) @binding(10) var<storage, read_write> large: array<atomic<u32>>;
 
-const PART_FINDS = 0u;
-const PART_SUMS = 1u;
-
 @compute @workgroup_size(LANES)
 fn large_prepare(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     if !take_large(group) {
         return;
     }
     clear_totals(lane);
-    if PART == PART_FINDS {
+    if PART == PART_BEGINS {
         find_cells(lane);
         if has_quantities() {
             if workgroupUniformLoad(&bad[team]) == 0u {

@@ -3,9 +3,12 @@
 use std::ops::Range;
 
 use super::WgpuDevice;
-use super::shaders::Variant;
+use super::shaders::{Kernel, Variant};
 use super::sizes::{Class, Sizes};
+use crate::batch::Batch;
 use crate::constraints::ConstraintSet;
+use crate::params::{Params, flags, wanted};
+use crate::storage::Storage;
 
 /// A dispatch: which kernel, in which variant, for which part of the lists, and where its parameters are.
 pub(super) struct Dispatch {
@@ -129,4 +132,26 @@ pub(super) fn rounds_of_a_pass(set: &ConstraintSet, n: usize) -> usize {
 /// Workgroups in a row: as many as there can be.
 pub(super) fn columns(device: &WgpuDevice, count: usize) -> u32 {
     (count as u32).clamp(1, device.limits().max_compute_workgroups_per_dimension)
+}
+
+pub(super) fn has_element_bounds(params: &Params) -> bool {
+    params.flags & (flags::ELEMENT_LO | flags::ELEMENT_HI) != 0
+}
+
+/// The variants of a batch's kernels.
+pub(super) fn variants<T: Storage>(
+    device: &WgpuDevice,
+    batch: &Batch<'_, T>,
+    params: &Params,
+) -> impl Fn(Kernel, Class) -> Variant {
+    let has_subgroups = device.has_subgroups();
+    let bounded = has_element_bounds(params);
+    let (weighted, labelled) = (batch.weights.is_some(), batch.labels.is_some());
+    let valued = params.wanted & (wanted::WEIGHTS | wanted::LABELS) != 0 || params.flags & flags::HAS_RATIO != 0;
+    let has_cells = params.flags & flags::GIVEN_CELLS != 0;
+    move |kernel, class| {
+        let given = has_cells && matches!(kernel, Kernel::CellsPrepare | Kernel::LargePrepare);
+        let subgroups = has_subgroups && class.fills_subgroups();
+        Variant { kernel, class, dtype: T::DTYPE, given, weighted, labelled, bounded, valued, part: 0, subgroups }
+    }
 }

@@ -6,9 +6,11 @@
 
 mod admm;
 mod answers;
+mod backward;
 mod bindings;
 mod device;
 mod dispatch;
+mod forward;
 mod inputs;
 mod large;
 mod memory;
