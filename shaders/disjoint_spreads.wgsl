@@ -1,6 +1,7 @@
 // Difference spreads of unions that share no cell, neither within a spread nor between them, as `cells_disjoint` and
 // `disjoint_brackets` solve them: spread by spread, a lane each, with a shift for every union. A module that is joined with
-// this has `receive(s)`, which takes the sums at the shifts asked for and says what the spread does next.
+// this has `receive(s)`, which takes the sums at the shifts asked for and says what the spread does next, and `pauses`: whether
+// the dispatch ends before the spreads do.
 
 // What the sums may be off by, relative to the largest mean.
 const MEASURING_ERROR = 5.7e-14;
@@ -45,6 +46,8 @@ var<workgroup> row_of_cell: array<u32, ALL_SLOTS>;
 // What the team's spreads together wait for, and how many teams wait no more.
 var<workgroup> stage: array<u32, TEAMS>;
 var<workgroup> ended_teams: atomic<u32>;
+// The passes of this dispatch.
+var<private> passes_done: u32;
 
 // The bit mask of the rows that constrain nothing here.
 fn inactive_rows() -> u32 {
@@ -257,12 +260,13 @@ fn is_solved(s: u32, means: Means, aim: Aim) -> bool {
     return false;
 }
 
-// Passes and steps, until the spreads of all teams have ended. Returns how this team's have.
+// Passes and steps, until the spreads of all teams have ended, or pause. Returns how this team's have.
 fn solve_spreads(lane: u32) -> u32 {
     loop {
-        if workgroupUniformLoad(&ended_teams) == TEAMS {
+        if workgroupUniformLoad(&ended_teams) == TEAMS || pauses() {
             break;
         }
+        passes_done++;
         is_resting = stage[team] != WAITING;
         pass_over(lane);
         gather(lane);
