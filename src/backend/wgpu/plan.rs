@@ -284,7 +284,7 @@ mod tests {
                 let offsets_read = (0..=problems).map(|k| k * n).collect::<Vec<_>>();
                 let found = answers.read(&offsets_read, set.rows()).unwrap();
                 // As a chain of short links, which is not seen.
-                plan.chain.bracket_links = 60;
+                plan.chain.bracket_links = 200;
                 plan.chain.bracket_passes = 6;
                 let mut in_links = plan.answers();
                 plan.project(&set, &batch, &mut in_links).unwrap();
