@@ -228,6 +228,9 @@ fn settle_balance(live: u32) {
     }
 }
 
+// A little less than the tolerance, so that the proof does not rest on the sums' last digit.
+const PROVEN = 0.999;
+
 // What a spread is held to at the present sums.
 struct Aim {
     // Half of epsilon, with room for rounding; and the tolerance that this rests on.
@@ -246,14 +249,14 @@ fn aim_at(epsilon: vec2<f32>, means: Means) -> Aim {
     return Aim(select(tf(0.0), 0.5 * room, vec2<bool>(roomy)), tolerance, roomy);
 }
 
-// Whether the present point is the answer, whose residual and excess are noted.
-fn is_solved(s: u32, means: Means, aim: Aim) -> bool {
+// Whether the present point is the answer to so many tolerances, whose residual and excess are noted.
+fn is_solved(s: u32, means: Means, aim: Aim, tolerances: f32) -> bool {
     let epsilon = spreads[slot(s)].epsilon;
     let residual = measure(spreads[slot(s)].live, spreads[slot(s)].centre, aim.half, aim.tolerance);
     spreads[slot(s)].residual = residual;
-    // A little less than the tolerance, so that the proof does not rest on the sums' last digit; and the residual is rounded.
+    // (The residual is rounded.)
     let holds = !aim.roomy || !tf_less(epsilon, means.gap);
-    if residual <= 0.999 * aim.tolerance && holds {
+    if residual <= tolerances * aim.tolerance && holds {
         spreads[slot(s)].excess = excess_of(means, epsilon);
         return true;
     }
