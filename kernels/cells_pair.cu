@@ -187,7 +187,10 @@ struct Pair {
             Rough over = static_cast<Rough>((falls ? -gap : gap) - allowed);
             Rough before = residual;
             residual = held ? size_of(over) : over;
-            if (residual > tolerance) {
+            // (The tolerance may be far above what rounding takes, where values are smaller than shifts: epsilon is kept all the
+            // same.)
+            bool kept = allowed > 0.0 || epsilon == 0.0 || size_of(gap) <= epsilon;
+            if (residual > tolerance || !kept) {
                 if (passes >= MAX_PASSES || iterations >= call.max_iterations) {
                     return CLIPPED;
                 }

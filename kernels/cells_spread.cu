@@ -181,8 +181,10 @@ struct Spread {
         S below = least_of_rows(live ? ahead - (nu > zero ? half : -half) : static_cast<S>(infinity()));
         if (!nested || balanced) {
             residual = above - below;
-            // (A part of it is kept for the rounding of `ahead`.)
-            if (residual <= S(0.75) * tolerance && tolerance < static_cast<S>(infinity())) {
+            // (A part of it is kept for the rounding of `ahead`. The tolerance may be far above what rounding takes, where values
+            // are smaller than shifts: epsilon is kept all the same. Without a margin the residual is the gap.)
+            bool kept = half > S(0) || epsilon == 0.0 || residual <= S(0.999) * static_cast<S>(epsilon);
+            if (residual <= S(0.75) * tolerance && tolerance < static_cast<S>(infinity()) && kept) {
                 exact = true;
                 return was_exact ? SOLVED : EXACT;
             }
