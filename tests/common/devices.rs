@@ -40,7 +40,7 @@ pub fn open(backend: &str) -> Result<Device, String> {
 
 /// Whether a device computes in this storage type. (WGSL has no double precision.)
 pub fn has(device: &Device, dtype: Dtype) -> bool {
-    device.kind() == "cpu" || dtype != Dtype::F64
+    device.kind() != "wgpu" || dtype != Dtype::F64
 }
 
 /// Whether a device takes such rows, and as many cells.
@@ -62,7 +62,7 @@ pub fn enough(device: &Device, count: u32) -> u32 {
 /// What a device reports of means of elements up to this size may be off by: f64 sums, relative to them; or sums of integers
 /// of 44 bits, relative to what they may become within their bounds, which are about 1.
 pub fn measuring_error(device: &Device, size: f64) -> f64 {
-    if device.kind() == "cpu" { 1e-14 * size.max(1e-3) } else { 1e-12 * size.max(1.0) }
+    if device.kind() != "wgpu" { 1e-14 * size.max(1e-3) } else { 1e-12 * size.max(1.0) }
 }
 
 /// Runs a test body on a backend. Where there is none it says SKIP, past the capture of test output; if

@@ -8,10 +8,12 @@ mod compile;
 mod device;
 mod driver;
 mod emulated;
+mod inputs;
 mod kernels;
 mod memory;
 mod plan;
 mod real;
+mod tables;
 
 pub(crate) use answers::{Answers, Slopes};
 pub use device::CudaDevice;
