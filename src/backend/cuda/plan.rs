@@ -9,7 +9,6 @@ use super::calls::{Call, CellsCall, SpreadCall, flags};
 use super::driver::Launch;
 use super::inputs::Inputs;
 use super::kernels::{Kernel, SetSize, Team, Variant, largest, team_of, teams};
-use super::memory::Memory;
 use super::tables::SetTables;
 use crate::backend::{MAX_GPU_CELLS, MAX_GPU_ROWS};
 use crate::batch::{Batch, Bound, Buffer, Capacities, CellInput, Offsets};
@@ -115,7 +114,8 @@ fn check(set: &ConstraintSet, settings: &Settings) -> Result<()> {
         return Err(Error::TooManyCells { cells: set.layout().cells(), limit: MAX_GPU_CELLS });
     }
     if set.rows() > MAX_GPU_ROWS {
-        let instead = "it takes 32; use the CPU, constrain fewer features at once, or split the batch by stratum into problems";
+        let instead =
+            "it takes 32; use the CPU, constrain fewer features at once, or split the batch by stratum into problems";
         return Err(unsupported(format!("{} rows", set.rows()), instead));
     }
     let not_yet = "so far it takes rows over cells, by Newton; use wgpu or the CPU";

@@ -28,12 +28,7 @@ pub(super) struct SetTables {
 
 impl SetTables {
     /// Uploads the set, of at most 32 rows over as many cells, and notes where it is.
-    pub(super) fn upload(
-        &mut self,
-        device: &CudaDevice,
-        set: &ConstraintSet,
-        call: &mut CellsCall,
-    ) -> Result<SetSize> {
+    pub(super) fn upload(&mut self, device: &CudaDevice, set: &ConstraintSet, call: &mut CellsCall) -> Result<SetSize> {
         let mut rows = Vec::with_capacity(set.rows());
         let mut spreads = Vec::with_capacity(set.spreads().len());
         for (index, spread) in set.spreads().iter().enumerate() {
