@@ -109,6 +109,7 @@ struct Rows : RowsState {
         bool held = there && plus > 0.0;
         bool usable = true, live = held && row.spread == NO_SPREAD && (minus > 0.0 || row.minus == 0);
         double low = 0.0, high = 0.0;
+        block = NO_BLOCK;
         for (u32 spread = 0; spread < call.spreads; ++spread) {
             bool here = there && row.spread == spread;
             if (lanes_where(here) == 0) {
@@ -150,7 +151,6 @@ struct Rows : RowsState {
                 low += target;
                 high += target;
             }
-            block = NO_BLOCK;
             // Where both sides are, the masses are subtracted cell by cell: what is in both cancels before it can round.
             for (u32 cell = 0; cell < memory.cells; ++cell) {
                 double sides = (row.minus >> cell & 1 ? 1.0 : 0.0) - row.scale * (row.plus >> cell & 1 ? 1.0 : 0.0);
