@@ -241,14 +241,34 @@ impl SetSize {
     }
 }
 
-/// All variants that there are, each with its file.
+/// What the tests know of a variant.
+#[derive(Clone, Debug)]
+pub struct VariantText {
+    /// The file that it is in.
+    pub source: Source,
+    /// Its name with what it is compiled for, in C++.
+    pub expression: String,
+    /// What it stores.
+    pub dtype: Dtype,
+    /// Whether it is for the smallest problems.
+    pub smallest: bool,
+    /// Whether it is for any rows over cells.
+    pub general: bool,
+}
+
+/// All variants that there are.
 #[must_use]
-pub fn all_variants() -> Vec<(Source, String)> {
+pub fn all_variants() -> Vec<VariantText> {
     let mut all = Vec::new();
     for kernel in Kernel::ALL {
         for dtype in [Dtype::F16, Dtype::Bf16, Dtype::F32, Dtype::F64] {
-            let variants = teams(kernel, dtype).iter().map(|&team| Variant { kernel, dtype, team });
-            all.extend(variants.map(|variant| (kernel.source(), variant.expression())));
+            all.extend(teams(kernel, dtype).iter().enumerate().map(|(index, &team)| VariantText {
+                source: kernel.source(),
+                expression: Variant { kernel, dtype, team }.expression(),
+                dtype,
+                smallest: index == 0,
+                general: kernel.is_general(),
+            }));
         }
     }
     all

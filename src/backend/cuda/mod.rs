@@ -25,5 +25,5 @@ pub(crate) use plan::CudaPlan;
 pub mod texts {
     pub use super::calls::{Layout, layouts};
     pub use super::compile::{Image, compile, find_nvrtc};
-    pub use super::kernels::{SOURCES, Source, all_variants};
+    pub use super::kernels::{SOURCES, Source, VariantText, all_variants};
 }
