@@ -203,7 +203,9 @@ struct Pair {
                 if (bracketed || !halved || !plenty || !(next > 0.0)) {
                     bool found = bracket(was_exact, over, halved, plenty, next);
                     if (!found && was_exact) {
-                        return residual <= AT_THE_FLOOR * tolerance ? SOLVED : CLIPPED;
+                        // (What leaves room for a margin has to keep the true bound.)
+                        bool kept = size_of(gap) <= epsilon || allowed == 0.0;
+                        return residual <= AT_THE_FLOOR * tolerance && kept ? SOLVED : CLIPPED;
                     }
                     exact = exact || !found;
                 }

@@ -278,7 +278,9 @@ struct Spread {
             balanced = false;
             double next = 0.5 * (centre_low + centre_high);
             if (!(next > centre_low && next < centre_high)) {
-                return residual <= S(AT_THE_FLOOR) * tolerance ? SOLVED : CLIPPED;
+                // (What leaves room for a margin has to keep the true bound.)
+                bool kept = gap(mean) <= epsilon || half == S(0);
+                return residual <= S(AT_THE_FLOOR) * tolerance && kept ? SOLVED : CLIPPED;
             }
             ++iterations;
             return aim(next, half);
