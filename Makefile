@@ -3,13 +3,13 @@
 
 export RUSTDOCFLAGS = -D warnings
 
-.PHONY: test setup lint docs package bench
+.PHONY: test setup lint docs package bench gpu-pack
 
 # The order matters: cargo's own test summary comes last.
 test: setup lint docs package
 	cargo test --no-default-features --lib
 	LD_LIBRARY_PATH="$$(./scripts/nvrtc.sh --libraries):$$LD_LIBRARY_PATH" \
-	FAIRLAYER_REQUIRE=wgpu,cuda_emu,nvrtc cargo test --no-fail-fast
+	FAIRLAYER_REQUIRE=wgpu,cuda_emu,nvrtc,python3 cargo test --no-fail-fast
 
 setup:
 	./scripts/setup-debian.sh
@@ -29,3 +29,7 @@ package:
 
 bench:
 	cargo bench
+
+# What scripts/gpu-check.sh runs, where there is a GPU.
+gpu-pack:
+	./scripts/gpu-pack.sh
