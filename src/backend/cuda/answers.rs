@@ -28,9 +28,17 @@ impl<T: Storage> Answers<T> {
         Self { device: device.clone(), capacities, y, clamp, outcomes, host: OnceLock::new() }
     }
 
+    pub(crate) fn forget_read(&mut self) {
+        self.host = OnceLock::new();
+    }
+
+    pub(crate) fn y_address(&self) -> Option<u64> {
+        Some(self.y.address()).filter(|address| *address != 0)
+    }
+
     /// Forgets what was read: new answers come. Room for all that was planned for.
     pub(super) fn begin(&mut self, rows: usize) -> Result<()> {
-        self.host = OnceLock::new();
+        self.forget_read();
         let Capacities { problems, total, .. } = self.capacities;
         self.y.hold(&self.device, size_of::<T>() * total)?;
         self.clamp.hold(&self.device, 4 * (clamp_start(problems, total) + 1))?;
@@ -111,9 +119,17 @@ impl<T: Storage> Slopes<T> {
         Self { device: device.clone(), wanted, capacities, predictions, levels, host: OnceLock::new() }
     }
 
+    pub(crate) fn forget_read(&mut self) {
+        self.host = OnceLock::new();
+    }
+
+    pub(crate) fn predictions_address(&self) -> Option<u64> {
+        Some(self.predictions.address()).filter(|address| *address != 0)
+    }
+
     /// Forgets what was read: new gradients come. Room for all that was planned for.
     pub(super) fn begin(&mut self, spreads: usize) -> Result<()> {
-        self.host = OnceLock::new();
+        self.forget_read();
         let Capacities { problems, total, .. } = self.capacities;
         self.predictions.hold(&self.device, size_of::<T>() * total)?;
         self.levels.hold(&self.device, 8 * spreads * problems)?;

@@ -2,6 +2,7 @@
 //! the same launches.
 
 mod answers;
+mod buffers;
 mod cache;
 mod calls;
 mod compile;
@@ -10,8 +11,10 @@ mod driver;
 mod emulated;
 mod kernels;
 mod memory;
+mod pinned;
 mod plan;
 mod real;
+mod staging;
 
 pub(crate) use answers::{Answers, Slopes};
 pub use device::CudaDevice;

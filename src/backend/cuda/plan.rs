@@ -27,14 +27,14 @@ pub(crate) struct CudaPlan<T: Storage> {
     kernels: [Kernel; 2],
     /// What the set and the settings fix.
     call: SpreadCall,
-    /// The set's own level.
-    level: f64,
     z: Memory,
     g: Memory,
     cells: Memory,
     offsets: Memory,
     list: Memory,
     levels: Memory,
+    /// The set's own level.
+    own_level: Memory,
     /// Scratch for uploads.
     starts: Vec<u64>,
     listed: Vec<u32>,
@@ -106,18 +106,19 @@ impl<T: Storage> CudaPlan<T> {
             capacities,
             kernels,
             call,
-            level,
             z: Memory::default(),
             g: Memory::default(),
             cells: Memory::default(),
             offsets: Memory::default(),
             list: Memory::default(),
             levels: Memory::default(),
+            own_level: Memory::default(),
             starts: Vec::with_capacity(capacities.problems + 1),
             listed: Vec::with_capacity(capacities.problems),
             reals: Vec::with_capacity(capacities.problems),
             storage: PhantomData,
         };
+        plan.own_level.upload(device, bytemuck::bytes_of(&level))?;
         plan.reserve()?;
         Ok(plan)
     }
@@ -161,7 +162,7 @@ impl<T: Storage> CudaPlan<T> {
             return Err(foreign_solution());
         }
         let mut call = self.upload_inputs(set, batch)?;
-        call.z = self.z.upload(&self.device, bytemuck::cast_slice(batch.predictions.slice()))?;
+        call.z = self.z.place(&self.device, &batch.predictions)?;
         answers.begin(set.rows())?;
         (call.y, call.clamp, call.outcomes) =
             (answers.y.address(), answers.clamp.address(), answers.outcomes.address());
@@ -184,7 +185,7 @@ impl<T: Storage> CudaPlan<T> {
             return Err(unsupported("gradients to bounds or weights"));
         }
         let mut call = self.upload_inputs(set, batch)?;
-        call.g = self.g.upload(&self.device, bytemuck::cast_slice(g.slice()))?;
+        call.g = self.g.place(&self.device, g)?;
         slopes.begin(set.spreads().len())?;
         (call.y, call.clamp, call.outcomes) =
             (answers.y.address(), answers.clamp.address(), answers.outcomes.address());
@@ -202,7 +203,7 @@ impl<T: Storage> CudaPlan<T> {
             _ => return Err(unsupported("several features")),
         };
         call.shared_cells = u32::from(ids.sharing() == Sharing::Shared);
-        call.cells = self.cells.upload(device, ids.slice())?;
+        call.cells = self.cells.place(device, &ids)?;
         let (Bound::Scalar(lo), Bound::Scalar(hi)) = (batch.lo, batch.hi) else {
             return Err(unsupported("bounds for every sample"));
         };
@@ -210,15 +211,17 @@ impl<T: Storage> CudaPlan<T> {
         if batch.weights.is_some() {
             return Err(unsupported("sample weights"));
         }
-        self.reals.clear();
-        match &batch.levels {
-            None => self.reals.push(self.level),
-            Some(Reals::F32(buffer)) => self.reals.extend(buffer.slice().iter().map(|level| f64::from(*level))),
-            Some(Reals::F64(buffer)) => self.reals.extend_from_slice(buffer.slice()),
-        }
+        call.levels = match &batch.levels {
+            None => self.own_level.address(),
+            Some(Reals::F32(buffer)) => {
+                self.reals.clear();
+                self.reals.extend(buffer.slice().iter().map(|level| f64::from(*level)));
+                self.levels.upload(device, bytemuck::cast_slice(&self.reals))?
+            }
+            Some(Reals::F64(buffer)) => self.levels.place(device, buffer)?,
+        };
         let of_problem = batch.levels.as_ref().is_some_and(|levels| levels.sharing() == Sharing::PerProblem);
         call.shared_levels = u32::from(!of_problem);
-        call.levels = self.levels.upload(device, bytemuck::cast_slice(&self.reals))?;
         Ok(call)
     }
 
