@@ -11,7 +11,7 @@ most_mib=56
 built=$(mktemp)
 trap 'rm -f "$built"' EXIT
 cargo test --release --no-run --message-format=json-render-diagnostics \
-    --bin fairlayer --test suite --test cuda --test wgpu --bench gpu >"$built"
+    --bin fairlayer --test suite --test cuda --test wgpu --bench cuda --bench gpu >"$built"
 # (The program is built for the tests of the command line, too: as a test of its own, which is not wanted.)
 cargo build --release --message-format=json-render-diagnostics --bin fairlayer >>"$built"
 

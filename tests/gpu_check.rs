@@ -36,6 +36,10 @@ enum Wrong {
     Silent,
     /// The planted faults do not compile.
     NoFaults,
+    /// A second start is not faster than the first.
+    NoCache,
+    /// A bench ends well, and leaves no figures.
+    NoFigures,
     /// There is a driver for Vulkan, and a test of wgpu fails.
     WgpuFails,
     /// There is a driver for Vulkan.
@@ -57,6 +61,8 @@ impl Wrong {
             Self::FalseAlarm => "false_alarm",
             Self::Silent => "silent",
             Self::NoFaults => "no_faults",
+            Self::NoCache => "no_cache",
+            Self::NoFigures => "no_figures",
             Self::WgpuFails => "wgpu_fails",
             Self::WgpuWorks => "wgpu_works",
         }
@@ -152,6 +158,13 @@ const GPU_BENCH: &str = r#"
 [ "$FAIRLAYER_WGPU_ADAPTER" = "NVIDIA H100 80GB HBM3" ] || exit 4
 echo "1 x 512, parity: forward 11 us""#;
 
+const CUDA_BENCH: &str = r#"
+[ "$1" = --json ] || exit 4
+warm=31
+[ "$WRONG" = no_cache ] && warm=800
+[ "$WRONG" = no_figures ] || echo "{\"first_use\": {\"cold\": {\"plan_ms\": 750}, \"warm\": {\"plan_ms\": $warm}}}" >"$2"
+echo "65536 x 256, 2, f32: 61 us""#;
+
 /// Python as its own path has it, or nothing, said aloud: a name on the PATH may be a script that needs more of it.
 fn python() -> Option<String> {
     let output = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
@@ -163,7 +176,7 @@ fn python() -> Option<String> {
                 !required.split(',').any(|name| name == "python3"),
                 "FAIRLAYER_REQUIRE names python3: it is absent"
             );
-            writeln!(std::io::stderr(), "SKIP gpu_check: python3 is absent").unwrap();
+            writeln!(std::io::stderr(), "SKIP gpu_check: python3 is absent").expect("stderr takes a line");
             None
         }
     }
@@ -193,6 +206,7 @@ impl Machine {
         file("lib64/libnvrtc.so.13", "");
         file("faults", "exit 0");
         ["suite", "cuda", "wgpu"].iter().for_each(|name| file(&format!("pack/tests/{name}"), TESTS));
+        file("pack/benches/cuda", CUDA_BENCH);
         file("pack/benches/gpu", GPU_BENCH);
         file("pack/fairlayer", FAIRLAYER);
         std::fs::write(folder.path().join("pack/commit"), "0123abcd\n").unwrap();
@@ -260,12 +274,19 @@ fn a_machine_that_is_well() {
         let step = step(&report, &format!("compute-sanitizer {tool}"));
         assert_eq!((&step["outcome"], &step["passed"]), (&"passed".into(), &2.into()), "{step}");
     }
+    assert_eq!(step(&report, "bench cuda")["figures"]["first_use"]["warm"]["plan_ms"], 31);
+    assert_eq!(step(&report, "nvrtc cache")["outcome"], "passed");
     assert_eq!(step(&report, "suite wgpu")["outcome"], "absent");
     let table = String::from_utf8(output.stdout).unwrap();
     assert!(table.starts_with(&machine.result(".txt")));
-    for line in
-        ["suite cuda", "compute-sanitizer racecheck  passed", "no Vulkan driver of this GPU", "driver 580.159.04"]
-    {
+    for line in [
+        "suite cuda",
+        "compute-sanitizer racecheck  passed",
+        "no Vulkan driver of this GPU",
+        "65536 x 256, 2, f32: 61 us",
+        "750 ms with nothing compiled, 31 ms",
+        "driver 580.159.04",
+    ] {
         assert!(table.contains(line), "{line}: {table}");
     }
     // A second check of the day has a file of its own.
@@ -323,6 +344,8 @@ fn what_is_wrong_is_found() {
         (Wrong::Silent, "sanitizer", "compute-sanitizer memcheck", "no summary line"),
         (Wrong::TestFails, "sanitizer", "compute-sanitizer memcheck", "1 of 1 tests failed"),
         (Wrong::NoFaults, "sanitizer", "sanitizer", "expected a ;"),
+        (Wrong::NoCache, "bench", "nvrtc cache", "it saves nothing"),
+        (Wrong::NoFigures, "bench", "bench cuda", "it wrote no figures"),
         (Wrong::WgpuFails, "wgpu", "suite wgpu", "wgpu: 1 of 1 tests failed (adapters_are_found)"),
     ] {
         let machine = Machine::new(&python, wrong);

@@ -16,7 +16,7 @@ import tests
 from machine import Absent
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-STEPS = ["suite", "sanitizer", "wgpu"]
+STEPS = ["suite", "bench", "sanitizer", "wgpu"]
 
 
 def arguments():
@@ -93,6 +93,21 @@ def bench(program, options, *words, **variables):
     return {"name": f"bench {program.name}", "why": why, "seconds": round(took, 2), "output": output}
 
 
+def cuda_bench(program, options, **variables):
+    """The figures of the CUDA backend, and what its cache of compiled kernels saves."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / "figures.json"
+        step = bench(program, options, "--json", file, **variables)
+        if step["why"] is None and not file.exists():
+            step["why"] = "it wrote no figures"
+        figures = json.loads(file.read_text()) if step["why"] is None else {}
+    yield {**step, "figures": figures}
+    if first := figures.get("first_use"):
+        cold, warm = (first[which]["plan_ms"] for which in ["cold", "warm"])
+        note = f"a plan takes {cold:.0f} ms with nothing compiled, {warm:.0f} ms from the cache"
+        yield {"name": "nvrtc cache", "why": None if warm < cold else f"it saves nothing: {note}", "note": note}
+
+
 def main():
     options = arguments()
     absent, found = [], {}
@@ -130,6 +145,7 @@ def main():
             variables["LD_LIBRARY_PATH"] = ":".join(filter(None, folders))
         of_step = {
             "suite": lambda: suite(pack, options, **variables),
+            "bench": lambda: cuda_bench(pack / "benches/cuda", options, **variables),
             "sanitizer": lambda: sanitizer.check_all(programs(pack / "tests"), capability, options.limit, **variables),
             "wgpu": lambda: wgpu(pack, options, **variables),
         }
