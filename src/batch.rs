@@ -604,13 +604,11 @@ impl<'a, T: Storage> Batch<'a, T> {
     /// Whether every array lies where it may: on the host, or, if kernels read it as it is, at `home`.
     #[cfg(any(feature = "cuda", feature = "wgpu"))]
     pub(crate) fn check_places(&self, set: &ConstraintSet, home: Home) -> Result<()> {
-        // (WGSL has no double precision. The CUDA kernels read levels in it, and no other reals.)
-        let (elements, levels) = match home {
-            Home::Host => (Home::Host, Home::Host),
+        // (WGSL has no double precision, in which the CUDA kernels read what belongs to rows.)
+        let double = match home {
             #[cfg(feature = "cuda")]
-            Home::Cuda => (Home::Host, Home::Cuda),
-            #[cfg(feature = "wgpu")]
-            Home::Wgpu => (Home::Wgpu, Home::Host),
+            Home::Cuda => home,
+            _ => Home::Host,
         };
         self.predictions.check_place("predictions", home)?;
         match self.cells {
@@ -623,24 +621,25 @@ impl<'a, T: Storage> Batch<'a, T> {
                 groups.iter().try_for_each(|ids| ids.check_place("groups", home))?;
             }
         }
-        self.control.map_or(Ok(()), |control| control.check_place("control", elements))?;
-        self.labels.map_or(Ok(()), |labels| labels.check_place("labels", [elements, Home::Host]))?;
-        self.weights.map_or(Ok(()), |weights| weights.check_place("weights", [elements, Home::Host]))?;
+        self.control.map_or(Ok(()), |control| control.check_place("control", home))?;
+        self.labels.map_or(Ok(()), |labels| labels.check_place("labels", [home, double]))?;
+        self.weights.map_or(Ok(()), |weights| weights.check_place("weights", [home, double]))?;
         for (what, bound) in [("lower bounds", self.lo), ("upper bounds", self.hi)] {
             if let Bound::PerElement(buffer) = bound {
-                buffer.check_place(what, elements)?;
+                buffer.check_place(what, home)?;
             }
         }
         let (lower, upper) = self.row_bounds.unzip();
-        self.levels.map_or(Ok(()), |reals| reals.check_place("levels", [Home::Host, levels]))?;
         let of_rows = [
-            ("lower row bounds", lower),
-            ("upper row bounds", upper),
-            ("coefficients", self.coefficients),
-            ("warm start", self.warm_start),
+            ("levels", self.levels, double),
+            ("lower row bounds", lower, double),
+            ("upper row bounds", upper, double),
+            ("warm start", self.warm_start, double),
+            ("coefficients", self.coefficients, Home::Host),
         ];
-        let on_host = |what, reals: Reals<'_>| reals.check_place(what, [Home::Host; 2]);
-        of_rows.into_iter().try_for_each(|(what, reals)| reals.map_or(Ok(()), |reals| on_host(what, reals)))
+        of_rows.into_iter().try_for_each(|(what, reals, double)| {
+            reals.map_or(Ok(()), |reals| reals.check_place(what, [Home::Host, double]))
+        })
     }
 
     /// Whether this is a gradient to the outputs, `[n]`.

@@ -182,6 +182,43 @@ fn arrays_of_ones_own_are_read_where_they_lie(device: &Device) {
     assert_eq!(y.len(), once.len());
 }
 
+/// The same where kernels for any rows are asked: weights of either precision, labels, bounds of every element, and row bounds.
+fn arrays_of_any_kind_are_read_where_they_lie(device: &Device) {
+    let (host, total) = (Host::new(4), PROBLEMS * N);
+    let residual = MeanResidual::within(0.05).constraints(&Population::one_feature(GROUPS)).expect("constraints");
+    let weights: Vec<f64> = numbers(7, total).map(|w| 0.2 + f64::from(w) / 3.0).collect();
+    let (lo, hi) = (vec![0.0_f32; total], numbers(8, total).map(|h| 0.8 + 0.2 * h).collect::<Vec<f32>>());
+    let labels: Vec<f32> = numbers(9, total).map(|l| f32::from(u8::from(l > 0.6))).collect();
+    let row_bounds: [Vec<f64>; 2] =
+        [-1.0, 1.0].map(|side| (0..PROBLEMS * GROUPS).map(|i| side * 0.01 * i as f64).collect());
+    let there = There::new(device, &host);
+    let [lo_there, hi_there, labels_there] = [&lo, &hi, &labels].map(|values| Resident::new(device, values));
+    let [weights_there, lower_there, upper_there] =
+        [&weights, &row_bounds[0], &row_bounds[1]].map(|values| Resident::new(device, values));
+    let on_host = Batch::new(&host.z, OFFSETS).cells(&host.cells).weights(&weights).labels(&labels);
+    let on_host = on_host.element_bounds(&lo, &hi).row_bounds(&row_bounds[0], &row_bounds[1]);
+    let on_device = Batch::new(at(there.z.address(), total), OFFSETS).cells(at(there.cells.address(), total));
+    let on_device = on_device.weights(at::<f64>(weights_there.address(), total));
+    let on_device = on_device.labels(at::<f32>(labels_there.address(), total));
+    let on_device = on_device.element_bounds(at(lo_there.address(), total), at(hi_there.address(), total));
+    let of_rows = |rows: &Resident<f64>| at::<f64>(rows.address(), PROBLEMS * GROUPS);
+    let on_device = on_device.row_bounds(of_rows(&lower_there), of_rows(&upper_there));
+    let plan = Projector::plan(device, &residual, Capacities::of(&OFFSETS), Settings::default());
+    let mut projector = plan.expect("a plan");
+    let mut came = |batch: &Batch<'_, f32>, g: Buffer<'_, f32>| {
+        let solution = projector.project(batch).expect("a projection");
+        let wanted = Wanted { bounds: true, weights: true, labels: true, ..Wanted::default() };
+        let mut gradients = projector.gradients(wanted);
+        projector.vjp(batch, &solution, g, &mut gradients).expect("gradients");
+        let (answers, slopes) = (solution.read().expect("answers"), gradients.read().expect("gradients"));
+        let solved = answers.outcomes.iter().filter(|outcome| outcome.status == Status::Solved).count();
+        assert!(solved > PROBLEMS / 2, "{:?}", answers.outcomes);
+        let elements = [slopes.predictions, slopes.lo, slopes.hi, slopes.weights, slopes.labels].concat();
+        (answers.y.to_vec(), answers.outcomes.to_vec(), elements, [slopes.lower, slopes.upper].concat())
+    };
+    assert!(came(&on_device, there.g()) == came(&on_host, Buffer::host(&host.g)));
+}
+
 /// Once planned, and once there is memory for answers, a call with all inputs on the device is a launch and nothing else; with
 /// inputs on the host it copies these, and still allocates nothing.
 fn a_planned_call_only_launches(_: &Device) {
@@ -200,12 +237,12 @@ fn a_planned_call_only_launches(_: &Device) {
         assert_eq!(counts(), [allocations, copies, launches + 2 * calls]);
     }
     rig.call(&host.batch(), Buffer::host(&host.g));
-    // (Predictions, cells and levels; and cells, levels and the gradient.)
-    assert_eq!(counts(), [allocations, copies + 6, launches + 8]);
+    // (Predictions, cells and levels; and these and the gradient.)
+    assert_eq!(counts(), [allocations, copies + 7, launches + 8]);
     // The set's own level is there already.
     let batch = Batch::new(at(there.z.address(), PROBLEMS * N), OFFSETS).cells(at(there.cells.address(), PROBLEMS * N));
     rig.call(&batch, there.g());
-    assert_eq!(counts(), [allocations, copies + 6, launches + 10]);
+    assert_eq!(counts(), [allocations, copies + 7, launches + 10]);
     // Ragged problems upload where they begin, and nothing grows.
     let starts: Vec<usize> = (0..=PROBLEMS).map(|problem| problem * N).collect();
     let batch = Batch::new(&host.z, Offsets::Ragged(&starts)).cells(&host.cells).levels(&host.levels).bounds(0.0, 1.0);
@@ -230,8 +267,15 @@ fn arrays_that_cannot_be_there_are_refused(device: &Device) {
     refused(Batch::new(&host.z, OFFSETS).cells(at(cells, total - 1)), "cells");
     refused(host.batch().levels(at::<f32>(z, PROBLEMS)), "give it as a host slice");
     refused(host.batch().levels(at::<f64>(there.levels.address() + 4, PROBLEMS)), "levels");
-    refused(host.batch().weights(at::<f32>(z, total)), "give it as a host slice");
-    refused(host.batch().element_bounds(at(z, total), at(z, total)), "give it as a host slice");
+    refused(host.batch().weights(at::<f64>(z + 4, total)), "weights");
+    refused(host.batch().element_bounds(at(z, total), at(z + 1, total)), "upper bounds");
+    let start = Buffer::<f32>::host(&host.z[..PROBLEMS * GROUPS]);
+    assert!(rig.projector.project(&host.batch().warm_start(start)).is_ok());
+    let mut refused = |batch: Batch<'_, f32>, hint: &str| {
+        let error = rig.projector.project(&batch).expect_err("refused").to_string();
+        assert!(error.contains(hint), "{error}");
+    };
+    refused(host.batch().warm_start(at::<f32>(z, PROBLEMS * GROUPS)), "give it as a host slice");
     rig.projector.project_into(&host.batch(), &mut rig.solution).expect("a projection");
     for (address, len) in [(0, total), (z, total - 1)] {
         assert!(rig.projector.vjp(&host.batch(), &rig.solution, at(address, len), &mut rig.gradients).is_err());
@@ -278,5 +322,15 @@ macro_rules! on {
     };
 }
 
-on!(cuda_emu: arrays_of_ones_own_are_read_where_they_lie, a_planned_call_only_launches, arrays_that_cannot_be_there_are_refused);
-on!(cuda: arrays_of_ones_own_are_read_where_they_lie, arrays_that_cannot_be_there_are_refused, calls_are_captured_into_a_graph);
+on!(
+    cuda_emu: arrays_of_ones_own_are_read_where_they_lie,
+    arrays_of_any_kind_are_read_where_they_lie,
+    a_planned_call_only_launches,
+    arrays_that_cannot_be_there_are_refused
+);
+on!(
+    cuda: arrays_of_ones_own_are_read_where_they_lie,
+    arrays_of_any_kind_are_read_where_they_lie,
+    arrays_that_cannot_be_there_are_refused,
+    calls_are_captured_into_a_graph
+);

@@ -9,6 +9,9 @@ pub(crate) mod wgpu;
 /// The cells that kernels for GPUs take at the most.
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 pub(crate) const MAX_GPU_CELLS: usize = 32;
+/// The rows likewise.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+pub(crate) const MAX_GPU_ROWS: usize = 32;
 
 /// Where projections run. Clones of a GPU share what was opened and compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]

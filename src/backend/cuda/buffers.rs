@@ -7,8 +7,8 @@ impl<T> Buffer<'_, T> {
     /// `len` elements in memory of the CUDA device that the projector is planned for, from this address on. They are read where
     /// they lie, after all work that the device's stream was given before; nothing is copied, and nothing waits.
     ///
-    /// Predictions, cells and the gradient to the outputs may lie there, and levels in `f64`. If all inputs of a call do, and its
-    /// problems are of equal size, the call does nothing but launch kernels: it can be captured into a CUDA graph, once it was
+    /// All arrays of elements may lie there but the groups of several features and coefficients; levels, bounds of rows and warm
+    /// starts in `f64`. If all inputs of a call do, and its problems are of equal size, the call does nothing but launch kernels: it can be captured into a CUDA graph, once it was
     /// made with the same solution and the same gradients before, which allocates their memory.
     ///
     /// # Safety
