@@ -55,6 +55,7 @@ def of_programs(name, ended):
     return {
         "name": name,
         "passed": sum(one["passed"] for one in ended),
+        "ignored": sum(one["ignored"] for one in ended),
         "seconds": round(sum(one["seconds"] for one in ended), 2),
         "why": "; ".join(whys) or None,
         "output": "\n".join(one["output"] for one in ended if one["why"]),
@@ -63,7 +64,7 @@ def of_programs(name, ended):
 
 def suite(pack, options, **variables):
     """All tests of the CUDA backend."""
-    ended = tests.suite(programs(pack / "tests"), "cuda::", options.limit, FAIRLAYER_REQUIRE="cuda", **variables)
+    ended = tests.suite(programs(pack / "tests"), "cuda::", options.limit, **variables)
     yield of_programs("suite cuda", ended)
 
 
@@ -143,10 +144,11 @@ def main():
         if found["nvrtc"]:
             folders = [found["nvrtc"], os.environ.get("LD_LIBRARY_PATH")]
             variables["LD_LIBRARY_PATH"] = ":".join(filter(None, folders))
+        required = {"FAIRLAYER_REQUIRE": "cuda", **variables}
         of_step = {
-            "suite": lambda: suite(pack, options, **variables),
+            "suite": lambda: suite(pack, options, **required),
             "bench": lambda: cuda_bench(pack / "benches/cuda", options, **variables),
-            "sanitizer": lambda: sanitizer.check_all(programs(pack / "tests"), capability, options.limit, **variables),
+            "sanitizer": lambda: sanitizer.check_all(programs(pack / "tests"), capability, options.limit, **required),
             "wgpu": lambda: wgpu(pack, options, **variables),
         }
         for step in options.only:

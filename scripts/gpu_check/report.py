@@ -35,7 +35,8 @@ def table(report):
     rows = [["step", "outcome", "tests", "time", ""]]
     for step in report["steps"]:
         tests, time = step.get("passed"), step.get("seconds")
-        note = step.get("why") or step.get("absent") or step.get("note") or ""
+        ignored = f"{step['ignored']} more are ignored" if step.get("ignored") else ""
+        note = step.get("why") or step.get("absent") or "; ".join(filter(None, [step.get("note"), ignored]))
         rows.append([
             step["name"],
             outcome(step),

@@ -67,10 +67,12 @@ def check(tool, faults, programs, seconds, **variables):
     if report["why"]:
         return report
     for program in programs:
-        for name in set(PART.get(program.name, [])).intersection(names(program, "cuda::")):
-            report["why"] = report["why"] or on(name, [program, "--exact", name], False, True)
+        there = names(program, "cuda::")
+        for name in PART.get(program.name, []):
+            missing = None if name in there else f"{program.name} has no test {name}"
+            report["why"] = report["why"] or missing or on(name, [program, "--exact", name], False, True)
     if not report["why"] and report["passed"] == 0:
-        report["why"] = "none of the tests for it is there"
+        report["why"] = "none of the programs is there"
     return report
 
 

@@ -17,7 +17,7 @@ def names(program, part):
 
 
 def judge(code, output):
-    """What a run of tests came to: how many passed and failed, and why it is no success, if it is none."""
+    """What a run of tests came to: how many passed and were ignored, which failed, and why it is no success, if it is none."""
     result, failed = RESULT.search(output), FAILED.findall(output)
     passed = int(result[1]) if result else 0
     skipped = output.count("\nSKIP ") + output.startswith("SKIP ")
@@ -32,7 +32,7 @@ def judge(code, output):
         why = "it ran no tests"
     elif skipped:
         why = f"{skipped} tests were skipped"
-    return {"passed": passed, "failed": failed, "why": why}
+    return {"passed": passed, "ignored": int(result[3]) if result else 0, "failed": failed, "why": why}
 
 
 def suite(programs, part, seconds, **variables):
