@@ -24,9 +24,9 @@ fn write_element(i: u32, has_answer: bool) -> u32 {
 // Writes the values and clamp states at the shifts of the last pass; of a problem without an answer clip(z), none free.
 fn write_answer(lane: u32, has_answer: bool) {
     let words = first / CLAMP_LANES + problem;
-    if LANES < CLAMP_LANES {
+    if TEAM < CLAMP_LANES {
         // Too few lanes to share a word of states: each has its own.
-        for (var word = part_first / CLAMP_LANES + lane; word * CLAMP_LANES < part_end; word += LANES) {
+        for (var word = part_first / CLAMP_LANES + lane; word * CLAMP_LANES < part_end; word += TEAM) {
             var states = 0u;
             let begin = word * CLAMP_LANES;
             for (var i = begin; i < min(begin + CLAMP_LANES, part_end); i++) {
@@ -36,19 +36,19 @@ fn write_answer(lane: u32, has_answer: bool) {
         }
         return;
     }
-    for (var tile = part_first; tile < part_end; tile += CLAMP_LANES * LANES) {
-        atomicStore(&clamp_here[lane], 0u);
+    for (var tile = part_first; tile < common_end(); tile += CLAMP_LANES * TEAM) {
+        atomicStore(&clamp_here[team * TEAM + lane], 0u);
         workgroupBarrier();
-        let end = min(tile + CLAMP_LANES * LANES, part_end);
-        for (var i = tile + lane; i < end; i += LANES) {
+        let end = min(tile + CLAMP_LANES * TEAM, part_end);
+        for (var i = tile + lane; i < end; i += TEAM) {
             let state = write_element(i, has_answer);
             if state != 0u {
-                atomicOr(&clamp_here[(i - tile) / CLAMP_LANES], state << (i % CLAMP_LANES));
+                atomicOr(&clamp_here[team * TEAM + (i - tile) / CLAMP_LANES], state << (i % CLAMP_LANES));
             }
         }
         workgroupBarrier();
         if tile + CLAMP_LANES * lane < part_end {
-            let word = atomicLoad(&clamp_here[lane]);
+            let word = atomicLoad(&clamp_here[team * TEAM + lane]);
             clamp_out[words + tile / CLAMP_LANES + lane] = select((1u << CLAMP_LANES) - 1u, word, has_answer);
         }
     }

@@ -5,31 +5,64 @@ const QUANTITIES = 4u;
 // Elements after which the sums are carried.
 const TILE = 256u;
 
-// Three limbs of every quantity of every cell.
-var<workgroup> sums: array<atomic<i32>, 384>;
-// The bits of the largest magnitude of every quantity of every cell: what its sum is cut relative to.
-var<workgroup> largest: array<atomic<u32>, 128>;
+override SUMS: u32 = QUANTITIES * ALL_SLOTS;
+override SUM_LIMBS: u32 = 3u * SUMS;
+
+// Three limbs of every quantity of every slot of the team.
+var<workgroup> sums: array<atomic<i32>, SUM_LIMBS>;
+// The bits of the largest magnitude of every quantity of every slot: what its sum is cut relative to.
+var<workgroup> largest: array<atomic<u32>, SUMS>;
+
+fn sum_slot(quantity: u32, cell: u32) -> u32 {
+    return (team * QUANTITIES + quantity) * SLOTS + cell;
+}
 
 fn clear_sums(lane: u32) {
-    for (var k = lane; k < 3u * QUANTITIES * MAX_CELLS; k += LANES) {
-        atomicStore(&sums[k], 0);
-    }
-    for (var k = lane; k < QUANTITIES * MAX_CELLS; k += LANES) {
-        atomicStore(&largest[k], 0u);
+    for (var k = lane; k < QUANTITIES * params.cells; k += TEAM) {
+        let at = sum_slot(k / params.cells, k % params.cells);
+        atomicStore(&largest[at], 0u);
+        for (var limb = 3u * at; limb < 3u * at + 3u; limb++) {
+            atomicStore(&sums[limb], 0);
+        }
     }
 }
 
-fn note_largest(quantity: u32, cell: u32, value: f32) {
-    atomicMax(&largest[quantity * MAX_CELLS + cell], bitcast<u32>(value) & 0x7fffffffu);
+// Notes the value of an element, if there is one. All lanes of a team together, like `add_to_sum`.
+fn note_largest(quantity: u32, cell: u32, value: f32, is_one: bool, by_cell: bool) {
+    let bits = bitcast<u32>(value) & 0x7fffffffu;
+    if by_cell {
+        for (var c = 0u; c < params.cells; c++) {
+            let all = gathered_largest(select(0u, bits, is_one && cell == c));
+            if is_gatherer() {
+                atomicMax(&largest[sum_slot(quantity, c)], all);
+            }
+        }
+    } else if is_one {
+        atomicMax(&largest[sum_slot(quantity, cell)], bits);
+    }
 }
 
 fn sum_exponent(quantity: u32, cell: u32) -> i32 {
-    return exponent_above(atomicLoad(&largest[quantity * MAX_CELLS + cell]));
+    return exponent_above(atomicLoad(&largest[sum_slot(quantity, cell)]));
 }
 
-fn add_to_sum(quantity: u32, cell: u32, value: vec2<f32>) {
+fn add_to_sum(quantity: u32, cell: u32, value: vec2<f32>, is_one: bool, by_cell: bool) {
     let part = cut(value, limb_scale(sum_exponent(quantity, cell)));
-    let at = 3u * (quantity * MAX_CELLS + cell);
+    if by_cell {
+        for (var c = 0u; c < params.cells; c++) {
+            let own = select(vec2<i32>(0), part, is_one && cell == c);
+            let all = vec2<i32>(gathered(own.x), gathered(own.y));
+            if is_gatherer() {
+                add_part(quantity, c, all);
+            }
+        }
+    } else if is_one {
+        add_part(quantity, cell, part);
+    }
+}
+
+fn add_part(quantity: u32, cell: u32, part: vec2<i32>) {
+    let at = 3u * sum_slot(quantity, cell);
     atomicAdd(&sums[at], part.x);
     atomicAdd(&sums[at + 1u], part.y);
 }
@@ -37,8 +70,8 @@ fn add_to_sum(quantity: u32, cell: u32, value: vec2<f32>) {
 // All lanes together.
 fn carry_sums(lane: u32) {
     workgroupBarrier();
-    for (var k = lane; k < QUANTITIES * params.cells; k += LANES) {
-        let at = 3u * (k / params.cells * MAX_CELLS + k % params.cells);
+    for (var k = lane; k < QUANTITIES * params.cells; k += TEAM) {
+        let at = 3u * sum_slot(k / params.cells, k % params.cells);
         let a = carried(Limbs(atomicLoad(&sums[at]), atomicLoad(&sums[at + 1u]), atomicLoad(&sums[at + 2u])));
         atomicStore(&sums[at], a.low);
         atomicStore(&sums[at + 1u], a.high);
@@ -48,7 +81,7 @@ fn carry_sums(lane: u32) {
 }
 
 fn sum_of(quantity: u32, cell: u32) -> vec2<f32> {
-    let at = 3u * (quantity * MAX_CELLS + cell);
+    let at = 3u * sum_slot(quantity, cell);
     let sum = Limbs(atomicLoad(&sums[at]), atomicLoad(&sums[at + 1u]), atomicLoad(&sums[at + 2u]));
     return joined(sum, sum_exponent(quantity, cell));
 }

@@ -1,7 +1,6 @@
 // What `cells_prepare` does with the elements in hand: groups, labels and control values to one-byte cells; per-cell counts and
 // sums of weights, labels and bounds; inactive rows; and whether every number but the predictions can be used.
 
-override LANES: u32 = 64u;
 // Whether cells are given, and not computed from groups.
 override GIVEN: bool = false;
 // Which arrays there are.
@@ -22,11 +21,11 @@ const OF_LABEL = 1u;
 const OF_LOWER = 2u;
 const OF_UPPER = 3u;
 
-var<workgroup> counts: array<atomic<u32>, 32>;
+var<workgroup> counts: array<atomic<u32>, ALL_SLOTS>;
 // The cells that have an element without a lower bound, or upper one.
-var<workgroup> unbounded: array<atomic<u32>, 2>;
-var<workgroup> bad: atomic<u32>;
-var<workgroup> inactive: atomic<u32>;
+var<workgroup> unbounded: array<array<atomic<u32>, 2>, TEAMS>;
+var<workgroup> bad: array<atomic<u32>, TEAMS>;
+var<workgroup> inactive: array<atomic<u32>, TEAMS>;
 
 // The cell of element `i`; NONE if an id is out of range. `given` is what the batch has, if it gives cells.
 fn computed_cell(i: u32) -> u32 {
@@ -124,7 +123,7 @@ fn weight_sum(cell: u32) -> vec2<f32> {
     if WEIGHTED {
         return sum_of(OF_WEIGHT, cell);
     }
-    return tf(f32(atomicLoad(&counts[cell])));
+    return tf(f32(atomicLoad(&counts[slot(cell)])));
 }
 
 fn label_sum(cell: u32) -> vec2<f32> {
@@ -139,11 +138,11 @@ fn bound_sum(cell: u32, quantity: u32) -> vec2<f32> {
     let scalar = select(params.hi, params.lo, quantity == OF_LOWER);
     let by_element = has(select(ELEMENT_HI, ELEMENT_LO, quantity == OF_LOWER));
     let infinity = tf(bitcast<f32>(select(0x7f800000u, 0xff800000u, quantity == OF_LOWER) ^ opaque_zero()));
-    if atomicLoad(&counts[cell]) == 0u {
+    if atomicLoad(&counts[slot(cell)]) == 0u {
         return tf(0.0);
     }
     if by_element {
-        let is_infinite = ((atomicLoad(&unbounded[quantity - OF_LOWER]) >> cell) & 1u) != 0u;
+        let is_infinite = ((atomicLoad(&unbounded[team][quantity - OF_LOWER]) >> cell) & 1u) != 0u;
         if is_infinite {
             return infinity;
         }
@@ -158,7 +157,7 @@ fn bound_sum(cell: u32, quantity: u32) -> vec2<f32> {
 fn has_samples(mask: u32) -> bool {
     var any = false;
     for (var rest = mask; rest != 0u; rest &= rest - 1u) {
-        any = any || atomicLoad(&counts[firstTrailingBit(rest)]) != 0u;
+        any = any || atomicLoad(&counts[slot(firstTrailingBit(rest))]) != 0u;
     }
     return any;
 }
@@ -187,14 +186,14 @@ fn clear_totals(lane: u32) {
     if has_quantities() {
         clear_sums(lane);
     }
-    for (var k = lane; k < MAX_CELLS; k += LANES) {
-        atomicStore(&counts[k], 0u);
+    for (var k = lane; k < params.cells; k += TEAM) {
+        atomicStore(&counts[slot(k)], 0u);
     }
     if lane == 0u {
-        atomicStore(&unbounded[0], 0u);
-        atomicStore(&unbounded[1], 0u);
-        atomicStore(&bad, 0u);
-        atomicStore(&inactive, 0u);
+        atomicStore(&unbounded[team][0], 0u);
+        atomicStore(&unbounded[team][1], 0u);
+        atomicStore(&bad[team], 0u);
+        atomicStore(&inactive[team], 0u);
     }
     workgroupBarrier();
 }
@@ -203,68 +202,109 @@ fn clear_totals(lane: u32) {
 fn find_cells(lane: u32) {
     var usable = true;
     let words = first / 4u + problem;
-    for (var k = part_first / 4u + lane; 4u * k < part_end; k += LANES) {
+    let by_cell = gathers_by_cell();
+    for (var round = part_first / 4u; 4u * round < gathering_end(); round += TEAM) {
+        let k = round + lane;
         var word = 0u;
         var ids = 0u;
-        if GIVEN {
+        if GIVEN && 4u * k < part_end {
             ids = given_cells(4u * k);
         }
-        for (var i = 4u * k; i < min(4u * k + 4u, part_end); i++) {
+        for (var i = 4u * k; i < 4u * k + 4u; i++) {
+            let is_here = i < part_end;
             var cell = 0u;
             if GIVEN {
                 cell = ids & 0xffu;
                 cell = select(NONE, cell, cell < params.cells);
                 ids >>= 8u;
-            } else {
+            } else if is_here {
                 cell = computed_cell(i);
             }
-            usable = usable && cell != NONE && is_usable(i);
+            if is_here {
+                usable = usable && cell != NONE && is_usable(i);
+            }
             cell = select(cell, 0u, cell == NONE);
-            atomicAdd(&counts[cell], 1u);
+            count_element(cell, is_here, by_cell);
             word |= cell << (8u * (i & 3u));
         }
-        if !GIVEN {
+        if !GIVEN && 4u * k < part_end {
             cells[words + k] = word;
         }
     }
     if !usable {
-        atomicStore(&bad, 1u);
+        atomicStore(&bad[team], 1u);
     }
     storageBarrier();
     workgroupBarrier();
 }
 
+fn count_element(cell: u32, is_here: bool, by_cell: bool) {
+    if by_cell {
+        for (var c = 0u; c < params.cells; c++) {
+            let count = gathered(select(0, 1, is_here && cell == c));
+            if is_gatherer() {
+                atomicAdd(&counts[slot(c)], u32(count));
+            }
+        }
+    } else if is_here {
+        atomicAdd(&counts[slot(cell)], 1u);
+    }
+}
+
 // What sums are cut relative to. A quantity that cannot be summed is noted apart.
 fn note_quantities(lane: u32) {
+    let by_cell = gathers_by_cell();
     for (var quantity = 0u; quantity < QUANTITIES; quantity++) {
         if is_summed(quantity) {
-            for (var i = part_first + lane; i < part_end; i += LANES) {
-                let value = quantity_of(i, quantity);
-                if bound_is_infinite(i, quantity) || is_special(bitcast<u32>(value.x)) {
-                    if quantity >= OF_LOWER {
-                        atomicOr(&unbounded[quantity - OF_LOWER], 1u << cell_of(i));
-                    } else {
-                        atomicStore(&bad, 1u);
+            for (var round = part_first; round < gathering_end(); round += TEAM) {
+                let i = round + lane;
+                var value = tf(0.0);
+                var cell = 0u;
+                var is_one = i < part_end;
+                if is_one {
+                    value = quantity_of(i, quantity);
+                    cell = cell_of(i);
+                    if is_infinite(i, quantity, value) {
+                        note_infinite(quantity, cell);
+                        is_one = false;
                     }
-                } else {
-                    note_largest(quantity, cell_of(i), value.x);
                 }
+                note_largest(quantity, cell, value.x, is_one, by_cell);
             }
         }
     }
     workgroupBarrier();
 }
 
+fn is_infinite(i: u32, quantity: u32, value: vec2<f32>) -> bool {
+    return bound_is_infinite(i, quantity) || is_special(bitcast<u32>(value.x));
+}
+
+fn note_infinite(quantity: u32, cell: u32) {
+    if quantity >= OF_LOWER {
+        atomicOr(&unbounded[team][quantity - OF_LOWER], 1u << cell);
+    } else {
+        atomicStore(&bad[team], 1u);
+    }
+}
+
 fn sum_quantities(lane: u32) {
+    let by_cell = gathers_by_cell();
     // After each tile the limbs are carried.
-    for (var tile = part_first; tile < part_end; tile += TILE) {
+    for (var tile = part_first; tile < common_end(); tile += TILE) {
         for (var quantity = 0u; quantity < QUANTITIES; quantity++) {
             if is_summed(quantity) {
-                for (var i = tile + lane; i < min(tile + TILE, part_end); i += LANES) {
-                    let value = quantity_of(i, quantity);
-                    if !(bound_is_infinite(i, quantity) || is_special(bitcast<u32>(value.x))) {
-                        add_to_sum(quantity, cell_of(i), value);
+                for (var round = tile; round < min(tile + TILE, gathering_end()); round += TEAM) {
+                    let i = round + lane;
+                    var value = tf(0.0);
+                    var cell = 0u;
+                    var is_one = i < part_end;
+                    if is_one {
+                        value = quantity_of(i, quantity);
+                        cell = cell_of(i);
+                        is_one = !is_infinite(i, quantity, value);
                     }
+                    add_to_sum(quantity, cell, value, is_one, by_cell);
                 }
             }
         }
@@ -273,29 +313,40 @@ fn sum_quantities(lane: u32) {
 }
 
 fn store_totals(lane: u32) {
+    if !is_idle {
+        store_cells(lane);
+    }
+    workgroupBarrier();
+    if !is_idle && lane == 0u {
+        store_total();
+    }
+}
+
+fn store_cells(lane: u32) {
     let record = problem * params.totals_stride;
-    for (var cell = lane; cell < params.cells; cell += LANES) {
+    for (var cell = lane; cell < params.cells; cell += TEAM) {
         let at = record + TOTALS_HEAD + TOTALS_CELL * cell;
-        totals[at] = atomicLoad(&counts[cell]);
+        totals[at] = atomicLoad(&counts[slot(cell)]);
         store_pair(at + 1u, weight_sum(cell));
         store_pair(at + 3u, label_sum(cell));
         store_pair(at + 5u, bound_sum(cell, OF_LOWER));
         store_pair(at + 7u, bound_sum(cell, OF_UPPER));
     }
-    for (var row = lane; row < params.rows; row += LANES) {
+    for (var row = lane; row < params.rows; row += TEAM) {
         if !is_live(row) {
-            atomicOr(&inactive, 1u << row);
+            atomicOr(&inactive[team], 1u << row);
         }
     }
-    workgroupBarrier();
-    if lane == 0u {
-        var total = tf(0.0);
-        for (var cell = 0u; cell < params.cells; cell++) {
-            total = tf_add(total, weight_sum(cell));
-        }
-        let unusable = atomicLoad(&bad) != 0u || is_special(bitcast<u32>(total.x));
-        totals[record] = select(0u, 1u, unusable);
-        totals[record + 1u] = atomicLoad(&inactive);
-        store_pair(record + 2u, total);
+}
+
+fn store_total() {
+    let record = problem * params.totals_stride;
+    var total = tf(0.0);
+    for (var cell = 0u; cell < params.cells; cell++) {
+        total = tf_add(total, weight_sum(cell));
     }
+    let unusable = atomicLoad(&bad[team]) != 0u || is_special(bitcast<u32>(total.x));
+    totals[record] = select(0u, 1u, unusable);
+    totals[record + 1u] = atomicLoad(&inactive[team]);
+    store_pair(record + 2u, total);
 }

@@ -1,14 +1,14 @@
 // What every sample of a cell is pulled by in the backward pass: the same.
 
 // What a unit of weight of a cell is pulled by.
-var<workgroup> cell_pull: array<vec2<f32>, 32>;
+var<workgroup> cell_pull: array<vec2<f32>, ALL_SLOTS>;
 
 fn pull_of(i: u32, cell: u32) -> vec2<f32> {
-    return cell_pull[cell];
+    return cell_pull[slot(cell)];
 }
 
 fn moved_of(cell: u32) -> vec2<f32> {
-    return tf_sub(cell_gradient[cell], tf_mul(cell_free[cell], cell_pull[cell]));
+    return tf_sub(cell_gradient[slot(cell)], tf_mul(cell_free[slot(cell)], cell_pull[slot(cell)]));
 }
 
 // There are no rows over samples here.
@@ -23,7 +23,7 @@ fn write_coefficients(lane: u32) {
 }
 
 fn clear_pull(lane: u32) {
-    for (var cell = lane; cell < MAX_CELLS; cell += LANES) {
-        cell_pull[cell] = tf(0.0);
+    for (var cell = lane; cell < params.cells; cell += TEAM) {
+        cell_pull[slot(cell)] = tf(0.0);
     }
 }

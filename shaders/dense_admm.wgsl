@@ -296,7 +296,7 @@ fn dense_admm(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     var status = STATUS_BAD_NUMBER;
     row_count = 0u;
     live_rows = 0u;
-    if workgroupUniformLoad(&unusable) == 0u && n > 0u && rows_build(lane) && row_count > 0u {
+    if workgroupUniformLoad(&unusable[team]) == 0u && n > 0u && rows_build(lane) && row_count > 0u {
         status = run(lane);
     }
     if status == STATUS_GOING_ON && params.last_link == 0u {

@@ -9,7 +9,7 @@
 // Of a sample what it is pulled by. (The rest is the forward pass's.)
 const OWN_PLANES = 4u;
 
-var<workgroup> unusable: atomic<u32>;
+var<workgroup> unusable: array<atomic<u32>, TEAMS>;
 // The sums of dL/dz by cell.
 var<workgroup> cell_moved: array<vec2<f32>, 32>;
 
@@ -160,5 +160,7 @@ fn solve_rows(lane: u32) {
 
 @compute @workgroup_size(LANES)
 fn dense_vjp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    pull_back(group, lane);
+    if take_up(group) {
+        pull_back(lane);
+    }
 }

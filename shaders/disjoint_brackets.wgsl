@@ -32,45 +32,45 @@ struct Centre {
     sum_high: f32,
 }
 
-var<workgroup> brackets: array<Bracket, 32>;
-var<workgroup> centres: array<Centre, 32>;
+var<workgroup> brackets: array<Bracket, ALL_SLOTS>;
+var<workgroup> centres: array<Centre, ALL_SLOTS>;
 
 // The unions' means at zero shifts.
 fn note_rest(live: u32) {
     for (var rest = live; rest != 0u; rest &= rest - 1u) {
         let row = firstTrailingBit(rest);
-        brackets[row].rest = groups[row].mean;
+        brackets[slot(row)].rest = groups[slot(row)].mean;
     }
 }
 
 fn begin_brackets(s: u32, live: u32, half: vec2<f32>) {
     // A shift by this moves every element beyond where its union has to go.
-    let farthest = 2.0 * bitcast<f32>(atomicLoad(&largest_clipped)) + bitcast<f32>(atomicLoad(&largest_beyond));
+    let farthest = 2.0 * bitcast<f32>(atomicLoad(&largest_clipped[team])) + bitcast<f32>(atomicLoad(&largest_beyond[team]));
     let reach = tf(1.001 * farthest);
-    var low = brackets[firstTrailingBit(live)].rest;
+    var low = brackets[slot(firstTrailingBit(live))].rest;
     var high = low;
     for (var rest = live; rest != 0u; rest &= rest - 1u) {
         let row = firstTrailingBit(rest);
-        if tf_less(brackets[row].rest, low) {
-            low = brackets[row].rest;
+        if tf_less(brackets[slot(row)].rest, low) {
+            low = brackets[slot(row)].rest;
         }
-        if tf_less(high, brackets[row].rest) {
-            high = brackets[row].rest;
+        if tf_less(high, brackets[slot(row)].rest) {
+            high = brackets[slot(row)].rest;
         }
-        brackets[row].at_low = reach;
-        brackets[row].at_high = tf_neg(reach);
+        brackets[slot(row)].at_low = reach;
+        brackets[slot(row)].at_high = tf_neg(reach);
     }
     // (A little wider than needed: at its very ends shifts may be any of many.)
     let margin = tf_add(half, tf(0.1 * (high.x - low.x) + 0.2 * half.x));
     low = tf_sub(low, margin);
     high = tf_add(high, margin);
-    centres[s].low = low;
-    centres[s].high = high;
+    centres[slot(s)].low = low;
+    centres[slot(s)].high = high;
     // (Of the wrong sign: no centre came there yet.)
-    centres[s].sum_low = -1.0;
-    centres[s].sum_high = 1.0;
-    centres[s].mode = BRACKETS;
-    spreads[s].steps++;
+    centres[slot(s)].sum_low = -1.0;
+    centres[slot(s)].sum_high = 1.0;
+    centres[slot(s)].mode = BRACKETS;
+    spreads[slot(s)].steps++;
     begin_centre(s, live, half, middle(low, high));
 }
 
@@ -78,7 +78,7 @@ fn begin_brackets(s: u32, live: u32, half: vec2<f32>) {
 fn target_of(row: u32, centre: vec2<f32>, half: vec2<f32>) -> vec2<f32> {
     let top = tf_add(centre, half);
     let bottom = tf_sub(centre, half);
-    let rest = brackets[row].rest;
+    let rest = brackets[slot(row)].rest;
     if tf_less(top, rest) {
         return top;
     }
@@ -100,10 +100,10 @@ fn is_trusted(trials: u32) -> bool {
 // Where a union's mean meets its target, as far as its free elements tell and within its bracket; the middle of that, if it
 // has been tried often enough, or if hardly any are free.
 fn next_shift(row: u32, difference: f32, trust: bool) -> vec2<f32> {
-    let least = brackets[row].least;
-    let most = brackets[row].most;
-    let next = tf_add(groups[row].shift, tf(difference / groups[row].free));
-    if !trust || groups[row].free < LEAST_FREE {
+    let least = brackets[slot(row)].least;
+    let most = brackets[slot(row)].most;
+    let next = tf_add(groups[slot(row)].shift, tf(difference / groups[slot(row)].free));
+    if !trust || groups[slot(row)].free < LEAST_FREE {
         return middle(least, most);
     }
     if tf_less(next, least) {
@@ -114,24 +114,24 @@ fn next_shift(row: u32, difference: f32, trust: bool) -> vec2<f32> {
 
 // Goes on with this centre, from the shifts and means of the last.
 fn begin_centre(s: u32, live: u32, half: vec2<f32>, centre: vec2<f32>) {
-    spreads[s].centre = centre;
-    centres[s].trials = 0u;
+    spreads[slot(s)].centre = centre;
+    centres[slot(s)].trials = 0u;
     for (var rest = live; rest != 0u; rest &= rest - 1u) {
         let row = firstTrailingBit(rest);
-        brackets[row].least = brackets[row].at_high;
-        brackets[row].most = brackets[row].at_low;
+        brackets[slot(row)].least = brackets[slot(row)].at_high;
+        brackets[slot(row)].most = brackets[slot(row)].at_low;
         let aim = target_of(row, centre, half);
-        let moves = tf_sub(brackets[row].rest, aim).x != 0.0;
-        let next = next_shift(row, tf_sub(groups[row].mean, aim).x, true);
-        groups[row].shift = select(tf(0.0), next, vec2<bool>(moves));
+        let moves = tf_sub(brackets[slot(row)].rest, aim).x != 0.0;
+        let next = next_shift(row, tf_sub(groups[slot(row)].mean, aim).x, true);
+        groups[slot(row)].shift = select(tf(0.0), next, vec2<bool>(moves));
     }
 }
 
 // Takes the sums at the shifts asked for: brings every union to its target, then the sum of the multipliers to zero.
 fn bracket(s: u32, live: u32, half: vec2<f32>, tolerance: f32) -> u32 {
-    let centre = spreads[s].centre;
-    let trials = centres[s].trials + 1u;
-    centres[s].trials = trials;
+    let centre = spreads[slot(s)].centre;
+    let trials = centres[slot(s)].trials + 1u;
+    centres[slot(s)].trials = trials;
     let near = 0.2 * tolerance;
     var all_near = true;
     var sum = tf(0.0);
@@ -140,26 +140,26 @@ fn bracket(s: u32, live: u32, half: vec2<f32>, tolerance: f32) -> u32 {
     for (var rest = live; rest != 0u; rest &= rest - 1u) {
         let row = firstTrailingBit(rest);
         let aim = target_of(row, centre, half);
-        let shift = groups[row].shift;
-        let mass = groups[row].mass;
+        let shift = groups[slot(row)].shift;
+        let mass = groups[slot(row)].mass;
         sum = tf_add(sum, tf_mul(mass, shift));
-        if tf_sub(brackets[row].rest, aim).x != 0.0 {
-            slope += mass.x / max(groups[row].free, LEAST_FREE);
-            let difference = tf_sub(groups[row].mean, aim).x;
+        if tf_sub(brackets[slot(row)].rest, aim).x != 0.0 {
+            slope += mass.x / max(groups[slot(row)].free, LEAST_FREE);
+            let difference = tf_sub(groups[slot(row)].mean, aim).x;
             // (Stored values are rounded, so that means jump a little.)
-            let width = tf_sub(brackets[row].most, brackets[row].least).x;
+            let width = tf_sub(brackets[slot(row)].most, brackets[slot(row)].least).x;
             if abs(difference) > near && width > 0.1 * near {
                 all_near = false;
                 if difference > 0.0 {
-                    brackets[row].least = shift;
+                    brackets[slot(row)].least = shift;
                 } else {
-                    brackets[row].most = shift;
+                    brackets[slot(row)].most = shift;
                 }
-                groups[row].shift = next_shift(row, difference, is_trusted(trials));
+                groups[slot(row)].shift = next_shift(row, difference, is_trusted(trials));
             }
         }
     }
-    if !all_near && trials < MOST_SHIFTS && spreads[s].passes + 1u < passes_of_link {
+    if !all_near && trials < MOST_SHIFTS && spreads[slot(s)].passes + 1u < passes_of_link {
         return WAITING;
     }
     let rise = sum.x / slope;
@@ -171,23 +171,23 @@ fn bracket(s: u32, live: u32, half: vec2<f32>, tolerance: f32) -> u32 {
     for (var rest = live; rest != 0u; rest &= rest - 1u) {
         let row = firstTrailingBit(rest);
         if is_low {
-            brackets[row].at_low = groups[row].shift;
+            brackets[slot(row)].at_low = groups[slot(row)].shift;
         } else {
-            brackets[row].at_high = groups[row].shift;
+            brackets[slot(row)].at_high = groups[slot(row)].shift;
         }
     }
     if is_low {
-        centres[s].low = centre;
-        centres[s].sum_low = sum.x;
+        centres[slot(s)].low = centre;
+        centres[slot(s)].sum_low = sum.x;
     } else {
-        centres[s].high = centre;
-        centres[s].sum_high = sum.x;
+        centres[slot(s)].high = centre;
+        centres[slot(s)].sum_high = sum.x;
     }
-    let steps = spreads[s].steps + 1u;
-    spreads[s].steps = steps;
-    let low = centres[s].low;
-    let high = centres[s].high;
-    let is_last = tf_sub(high, low).x <= near || spreads[s].passes + 1u >= passes_of_link;
+    let steps = spreads[slot(s)].steps + 1u;
+    spreads[slot(s)].steps = steps;
+    let low = centres[slot(s)].low;
+    let high = centres[slot(s)].high;
+    let is_last = tf_sub(high, low).x <= near || spreads[slot(s)].passes + 1u >= passes_of_link;
     if is_last {
         mix_ends(s, live);
         return WAITING;
@@ -202,45 +202,45 @@ fn bracket(s: u32, live: u32, half: vec2<f32>, tolerance: f32) -> u32 {
 fn end_here(s: u32, live: u32, half: vec2<f32>, rise: f32) {
     for (var rest = live; rest != 0u; rest &= rest - 1u) {
         let row = firstTrailingBit(rest);
-        let moves = tf_sub(brackets[row].rest, target_of(row, spreads[s].centre, half)).x != 0.0;
-        let back = select(0.0, rise / max(groups[row].free, LEAST_FREE), moves);
-        groups[row].shift = tf_sub(groups[row].shift, tf(back));
+        let moves = tf_sub(brackets[slot(row)].rest, target_of(row, spreads[slot(s)].centre, half)).x != 0.0;
+        let back = select(0.0, rise / max(groups[slot(row)].free, LEAST_FREE), moves);
+        groups[slot(row)].shift = tf_sub(groups[slot(row)].shift, tf(back));
     }
     settle_balance(live);
-    centres[s].mode = BRACKETS_END;
+    centres[slot(s)].mode = BRACKETS_END;
 }
 
 // Mixes the shifts at the ends of the centre's bracket so that the multipliers sum to zero.
 fn mix_ends(s: u32, live: u32) {
-    let low = centres[s].sum_low;
-    let high = centres[s].sum_high;
+    let low = centres[slot(s)].sum_low;
+    let high = centres[slot(s)].sum_high;
     var part = select(1.0, 0.0, low < 0.0);
     if low > 0.0 && high <= 0.0 {
         part = -high / (low - high);
     }
     for (var rest = live; rest != 0u; rest &= rest - 1u) {
         let row = firstTrailingBit(rest);
-        let difference = tf_sub(brackets[row].at_low, brackets[row].at_high);
-        groups[row].shift = tf_add(brackets[row].at_high, tf_scale(difference, part));
+        let difference = tf_sub(brackets[slot(row)].at_low, brackets[slot(row)].at_high);
+        groups[slot(row)].shift = tf_add(brackets[slot(row)].at_high, tf_scale(difference, part));
     }
     settle_balance(live);
-    centres[s].mode = BRACKETS_END;
+    centres[slot(s)].mode = BRACKETS_END;
 }
 
 // Takes the sums at the shifts asked for: what the spread does next.
 fn receive(s: u32) -> u32 {
-    let live = spreads[s].live;
+    let live = spreads[slot(s)].live;
     let means = means_of(live);
-    if atomicLoad(&overflown) != 0u {
+    if atomicLoad(&overflown[team]) != 0u {
         return HOPELESS;
     }
-    let aim = aim_at(spreads[s].epsilon, means);
-    switch centres[s].mode {
+    let aim = aim_at(spreads[slot(s)].epsilon, means);
+    switch centres[slot(s)].mode {
         case FIRST_LOOK: {
-            if !tf_less(spreads[s].epsilon, means.gap) {
+            if !tf_less(spreads[slot(s)].epsilon, means.gap) {
                 return ENDED;
             }
-            if steps_before() + spreads[s].steps >= params.max_iterations {
+            if steps_before() + spreads[slot(s)].steps >= params.max_iterations {
                 return HOPELESS;
             }
             note_rest(live);
@@ -263,18 +263,18 @@ fn steps_before() -> u32 {
 
 // By how much the spreads are exceeded at clip(z).
 fn measure_start(lane: u32) {
-    for (var cell = lane; cell < params.cells; cell += LANES) {
-        cell_shift[cell] = tf(0.0);
+    for (var cell = lane; cell < params.cells; cell += TEAM) {
+        cell_shift[slot(cell)] = tf(0.0);
     }
     if lane == 0u {
-        atomicStore(&overflown, 0u);
+        atomicStore(&overflown[team], 0u);
     }
     workgroupBarrier();
     pass_over(lane);
     gather(lane);
-    for (var s = lane; s < params.spreads; s += LANES) {
-        if spreads[s].live != 0u {
-            spreads[s].excess = excess_of(means_of(spreads[s].live), spreads[s].epsilon);
+    for (var s = lane; s < params.spreads; s += TEAM) {
+        if spreads[slot(s)].live != 0u {
+            spreads[slot(s)].excess = excess_of(means_of(spreads[slot(s)].live), spreads[slot(s)].epsilon);
         }
     }
     workgroupBarrier();
@@ -288,13 +288,14 @@ fn disjoint_brackets(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_inv
     let spent = steps_before();
     let passes = results[problem * params.results_stride + 2u];
     load_problem(lane);
-    for (var s = lane; s < params.spreads; s += LANES) {
-        centres[s].mode = FIRST_LOOK;
+    for (var s = lane; s < params.spreads; s += TEAM) {
+        centres[slot(s)].mode = FIRST_LOOK;
     }
     begin_spreads(lane);
     let ending = solve_spreads(lane);
     if ending == HOPELESS {
         measure_start(lane);
     }
+    write_answer(lane, ending == ENDED);
     report_spreads(lane, ending, spent, passes);
 }

@@ -39,10 +39,12 @@ struct Spread {
     stage: u32,
 }
 
-var<workgroup> groups: array<Group, 32>;
-var<workgroup> spreads: array<Spread, 32>;
-var<workgroup> row_of_cell: array<u32, 32>;
-var<workgroup> stage: u32;
+var<workgroup> groups: array<Group, ALL_SLOTS>;
+var<workgroup> spreads: array<Spread, ALL_SLOTS>;
+var<workgroup> row_of_cell: array<u32, ALL_SLOTS>;
+// What the team's spreads together wait for, and how many teams wait no more.
+var<workgroup> stage: array<u32, TEAMS>;
+var<workgroup> ended_teams: atomic<u32>;
 
 // The bit mask of the rows that constrain nothing here.
 fn inactive_rows() -> u32 {
@@ -54,21 +56,21 @@ fn is_live(row: u32) -> bool {
 }
 
 fn begin_spreads(lane: u32) {
-    for (var row = lane; row < params.rows; row += LANES) {
+    for (var row = lane; row < params.rows; row += TEAM) {
         var group = Group();
         for (var rest = row_plus(row); rest != 0u; rest &= rest - 1u) {
-            group.mass = tf_add(group.mass, cell_weight[firstTrailingBit(rest)]);
+            group.mass = tf_add(group.mass, cell_weight[slot(firstTrailingBit(rest))]);
         }
-        groups[row] = group;
+        groups[slot(row)] = group;
     }
-    for (var cell = lane; cell < params.cells; cell += LANES) {
+    for (var cell = lane; cell < params.cells; cell += TEAM) {
         var row = 0u;
         while row < params.rows && ((row_plus(row) >> cell) & 1u) == 0u {
             row++;
         }
-        row_of_cell[cell] = row;
+        row_of_cell[slot(cell)] = row;
     }
-    for (var s = lane; s < params.spreads; s += LANES) {
+    for (var s = lane; s < params.spreads; s += TEAM) {
         var spread = Spread();
         spread.epsilon = level(s);
         // (A spread has live rows, or none.)
@@ -78,29 +80,43 @@ fn begin_spreads(lane: u32) {
         if is_special(bitcast<u32>(spread.epsilon.x)) || spread.epsilon.x < 0.0 {
             spread.stage = BAD_LEVEL;
         }
-        spreads[s] = spread;
+        spreads[slot(s)] = spread;
+    }
+    if lane == 0u {
+        // (Without a problem there is nothing to wait for.)
+        stage[team] = select(WAITING, ENDED, is_idle);
+    }
+    if lane == 0u && team == 0u {
+        atomicStore(&ended_teams, 0u);
     }
     workgroupBarrier();
+    if lane == 0u && is_idle {
+        atomicAdd(&ended_teams, 1u);
+    }
     settle(lane);
 }
 
 // What the spreads together wait for.
 fn settle(lane: u32) {
-    if lane == 0u {
+    if lane == 0u && stage[team] == WAITING {
         var waits = false;
         var worst = ENDED;
         for (var s = 0u; s < params.spreads; s++) {
-            waits = waits || spreads[s].stage == WAITING;
-            worst = max(worst, spreads[s].stage);
+            waits = waits || spreads[slot(s)].stage == WAITING;
+            worst = max(worst, spreads[slot(s)].stage);
         }
-        if atomicLoad(&unusable) != 0u {
+        if atomicLoad(&unusable[team]) != 0u {
             worst = BAD_LEVEL;
         }
-        stage = select(select(ENDED, WAITING, waits), worst, worst > ENDED);
+        let now = select(select(ENDED, WAITING, waits), worst, worst > ENDED);
+        stage[team] = now;
+        if now != WAITING {
+            atomicAdd(&ended_teams, 1u);
+        }
     }
-    for (var cell = lane; cell < params.cells; cell += LANES) {
-        if row_of_cell[cell] < params.rows {
-            cell_shift[cell] = groups[row_of_cell[cell]].shift;
+    for (var cell = lane; cell < params.cells; cell += TEAM) {
+        if row_of_cell[slot(cell)] < params.rows {
+            cell_shift[slot(cell)] = groups[slot(row_of_cell[slot(cell)])].shift;
         }
     }
     workgroupBarrier();
@@ -108,8 +124,8 @@ fn settle(lane: u32) {
 
 // The unions' means at the present sums.
 fn gather(lane: u32) {
-    let inactive = inactive_rows();
-    for (var row = lane; row < params.rows; row += LANES) {
+    let inactive = select(inactive_rows(), NONE, is_resting);
+    for (var row = lane; row < params.rows; row += TEAM) {
         if ((inactive >> row) & 1u) == 0u {
             var y = tf(0.0);
             var size = 0.0;
@@ -117,18 +133,18 @@ fn gather(lane: u32) {
             var beyond = 0.0;
             for (var rest = row_plus(row); rest != 0u; rest &= rest - 1u) {
                 let cell = firstTrailingBit(rest);
-                y = tf_add(y, cell_y[cell]);
-                size += cell_size[cell];
-                free = tf_add(free, cell_free[cell]);
-                if cell_beyond[cell] > 0.0 {
-                    beyond = max(beyond, cell_beyond[cell] / cell_weight[cell].x);
+                y = tf_add(y, cell_y[slot(cell)]);
+                size += cell_size[slot(cell)];
+                free = tf_add(free, cell_free[slot(cell)]);
+                if cell_beyond[slot(cell)] > 0.0 {
+                    beyond = max(beyond, cell_beyond[slot(cell)] / cell_weight[slot(cell)].x);
                 }
             }
-            let mass = groups[row].mass;
-            groups[row].mean = tf_div(y, mass);
-            groups[row].size = size / mass.x;
-            groups[row].free = free.x / mass.x;
-            groups[row].beyond = beyond;
+            let mass = groups[slot(row)].mass;
+            groups[slot(row)].mean = tf_div(y, mass);
+            groups[slot(row)].size = size / mass.x;
+            groups[slot(row)].free = free.x / mass.x;
+            groups[slot(row)].beyond = beyond;
         }
     }
     workgroupBarrier();
@@ -143,19 +159,19 @@ struct Means {
 }
 
 fn means_of(live: u32) -> Means {
-    var top = groups[firstTrailingBit(live)].mean;
+    var top = groups[slot(firstTrailingBit(live))].mean;
     var bottom = top;
     var size = 0.0;
     for (var rest = live; rest != 0u; rest &= rest - 1u) {
         let row = firstTrailingBit(rest);
-        let mean = groups[row].mean;
+        let mean = groups[slot(row)].mean;
         if tf_less(top, mean) {
             top = mean;
         }
         if tf_less(mean, bottom) {
             bottom = mean;
         }
-        size = max(size, groups[row].size);
+        size = max(size, groups[slot(row)].size);
     }
     return Means(tf_sub(top, bottom), max(abs(top.x), abs(bottom.x)), size);
 }
@@ -170,19 +186,19 @@ fn excess_of(means: Means, epsilon: vec2<f32>) -> vec2<f32> {
 fn measure(live: u32, centre: vec2<f32>, half: vec2<f32>, tolerance: f32) -> f32 {
     var lightest = bitcast<f32>(0x7f7fffffu);
     for (var rest = live; rest != 0u; rest &= rest - 1u) {
-        lightest = min(lightest, groups[firstTrailingBit(rest)].mass.x);
+        lightest = min(lightest, groups[slot(firstTrailingBit(rest))].mass.x);
     }
     let zero = tolerance * lightest;
     var least = -bitcast<f32>(0x7f7fffffu);
     var most = -least;
     for (var rest = live; rest != 0u; rest &= rest - 1u) {
         let row = firstTrailingBit(rest);
-        let from_centre = tf_sub(groups[row].mean, centre);
+        let from_centre = tf_sub(groups[slot(row)].mean, centre);
         let above = (from_centre.x - half.x) + (from_centre.y - half.y);
         let below = (from_centre.x + half.x) + (from_centre.y + half.y);
-        groups[row].above = above;
-        groups[row].below = below;
-        let pull = groups[row].shift.x * groups[row].mass.x;
+        groups[slot(row)].above = above;
+        groups[slot(row)].below = below;
+        let pull = groups[slot(row)].shift.x * groups[slot(row)].mass.x;
         least = max(least, select(above, below, pull < -zero));
         most = min(most, select(below, above, pull > zero));
     }
@@ -196,8 +212,8 @@ fn settle_balance(live: u32) {
     var heaviest = 0.0;
     for (var rest = live; rest != 0u; rest &= rest - 1u) {
         let row = firstTrailingBit(rest);
-        let mass = groups[row].mass;
-        let shift = groups[row].shift;
+        let mass = groups[slot(row)].mass;
+        let shift = groups[slot(row)].shift;
         balance = tf_add(balance, tf_mul(mass, shift));
         if shift.x != 0.0 && mass.x > heaviest {
             payer = row;
@@ -205,7 +221,7 @@ fn settle_balance(live: u32) {
         }
     }
     if payer != NONE {
-        groups[payer].shift = tf_sub(groups[payer].shift, tf_div(balance, groups[payer].mass));
+        groups[slot(payer)].shift = tf_sub(groups[slot(payer)].shift, tf_div(balance, groups[slot(payer)].mass));
     }
 }
 
@@ -229,49 +245,49 @@ fn aim_at(epsilon: vec2<f32>, means: Means) -> Aim {
 
 // Whether the present point is the answer, whose residual and excess are noted.
 fn is_solved(s: u32, means: Means, aim: Aim) -> bool {
-    let epsilon = spreads[s].epsilon;
-    let residual = measure(spreads[s].live, spreads[s].centre, aim.half, aim.tolerance);
-    spreads[s].residual = residual;
+    let epsilon = spreads[slot(s)].epsilon;
+    let residual = measure(spreads[slot(s)].live, spreads[slot(s)].centre, aim.half, aim.tolerance);
+    spreads[slot(s)].residual = residual;
     // A little less than the tolerance, so that the proof does not rest on the sums' last digit; and the residual is rounded.
     let holds = !aim.roomy || !tf_less(epsilon, means.gap);
     if residual <= 0.999 * aim.tolerance && holds {
-        spreads[s].excess = excess_of(means, epsilon);
+        spreads[slot(s)].excess = excess_of(means, epsilon);
         return true;
     }
     return false;
 }
 
-// Passes and steps, until all spreads have ended. Returns how.
+// Passes and steps, until the spreads of all teams have ended. Returns how this team's have.
 fn solve_spreads(lane: u32) -> u32 {
     loop {
-        if workgroupUniformLoad(&stage) != WAITING {
+        if workgroupUniformLoad(&ended_teams) == TEAMS {
             break;
         }
+        is_resting = stage[team] != WAITING;
         pass_over(lane);
         gather(lane);
-        for (var s = lane; s < params.spreads; s += LANES) {
-            if spreads[s].stage == WAITING {
-                spreads[s].passes++;
-                spreads[s].stage = receive(s);
+        for (var s = lane; s < params.spreads; s += TEAM) {
+            if !is_resting && spreads[slot(s)].stage == WAITING {
+                spreads[slot(s)].passes++;
+                spreads[slot(s)].stage = receive(s);
             }
         }
         workgroupBarrier();
         settle(lane);
     }
-    return workgroupUniformLoad(&stage);
+    return stage[team];
 }
 
-// Writes what the spreads ended with, after so many steps and passes of another kernel.
+// Notes what the spreads ended with, after so many steps and passes of another kernel.
 fn report_spreads(lane: u32, ending: u32, steps_before: u32, passes_before: u32) {
     let has_answer = ending == ENDED;
-    write_answer(lane, has_answer);
     let record = problem * params.results_stride;
     let unit = power_of_two(weight_exponent());
-    for (var row = lane; row < params.rows; row += LANES) {
+    for (var row = lane; row < params.rows; row += TEAM) {
         let at = record + RESULTS_HEAD + 2u * row;
         var nu = tf(0.0);
         if has_answer && is_live(row) {
-            nu = tf_mul(groups[row].mass, groups[row].shift);
+            nu = tf_mul(groups[slot(row)].mass, groups[slot(row)].shift);
         }
         results[at] = bitcast<u32>(nu.x * unit);
         results[at + 1u] = bitcast<u32>(nu.y * unit);
@@ -282,11 +298,11 @@ fn report_spreads(lane: u32, ending: u32, steps_before: u32, passes_before: u32)
         var residual = 0.0;
         var excess = tf(0.0);
         for (var s = 0u; s < params.spreads; s++) {
-            steps = max(steps, spreads[s].steps);
-            passes = max(passes, spreads[s].passes);
-            residual = max(residual, spreads[s].residual);
-            if tf_less(excess, spreads[s].excess) {
-                excess = spreads[s].excess;
+            steps = max(steps, spreads[slot(s)].steps);
+            passes = max(passes, spreads[slot(s)].passes);
+            residual = max(residual, spreads[slot(s)].residual);
+            if tf_less(excess, spreads[slot(s)].excess) {
+                excess = spreads[slot(s)].excess;
             }
         }
         let is_bad = ending == BAD_LEVEL;

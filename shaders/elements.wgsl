@@ -1,6 +1,5 @@
 // A problem's elements, shifted and clipped; and what `cells_prepare` found of the problem.
 
-override LANES: u32 = 64u;
 
 @group(0) @binding(2) var<storage, read> predictions: array<u32>;
 @group(0) @binding(3) var<storage, read> cells: array<u32>;
@@ -11,9 +10,9 @@ override LANES: u32 = 64u;
 @group(0) @binding(11) var<storage, read_write> results: array<u32>;
 
 // Whether a number of the problem cannot be used.
-var<workgroup> unusable: atomic<u32>;
+var<workgroup> unusable: array<atomic<u32>, TEAMS>;
 // Whether a value of the present pass is too large for its type.
-var<workgroup> overflown: atomic<u32>;
+var<workgroup> overflown: array<atomic<u32>, TEAMS>;
 
 fn z_of(i: u32) -> u32 {
     let at = params.z_at + first + i;

@@ -2,8 +2,11 @@
 // together in a record of the problem, by integer atomics, which know no order. Here are the record, and how a workgroup
 // takes up a tile or a problem. A module that is joined with this binds `large`, which is all zeros when a call begins.
 
-// Which part of its work a kernel does.
+// Which part of its work a kernel does: what a tile is sorted or measured for, its sums, or what these lead to.
 override PART: u32 = 0u;
+const PART_BEGINS = 0u;
+const PART_SUMS = 1u;
+const PART_ENDS = 2u;
 
 // Words of the record: what `cells_prepare` sums; then what a projection goes by, or a backward pass.
 const LARGE_BAD = 0u;

@@ -4,6 +4,6 @@
 
 fn fetch_spoilt(lane: u32) {
     if lane == 0u {
-        atomicStore(&spoilt, atomicLoad(&large[large_at + LARGE_SPOILT]));
+        atomicStore(&spoilt[team], atomicLoad(&large[large_at + LARGE_SPOILT]));
     }
 }

@@ -3,9 +3,6 @@
 
 @group(0) @binding(12) var<storage, read_write> large: array<atomic<u32>>;
 
-const PART_SORTS = 0u;
-const PART_SUMS = 1u;
-
 // What the problem waits for.
 var<workgroup> stage_here: u32;
 
@@ -15,11 +12,11 @@ fn sort_tile(lane: u32) {
         atomicStore(&cell_end[cell], 0u);
     }
     if lane == 0u {
-        atomicStore(&unusable, totals[problem * params.totals_stride]);
+        atomicStore(&unusable[team], totals[problem * params.totals_stride]);
     }
     workgroupBarrier();
     // (Of a problem that cannot be used, the cells may lie anywhere.)
-    if workgroupUniformLoad(&unusable) != 0u {
+    if workgroupUniformLoad(&unusable[team]) != 0u {
         return;
     }
     for (var i = part_first + lane; i < part_end; i += LANES) {
@@ -44,11 +41,11 @@ fn sort_tile(lane: u32) {
         }
     }
     if lane == 0u {
-        atomicOr(&large[large_at + LARGE_UNUSABLE], atomicLoad(&unusable));
-        atomicMax(&large[large_at + LARGE_CLIPPED], atomicLoad(&largest_clipped));
-        atomicMax(&large[large_at + LARGE_BEYOND], atomicLoad(&largest_beyond));
-        atomicMax(&large[large_at + LARGE_BOUND], atomicLoad(&largest_bound));
-        atomicMax(&large[large_at + LARGE_WEIGHT], atomicLoad(&largest_weight));
+        atomicOr(&large[large_at + LARGE_UNUSABLE], atomicLoad(&unusable[team]));
+        atomicMax(&large[large_at + LARGE_CLIPPED], atomicLoad(&largest_clipped[team]));
+        atomicMax(&large[large_at + LARGE_BEYOND], atomicLoad(&largest_beyond[team]));
+        atomicMax(&large[large_at + LARGE_BOUND], atomicLoad(&largest_bound[team]));
+        atomicMax(&large[large_at + LARGE_WEIGHT], atomicLoad(&largest_weight[team]));
     }
 }
 
@@ -77,7 +74,7 @@ fn sum_tile(lane: u32) {
         add_coarse(LARGE_SUM_BEYOND + 2u * cell, atomicLoad(&sum_beyond[cell]));
     }
     if lane == 0u {
-        atomicOr(&large[large_at + LARGE_OVERFLOWN], atomicLoad(&overflown));
+        atomicOr(&large[large_at + LARGE_OVERFLOWN], atomicLoad(&overflown[team]));
     }
 }
 
@@ -101,7 +98,7 @@ fn large_pass(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
         return;
     }
     switch PART {
-        case PART_SORTS: {
+        case PART_BEGINS: {
             sort_tile(lane);
         }
         case PART_SUMS: {

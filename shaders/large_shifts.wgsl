@@ -8,9 +8,9 @@ fn fetch_pass(lane: u32) {
         atomicStore(&largest_weight_of[cell], atomicLoad(&large[large_at + LARGE_WEIGHT_OF + cell]));
     }
     if lane == 0u {
-        atomicStore(&largest_clipped, atomicLoad(&large[large_at + LARGE_CLIPPED]));
-        atomicStore(&largest_beyond, atomicLoad(&large[large_at + LARGE_BEYOND]));
-        atomicStore(&largest_bound, atomicLoad(&large[large_at + LARGE_BOUND]));
-        atomicStore(&largest_weight, atomicLoad(&large[large_at + LARGE_WEIGHT]));
+        atomicStore(&largest_clipped[team], atomicLoad(&large[large_at + LARGE_CLIPPED]));
+        atomicStore(&largest_beyond[team], atomicLoad(&large[large_at + LARGE_BEYOND]));
+        atomicStore(&largest_bound[team], atomicLoad(&large[large_at + LARGE_BOUND]));
+        atomicStore(&largest_weight[team], atomicLoad(&large[large_at + LARGE_WEIGHT]));
     }
 }

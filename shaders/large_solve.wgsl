@@ -10,7 +10,7 @@ fn large_solve(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
         return;
     }
     fetch_spoilt(lane);
-    if workgroupUniformLoad(&spoilt) != 0u {
+    if workgroupUniformLoad(&spoilt[team]) != 0u {
         fill_rows(lane, A_NAN);
         return;
     }

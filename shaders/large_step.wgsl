@@ -26,7 +26,7 @@ fn state_write(at: u32, word: u32) {
 fn take_pass(lane: u32) {
     let exponents = pass_exponents();
     // (Then no point of this kind is a solution.)
-    let spoilt = select(0u, 0x7fc00000u, workgroupUniformLoad(&overflown) != 0u);
+    let spoilt = select(0u, 0x7fc00000u, workgroupUniformLoad(&overflown[team]) != 0u);
     for (var cell = lane; cell < params.cells; cell += LANES) {
         let e = cell_exponent(cell);
         let y_e = within(exponents.x + e);
@@ -106,8 +106,8 @@ fn large_step(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
         passes_here = atomicLoad(&large[large_at + LARGE_PASSES]);
         status_here = atomicLoad(&large[large_at + LARGE_STATUS]);
         let of_totals = totals[problem * params.totals_stride];
-        atomicStore(&unusable, atomicLoad(&large[large_at + LARGE_UNUSABLE]) | of_totals);
-        atomicStore(&overflown, atomicLoad(&large[large_at + LARGE_OVERFLOWN]));
+        atomicStore(&unusable[team], atomicLoad(&large[large_at + LARGE_UNUSABLE]) | of_totals);
+        atomicStore(&overflown[team], atomicLoad(&large[large_at + LARGE_OVERFLOWN]));
         machine_steps = 0u;
         machine_residual = 0.0;
     }
@@ -116,7 +116,7 @@ fn large_step(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     if !begins && stage == WAITS_NOT {
         return;
     }
-    if workgroupUniformLoad(&unusable) != 0u {
+    if workgroupUniformLoad(&unusable[team]) != 0u {
         end_with(lane, STATUS_BAD_NUMBER, 0u, tf(0.0));
         return;
     }

@@ -1,11 +1,8 @@
 // The backward pass over the tiles of large problems, in three parts: a tile finds the largest numbers; then it sums relative
 // to the largest of all tiles; and, after `large_solve`, it is written.
 
-const PART_FINDS = 0u;
-const PART_SUMS = 1u;
-
 fn write_tile(lane: u32) {
-    if workgroupUniformLoad(&spoilt) != 0u {
+    if workgroupUniformLoad(&spoilt[team]) != 0u {
         fill_elements(lane, A_NAN);
         return;
     }
@@ -25,24 +22,24 @@ fn large_vjp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
         return;
     }
     if !is_solved() {
-        if PART > PART_SUMS {
+        if PART == PART_ENDS {
             fill_elements(lane, 0u);
         }
         return;
     }
     clear_gradient(lane);
-    if PART == PART_FINDS {
+    if PART == PART_BEGINS {
         note_elements(lane);
         give_largest(lane, LARGE_GRADIENT);
         if lane == 0u {
-            atomicOr(&large[large_at + LARGE_SPOILT], atomicLoad(&spoilt));
+            atomicOr(&large[large_at + LARGE_SPOILT], atomicLoad(&spoilt[team]));
         }
         return;
     }
     fetch_spoilt(lane);
-    if PART > PART_SUMS {
+    if PART == PART_ENDS {
         write_tile(lane);
-    } else if workgroupUniformLoad(&spoilt) == 0u {
+    } else if workgroupUniformLoad(&spoilt[team]) == 0u {
         fetch_largest(lane, LARGE_GRADIENT);
         sum_elements(lane);
         give_sums(lane, LARGE_GRADIENT);

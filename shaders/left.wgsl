@@ -1,5 +1,7 @@
-// The problems that are left for the next dispatch: their numbers, and the workgroups that it needs for them. A module
-// that is joined with this binds `left_out` and `left_count`.
+// The problems that are left for the next dispatch: their numbers, and the workgroups that it needs for them.
+
+@group(0) @binding(12) var<storage, read_write> left_out: array<u32>;
+@group(0) @binding(13) var<storage, read_write> left_count: array<atomic<u32>, 4>;
 
 // Puts the problem in hand on the list. One lane calls it.
 fn leave() {

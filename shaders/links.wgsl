@@ -1,8 +1,6 @@
 // What the links of a chain of dispatches share: the problems that a link takes up, of all or of those that the one before
 // left, and what it keeps of a problem for the next one.
 
-@group(0) @binding(12) var<storage, read_write> left_out: array<u32>;
-@group(0) @binding(13) var<storage, read_write> left_count: array<atomic<u32>, 4>;
 @group(0) @binding(14) var<storage, read> left_in: array<u32>;
 @group(0) @binding(15) var<storage, read> left_before: array<u32, 4>;
 @group(0) @binding(16) var<storage, read_write> state: array<u32>;

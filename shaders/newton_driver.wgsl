@@ -23,7 +23,7 @@ fn project(group: vec3<u32>, lane: u32) {
     let goes_on = params.link > 0u && results[record] == STATUS_GOING_ON;
     var passes = select(0u, results[record + 2u], goes_on);
     let most_passes = passes + passes_of_link;
-    let is_bad = workgroupUniformLoad(&unusable) != 0u;
+    let is_bad = workgroupUniformLoad(&unusable[team]) != 0u;
     var is_limited = false;
     var excess = tf(0.0);
     if n == 0u || is_bad {

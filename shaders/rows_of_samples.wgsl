@@ -47,7 +47,7 @@ fn sum_elements(lane: u32) {
         let beyond = max(abs(guard(bitcast<f32>(t) - bitcast<f32>(y))), 1e-30);
         let stored = as_stored(y);
         if is_special(stored) {
-            atomicStore(&overflown, 1u);
+            atomicStore(&overflown[team], 1u);
         }
         scratch[plane(2u * params.dense + 2u, i)] = bitcast<f32>(stored);
         scratch[plane(2u * params.dense + 3u, i)] = select(beyond, 0.0, key(lo) <= key(t) && key(t) <= key(hi));
@@ -75,7 +75,7 @@ fn take_means(lane: u32) -> f32 {
             size += of_lanes[other].z;
         }
         // (Where a value is too large for its type, no point of this kind is a solution.)
-        let spoilt = select(0u, 0x7fc00000u, atomicLoad(&overflown) != 0u);
+        let spoilt = select(0u, 0x7fc00000u, atomicLoad(&overflown[team]) != 0u);
         row[MEANS][lane] = vec2<f32>(bitcast<f32>(bitcast<u32>(mean.x) | spoilt), mean.y);
         exchange[lane].x = size * select(8.0, 4.0, row_block[lane] == NO_BLOCK);
     }

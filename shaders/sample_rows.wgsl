@@ -87,11 +87,11 @@ fn sample_weight(i: u32) -> vec2<f32> {
 /// Loads the problem in hand.
 fn begin_problem(lane: u32) {
     if lane == 0u {
-        atomicStore(&unusable, totals[problem * params.totals_stride]);
-        atomicStore(&overflown, 0u);
+        atomicStore(&unusable[team], totals[problem * params.totals_stride]);
+        atomicStore(&overflown[team], 0u);
     }
     workgroupBarrier();
-    if workgroupUniformLoad(&unusable) != 0u || n == 0u {
+    if workgroupUniformLoad(&unusable[team]) != 0u || n == 0u {
         return;
     }
     for (var cell = lane; cell < params.cells; cell += LANES) {
@@ -101,7 +101,7 @@ fn begin_problem(lane: u32) {
     for (var i = lane; i < n; i += LANES) {
         store_scratch_pair(2u * params.dense, i, tf_div(weight_of(i), total_weight()));
         if is_special(z_of(i)) {
-            atomicStore(&unusable, 1u);
+            atomicStore(&unusable[team], 1u);
         }
     }
     if params.dense > 0u {

@@ -78,7 +78,7 @@ fn load_rows(lane: u32) {
     for (var k = lane; k < params.dense; k += LANES) {
         let largest = atomicLoad(&sample_largest[k]);
         if largest >= 0x7f800000u || (largest != 0u && bitcast<f32>(largest) < LEAST_COEFFICIENT) {
-            atomicStore(&unusable, 1u);
+            atomicStore(&unusable[team], 1u);
         }
     }
     let mine = share_of(lane, params.dense);

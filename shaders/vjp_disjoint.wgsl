@@ -11,8 +11,8 @@ fn union_sums(row: u32) -> array<vec2<f32>, 3> {
     for (var rest = row_plus(row); rest != 0u; rest &= rest - 1u) {
         let cell = firstTrailingBit(rest);
         mass = tf_add(mass, cell_weight(cell));
-        free = tf_add(free, cell_free[cell]);
-        all = tf_add(all, cell_gradient[cell]);
+        free = tf_add(free, cell_free[slot(cell)]);
+        all = tf_add(all, cell_gradient[slot(cell)]);
     }
     return array<vec2<f32>, 3>(mass, free, all);
 }
@@ -51,11 +51,11 @@ fn solve_spread(spread: u32) {
             if s[1].x > 0.0 {
                 own = tf_mul(tf_sub(tf_div(s[2], s[0]), centre), tf_div(tf_mul(s[0], s[0]), s[1]));
             }
-            lambda[row] = own;
+            lambda[slot(row)] = own;
             to_epsilon = tf_add(to_epsilon, tf_scale(own, 0.5 * sign(nu)));
             let pull = tf_div(own, s[0]);
             for (var cells_left = row_plus(row); cells_left != 0u; cells_left &= cells_left - 1u) {
-                cell_pull[firstTrailingBit(cells_left)] = pull;
+                cell_pull[slot(firstTrailingBit(cells_left))] = pull;
             }
         }
     }
@@ -63,8 +63,10 @@ fn solve_spread(spread: u32) {
 }
 
 fn solve_rows(lane: u32) {
-    for (var spread = lane; spread < params.spreads; spread += LANES) {
-        solve_spread(spread);
+    for (var spread = lane; spread < params.spreads; spread += TEAM) {
+        if !is_resting {
+            solve_spread(spread);
+        }
     }
     workgroupBarrier();
 }

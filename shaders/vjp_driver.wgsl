@@ -1,4 +1,4 @@
-// What drives the backward kernels, a workgroup a problem: the gradient of a scalar function of y to every input of the
+// What drives the backward kernels, a team a problem: the gradient of a scalar function of y to every input of the
 // projection. `solve_rows`, of the files that this is joined with, finds lambda, what the rows' limits get, and what the
 // samples are pulled by.
 
@@ -17,22 +17,33 @@ fn fill(lane: u32, bits: u32) {
     fill_rows(lane, bits);
 }
 
-fn pull_back(group: vec3<u32>, lane: u32) {
-    if !take_up(group) {
-        return;
-    }
-    if !is_solved() || n == 0u {
+// Leaves the problem as it is: its team only waits for others.
+fn rest() {
+    is_resting = true;
+    part_end = part_first;
+}
+
+fn pull_back(lane: u32) {
+    if !is_idle && (!is_solved() || n == 0u) {
         fill(lane, 0u);
+        rest();
+    }
+    if is_resting && TEAMS == 1u {
         return;
     }
     clear_gradient(lane);
     note_elements(lane);
-    if workgroupUniformLoad(&spoilt) != 0u {
+    if !is_resting && atomicLoad(&spoilt[team]) != 0u {
         fill(lane, A_NAN);
+        rest();
+    }
+    if is_resting && TEAMS == 1u {
         return;
     }
     sum_elements(lane);
     solve_cells(lane);
     write_elements(lane);
-    write_coefficients(lane);
+    if !is_resting {
+        write_coefficients(lane);
+    }
 }

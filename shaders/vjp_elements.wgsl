@@ -5,7 +5,6 @@
 // Sums, weights and masses are plain here and not over weights that sum to 1: lambda does not depend on it, nor does
 // anything that is made of it.
 
-override LANES: u32 = 64u;
 // Whether there are weights; and whether gradients to weights or labels are wanted, or ratios need the means.
 override WEIGHTED: bool = true;
 override LABELLED: bool = true;
@@ -33,17 +32,17 @@ const AT_UPPER = 2u;
 const A_NAN = 0x7fc00000u;
 
 // Sums over the free elements of a cell: of w, of the gradient; and over all, of w y.
-var<workgroup> cell_free: array<vec2<f32>, 32>;
-var<workgroup> cell_gradient: array<vec2<f32>, 32>;
-var<workgroup> cell_value: array<vec2<f32>, 32>;
+var<workgroup> cell_free: array<vec2<f32>, ALL_SLOTS>;
+var<workgroup> cell_gradient: array<vec2<f32>, ALL_SLOTS>;
+var<workgroup> cell_value: array<vec2<f32>, ALL_SLOTS>;
 // The gradient to the tight side of every row of the set; 0 of rows that are not live or not held.
-var<workgroup> lambda: array<vec2<f32>, 32>;
+var<workgroup> lambda: array<vec2<f32>, ALL_SLOTS>;
 // The gradient to a weight is constant - y slope + label label_slope, that to a label weight label_slope.
-var<workgroup> weight_constant: array<vec2<f32>, 32>;
-var<workgroup> weight_slope: array<vec2<f32>, 32>;
-var<workgroup> label_slope: array<vec2<f32>, 32>;
+var<workgroup> weight_constant: array<vec2<f32>, ALL_SLOTS>;
+var<workgroup> weight_slope: array<vec2<f32>, ALL_SLOTS>;
+var<workgroup> label_slope: array<vec2<f32>, ALL_SLOTS>;
 // Whether the gradient has a number that is none.
-var<workgroup> spoilt: atomic<u32>;
+var<workgroup> spoilt: array<atomic<u32>, TEAMS>;
 
 fn totals_pair(cell: u32, quantity: u32) -> vec2<f32> {
     let at = problem * params.totals_stride + TOTALS_HEAD + TOTALS_CELL * cell + 1u + 2u * quantity;
@@ -112,22 +111,31 @@ fn is_summed(i: u32, quantity: u32) -> bool {
 fn clear_gradient(lane: u32) {
     clear_sums(lane);
     if lane == 0u {
-        atomicStore(&spoilt, 0u);
+        atomicStore(&spoilt[team], 0u);
     }
     workgroupBarrier();
 }
 
 // What sums are cut relative to, and whether there is a number that is none.
 fn note_elements(lane: u32) {
+    let by_cell = gathers_by_cell();
     for (var quantity = 0u; quantity < OF_NOTHING_ELSE; quantity++) {
         if quantity != OF_VALUE || VALUED {
-            for (var i = part_first + lane; i < part_end; i += LANES) {
-                let value = quantity_of(i, quantity).x;
-                if is_special(bitcast<u32>(value)) {
-                    atomicStore(&spoilt, 1u);
-                } else if is_summed(i, quantity) {
-                    note_largest(quantity, cell_of(i), value);
+            for (var round = part_first; round < gathering_end(); round += TEAM) {
+                let i = round + lane;
+                var value = 0.0;
+                var cell = 0u;
+                var is_one = i < part_end;
+                if is_one {
+                    value = quantity_of(i, quantity).x;
+                    cell = cell_of(i);
+                    if is_special(bitcast<u32>(value)) {
+                        atomicStore(&spoilt[team], 1u);
+                        is_one = false;
+                    }
+                    is_one = is_one && is_summed(i, quantity);
                 }
+                note_largest(quantity, cell, value, is_one, by_cell);
             }
         }
     }
@@ -135,13 +143,21 @@ fn note_elements(lane: u32) {
 }
 
 fn sum_elements(lane: u32) {
-    for (var tile = part_first; tile < part_end; tile += TILE) {
+    let by_cell = gathers_by_cell();
+    for (var tile = part_first; tile < common_end(); tile += TILE) {
         for (var quantity = 0u; quantity < OF_NOTHING_ELSE; quantity++) {
             if quantity != OF_VALUE || VALUED {
-                for (var i = tile + lane; i < min(tile + TILE, part_end); i += LANES) {
-                    if is_summed(i, quantity) {
-                        add_to_sum(quantity, cell_of(i), quantity_of(i, quantity));
+                for (var round = tile; round < min(tile + TILE, gathering_end()); round += TEAM) {
+                    let i = round + lane;
+                    var value = tf(0.0);
+                    var cell = 0u;
+                    var is_one = i < part_end;
+                    if is_one {
+                        value = quantity_of(i, quantity);
+                        cell = cell_of(i);
+                        is_one = is_summed(i, quantity);
                     }
+                    add_to_sum(quantity, cell, value, is_one, by_cell);
                 }
             }
         }
@@ -151,16 +167,16 @@ fn sum_elements(lane: u32) {
 
 // The sums by cell, before anything is made of them.
 fn take_sums(lane: u32) {
-    for (var cell = lane; cell < params.cells; cell += LANES) {
-        cell_free[cell] = sum_of(OF_FREE, cell);
-        cell_gradient[cell] = sum_of(OF_GRADIENT, cell);
-        cell_value[cell] = sum_of(OF_VALUE, cell);
-        weight_constant[cell] = tf(0.0);
-        weight_slope[cell] = tf(0.0);
-        label_slope[cell] = tf(0.0);
+    for (var cell = lane; cell < params.cells; cell += TEAM) {
+        cell_free[slot(cell)] = sum_of(OF_FREE, cell);
+        cell_gradient[slot(cell)] = sum_of(OF_GRADIENT, cell);
+        cell_value[slot(cell)] = sum_of(OF_VALUE, cell);
+        weight_constant[slot(cell)] = tf(0.0);
+        weight_slope[slot(cell)] = tf(0.0);
+        label_slope[slot(cell)] = tf(0.0);
     }
-    for (var row = lane; row < params.rows; row += LANES) {
-        lambda[row] = tf(0.0);
+    for (var row = lane; row < params.rows; row += TEAM) {
+        lambda[slot(row)] = tf(0.0);
     }
     workgroupBarrier();
 }
@@ -187,7 +203,7 @@ fn store_upper(contrast: u32, value: vec2<f32>) {
 // What the rows say of the gradients to weights and labels. The weights stand in the distance and in the means alike: for
 // each side U of a row, of sign s and mass S, s (-lambda (y - mean_U) / S + nu V / S^2), V the sum of dL/dz over U.
 fn find_element_terms(lane: u32) {
-    for (var cell = lane; cell < params.cells; cell += LANES) {
+    for (var cell = lane; cell < params.cells; cell += TEAM) {
         for (var row = 0u; row < params.rows; row++) {
             if is_live(row) {
                 if ((row_plus(row) >> cell) & 1u) != 0u {
@@ -210,7 +226,7 @@ fn add_side(cell: u32, row: u32, side: u32, sign: vec2<f32>) {
     for (var rest = side; rest != 0u; rest &= rest - 1u) {
         let c = firstTrailingBit(rest);
         mass = tf_add(mass, cell_weight(c));
-        value = tf_add(value, cell_value[c]);
+        value = tf_add(value, cell_value[slot(c)]);
         label = tf_add(label, totals_pair(c, 1u));
         all_moved = tf_add(all_moved, moved_of(c));
     }
@@ -218,13 +234,13 @@ fn add_side(cell: u32, row: u32, side: u32, sign: vec2<f32>) {
     if residual {
         value = tf_sub(value, label);
     }
-    let slope = tf_div(tf_mul(sign, lambda[row]), mass);
+    let slope = tf_div(tf_mul(sign, lambda[slot(row)]), mass);
     let mean = tf_div(value, mass);
     let of_nu = tf_div(tf_div(tf_mul(tf_mul(sign, multiplier(row)), all_moved), mass), mass);
-    weight_constant[cell] = tf_add(weight_constant[cell], tf_add(tf_mul(slope, mean), of_nu));
-    weight_slope[cell] = tf_add(weight_slope[cell], slope);
+    weight_constant[slot(cell)] = tf_add(weight_constant[slot(cell)], tf_add(tf_mul(slope, mean), of_nu));
+    weight_slope[slot(cell)] = tf_add(weight_slope[slot(cell)], slope);
     if residual {
-        label_slope[cell] = tf_add(label_slope[cell], slope);
+        label_slope[slot(cell)] = tf_add(label_slope[slot(cell)], slope);
     }
 }
 
@@ -233,7 +249,7 @@ fn wants(flag: u32) -> bool {
 }
 
 fn write_elements(lane: u32) {
-    for (var i = part_first + lane; i < part_end; i += LANES) {
+    for (var i = part_first + lane; i < part_end; i += TEAM) {
         let cell = cell_of(i);
         let weight = unit_weight(i);
         let g = tf(gradient_of(i));
@@ -245,22 +261,22 @@ fn write_elements(lane: u32) {
             store_to_upper(first + i, select(0u, pulled, state == AT_UPPER));
         }
         if wants(WANT_WEIGHTS) {
-            var to_weight = tf_sub(weight_constant[cell], tf_scale(weight_slope[cell], value_of(i)));
+            var to_weight = tf_sub(weight_constant[slot(cell)], tf_scale(weight_slope[slot(cell)], value_of(i)));
             to_weight = tf_add(to_weight, of_sample_rows(i));
             if LABELLED {
-                to_weight = tf_add(to_weight, tf_mul(label_slope[cell], label_of(i)));
+                to_weight = tf_add(to_weight, tf_mul(label_slope[slot(cell)], label_of(i)));
             }
             store_to_weights(first + i, bitcast<u32>(to_weight.x));
         }
         if wants(WANT_LABELS) {
-            store_to_labels(first + i, bitcast<u32>(tf_mul(weight, label_slope[cell]).x));
+            store_to_labels(first + i, bitcast<u32>(tf_mul(weight, label_slope[slot(cell)]).x));
         }
     }
 }
 
 // The same number in all gradients to the elements in hand.
 fn fill_elements(lane: u32, bits: u32) {
-    for (var i = part_first + lane; i < part_end; i += LANES) {
+    for (var i = part_first + lane; i < part_end; i += TEAM) {
         store_to_predictions(first + i, bits);
         if wants(WANT_BOUNDS) {
             store_to_lower(first + i, bits);
@@ -277,7 +293,7 @@ fn fill_elements(lane: u32, bits: u32) {
 
 // And in all those to the rows.
 fn fill_rows(lane: u32, bits: u32) {
-    for (var row = lane; row < params.spreads + 2u * bounded_rows(); row += LANES) {
+    for (var row = lane; row < params.spreads + 2u * bounded_rows(); row += TEAM) {
         store_row(row, tf(bitcast<f32>(bits ^ opaque_zero())));
     }
 }

@@ -245,13 +245,29 @@ fn samples(range: std::ops::Range<usize>) -> Samples {
 
 /// Projects the samples from the first offset to the last, and pulls a gradient back.
 fn project_samples<T: Storage>(device: &Device, set: &ConstraintSet, all: &Samples, offsets: &[usize]) -> Came {
+    project_some::<T>(device, set, all, offsets, true)
+}
+
+/// The same, or of the scores and cells alone, between scalar bounds.
+fn project_some<T: Storage>(
+    device: &Device,
+    set: &ConstraintSet,
+    all: &Samples,
+    offsets: &[usize],
+    has_all: bool,
+) -> Came {
     let own = offsets[0]..offsets[offsets.len() - 1];
     let stored = |values: &[f32]| values[own.clone()].iter().map(|x| T::from_f64(f64::from(*x))).collect::<Vec<T>>();
     let [z, hi, g] = [&all.z, &all.hi, &all.g].map(|values| stored(values));
     let lo = vec![T::from_f64(0.0); z.len()];
     let offsets: Vec<usize> = offsets.iter().map(|offset| offset - own.start).collect();
-    let batch = Batch::new(&z, Offsets::Ragged(&offsets)).cells(&all.cells[own.clone()]).element_bounds(&lo, &hi);
-    let batch = batch.weights(&all.weights[own.clone()]).labels(&all.labels[own.clone()]);
+    let batch = Batch::new(&z, Offsets::Ragged(&offsets)).cells(&all.cells[own.clone()]);
+    let batch = if has_all {
+        let batch = batch.element_bounds(&lo, &hi);
+        batch.weights(&all.weights[own.clone()]).labels(&all.labels[own.clone()])
+    } else {
+        batch.bounds(T::from_f64(0.0), T::from_f64(1.0))
+    };
     let mut rig = Rig::<T>::new(device, set, &batch.offsets());
     let bits = |values: &[T]| values.iter().map(|x| (x.to_f64() as f32).to_bits()).collect::<Vec<u32>>();
     let view = rig.project(&batch);
@@ -265,6 +281,37 @@ fn project_samples<T: Storage>(device: &Device, set: &ConstraintSet, all: &Sampl
     let gradients = [view.predictions, view.lo, view.hi, view.weights, view.labels].map(bits).concat();
     let to_rows = [view.levels, view.lower, view.upper].concat();
     Came { y, states, multipliers, outcomes, gradients, to_rows }
+}
+
+/// The workgroups that real GPUs get, where small problems share one and lanes gather what they add by subgroups: every bit
+/// is as in those that this device gets.
+#[test]
+fn the_shape_of_workgroups_is_not_seen() {
+    run_on("wgpu", |device| {
+        let Device::Wgpu(opened) = device else { panic!("a wgpu device") };
+        let as_gpu = Device::Wgpu(opened.clone().as_gpu());
+        let sizes = [40, 1, 64, 0, 65, 200, 7, 256, 257, 13, 1000, 2048, 2, 63, 2100, 64, 128];
+        let mut offsets = vec![0];
+        sizes.iter().for_each(|n| offsets.push(offsets[offsets.len() - 1] + n));
+        for (groups, is_parity) in [(2_u8, true), (5, true), (17, true), (3, false)] {
+            let mut all = samples(0..offsets[sizes.len()]);
+            (0..).zip(&mut all.cells).for_each(|(i, cell)| *cell = ((i * 7 / 3) % usize::from(groups)) as u8);
+            // One whose numbers cannot be used.
+            all.z[offsets[6] - 5] = f32::NAN;
+            let epsilon = 0.01;
+            let parity = if is_parity { Parity::Pairwise { epsilon } } else { Parity::Overall { epsilon } };
+            let set = DemographicParity(parity).constraints(&Population::one_feature(groups.into()));
+            let set = set.expect("constraints");
+            for has_all in [true, false] {
+                let [here, there] =
+                    [device, &as_gpu].map(|device| project_some::<f32>(device, &set, &all, &offsets, has_all));
+                let what = format!("{parity:?} of {groups}, {has_all}");
+                assert_eq!(here.outcomes, there.outcomes, "{what}");
+                assert!(here.outcomes.iter().filter(|outcome| outcome.status == Status::Solved).count() >= 14);
+                assert!(here == there, "{what}");
+            }
+        }
+    });
 }
 
 /// Problems that are too large for a workgroup, among others that are not: each comes out as it does alone, bit for bit, and

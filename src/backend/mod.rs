@@ -35,7 +35,7 @@ impl Device {
 
     /// The NVIDIA GPU of this number, as the driver counts them, with a stream of its own.
     ///
-    /// So far it takes one difference spread of up to 32 groups, without weights and with the same bounds for all samples.
+    /// So far it takes rows over cells, up to 32 over 32 cells, by Newton's method: no dense rows.
     ///
     /// # Errors
     /// There is no driver, no such GPU, or no NVRTC to compile kernels with; the message says what to install.
@@ -79,7 +79,8 @@ impl Device {
         wgpu::WgpuDevice::named(name).map(Self::Wgpu)
     }
 
-    /// A wgpu device of the caller's own, for data that is on it already. All work goes to this queue.
+    /// A wgpu device of the caller's own, for data that is on it already. All work goes to this queue. Where it was opened
+    /// with `Features::SUBGROUP`, kernels use subgroups.
     ///
     /// # Errors
     /// It was opened with limits that are too low; the message says which.
@@ -144,7 +145,7 @@ fn cuda_devices() -> Vec<DeviceInfo> {
 
 /// The same of a kind of device that does not take every constraint set yet, and so is not chosen by itself.
 fn not_by_itself(info: DeviceInfo) -> DeviceInfo {
-    let usable = info.usable.and(Err("so far it takes one spread of groups only; ask for it by name".into()));
+    let usable = info.usable.and(Err("so far it takes no dense rows and no ADMM; ask for it by name".into()));
     DeviceInfo { usable, ..info }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// Where the emulation lies, and the kernels.
 const FOLDERS: [&str; 2] = ["tests/emulation", "kernels"];
@@ -61,6 +62,9 @@ pub fn library() -> Result<PathBuf, String> {
 
 /// Compiles a C++ text, unless that was done before, with these flags more; the path of what came of it.
 pub fn build(name: &str, source: &str, flags: &[&str]) -> Result<PathBuf, String> {
+    // Tests of a process ask for the same at the same time.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulation");
     let failed = |error: std::io::Error| format!("the emulation cannot be built: {error}");
     let built = folder.join(format!("{name}-{:016x}", fingerprint(source, flags).map_err(failed)?));

@@ -41,9 +41,9 @@ impl<T: Storage> Answers<T> {
     pub(super) fn begin(&mut self, rows: usize) -> Result<()> {
         self.forget_read();
         let Capacities { problems, total, .. } = self.capacities;
-        self.y.hold(&self.device, size_of::<T>() * total)?;
-        self.clamp.hold(&self.device, 4 * (clamp_start(problems, total) + 1))?;
-        self.outcomes.hold(&self.device, record_bytes(rows) * problems)?;
+        self.y.hold(&self.device, size_of::<T>().saturating_mul(total))?;
+        self.clamp.hold(&self.device, (clamp_start(problems, total) + 1).saturating_mul(4))?;
+        self.outcomes.hold(&self.device, record_bytes(rows).saturating_mul(problems))?;
         Ok(())
     }
 
@@ -153,11 +153,12 @@ impl<T: Storage> Slopes<T> {
             (labels, &mut self.labels, &mut call.to_labels),
         ];
         for (_, memory, at) in elements.into_iter().filter(|(wanted, _, _)| *wanted) {
-            *at = memory.hold(device, size_of::<T>() * total)?;
+            *at = memory.hold(device, size_of::<T>().saturating_mul(total))?;
         }
-        call.to_levels = self.levels.hold(device, 8 * set.spreads().len() * problems)?;
-        call.to_row_lower = self.lower.hold(device, 8 * set.bounded_rows() * problems)?;
-        call.to_row_upper = self.upper.hold(device, 8 * set.bounded_rows() * problems)?;
+        let numbers = |count: usize| (8 * count).saturating_mul(problems);
+        call.to_levels = self.levels.hold(device, numbers(set.spreads().len()))?;
+        call.to_row_lower = self.lower.hold(device, numbers(set.bounded_rows()))?;
+        call.to_row_upper = self.upper.hold(device, numbers(set.bounded_rows()))?;
         Ok(())
     }
 

@@ -52,19 +52,20 @@ impl Inputs {
     /// Allocates what every call needs.
     pub(super) fn reserve<T: Storage>(&mut self, device: &CudaDevice, capacities: Capacities) -> Result<()> {
         let Capacities { problems, total, .. } = capacities;
-        self.z.hold(device, size_of::<T>() * total)?;
-        self.g.hold(device, size_of::<T>() * total)?;
+        let elements = size_of::<T>().saturating_mul(total);
+        self.z.hold(device, elements)?;
+        self.g.hold(device, elements)?;
         self.cells.hold(device, total)?;
-        self.offsets.hold(device, 8 * (problems + 1))?;
-        self.list.hold(device, 4 * problems)?;
-        self.levels.hold(device, 8 * problems.max(1))?;
+        self.offsets.hold(device, problems.saturating_add(1).saturating_mul(8))?;
+        self.list.hold(device, problems.saturating_mul(4))?;
+        self.levels.hold(device, problems.max(1).saturating_mul(8))?;
         Ok(())
     }
 
     /// Makes room for what the kernels for any rows keep of every element.
     pub(super) fn reserve_order(&mut self, device: &CudaDevice, total: usize, call: &mut CellsCall) -> Result<()> {
         call.own_cells = self.own_cells.hold(device, total)?;
-        call.order = self.order.hold(device, 4 * total)?;
+        call.order = self.order.hold(device, total.saturating_mul(4))?;
         Ok(())
     }
 

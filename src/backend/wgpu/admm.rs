@@ -2,13 +2,13 @@
 
 use super::WgpuDevice;
 use super::dispatch::EMULATED_ROUNDS;
-use super::shaders::Class;
+use super::sizes::Class;
 use crate::constraints::ConstraintSet;
 use crate::params::Params;
 use crate::settings::AdmmSettings;
 
 /// The workgroup, of a problem of any size. Sums of two floats depend on how many lanes there are, so they are always as many.
-pub(super) const CLASS: Class = Class { lanes: 64, room: 0 };
+pub(super) const CLASS: Class = Class::whole(64, 0);
 
 /// Words of a problem's state between two dispatches, before those of its rows, and of a row. Beside them there are two
 /// sums, of two floats each, for every pair of rows.
@@ -53,13 +53,14 @@ pub(super) fn rounds_at_once(set: &ConstraintSet, n: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::wgpu::shaders::Kernel;
+    use crate::backend::wgpu::shaders::{Dialect, Kernel};
     use crate::params::sample_words;
     use wgpu::naga;
 
     #[test]
     fn memory_is_laid_out_alike_in_rust_and_in_shaders() {
-        let module = naga::front::wgsl::parse_str(&Kernel::DenseAdmm.source(false)).expect("the module parses");
+        let module =
+            naga::front::wgsl::parse_str(&Kernel::DenseAdmm.source(Dialect::default())).expect("the module parses");
         for (name, value) in [("ADMM_HEAD", HEAD), ("ADMM_ROW", ROW), ("OWN_PLANES", sample_words(0, true))] {
             let named = |constant: &naga::Constant| constant.name.as_deref() == Some(name);
             let (_, constant) = module.constants.iter().find(|(_, constant)| named(constant)).expect(name);

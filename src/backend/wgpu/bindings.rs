@@ -1,7 +1,9 @@
 //! Bind groups, kept from one call to the next: most calls bind what the last one did.
 
 use super::WgpuDevice;
+use super::inputs::{Inputs, SlabMemory};
 use super::shaders::Kernel;
+use crate::error::Result;
 
 /// The bind groups of the last call.
 #[derive(Debug, Default)]
@@ -43,4 +45,28 @@ impl BindGroups {
         self.kept.push(Kept { kernel, buffers, group: group.clone(), is_used: true });
         group
     }
+}
+
+/// What `cells_prepare` binds.
+pub(super) fn prepare_buffers(
+    device: &WgpuDevice,
+    memory: &mut SlabMemory,
+    inputs: &Inputs,
+) -> Result<[wgpu::Buffer; 9]> {
+    Ok([
+        memory.tables.handle(device)?,
+        inputs.groups.clone(),
+        inputs.control.clone(),
+        inputs.labels.clone(),
+        inputs.weights.clone(),
+        inputs.lower.clone(),
+        inputs.upper.clone(),
+        inputs.cells.clone(),
+        memory.totals.handle(device)?,
+    ])
+}
+
+/// The records of large problems bound behind all else.
+pub(super) fn with(buffers: &[wgpu::Buffer], records: &wgpu::Buffer) -> Vec<wgpu::Buffer> {
+    buffers.iter().chain([records]).cloned().collect()
 }

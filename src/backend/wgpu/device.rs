@@ -4,25 +4,25 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::large::Tiling;
-use super::shaders::{Kernel, Variant};
+use super::shaders::{Dialect, Kernel, Variant};
 use crate::backend::DeviceInfo;
 use crate::error::{Error, Result};
-use crate::storage::Dtype;
 
 /// A part of the name of the adapter to take instead of the first real GPU.
 const ADAPTER_VARIABLE: &str = "FAIRLAYER_WGPU_ADAPTER";
 /// Storage buffers that the widest kernel binds.
 const STORAGE_BUFFERS: u32 = 18;
 /// Bytes of workgroup memory that the widest kernel uses.
-const WORKGROUP_BYTES: u32 = 32768;
+pub(super) const WORKGROUP_BYTES: u32 = 32768;
 /// Lanes of the largest workgroup.
-const WORKGROUP_LANES: u32 = 256;
+pub(super) const WORKGROUP_LANES: u32 = 256;
 
 /// An opened wgpu device with its queue and compiled kernels. Clones share them.
 #[derive(Clone, Debug)]
 pub struct WgpuDevice {
     inner: Arc<Inner>,
     tiling: Tiling,
+    is_taken_for_gpu: bool,
 }
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ struct Inner {
     /// What went wrong first, if anything did.
     failure: Arc<Mutex<Option<String>>>,
     /// For elements of 32 bits and of 16.
-    modules: Mutex<HashMap<(Kernel, bool), wgpu::ShaderModule>>,
+    modules: Mutex<HashMap<(Kernel, Dialect), wgpu::ShaderModule>>,
     pipelines: Mutex<HashMap<Variant, wgpu::ComputePipeline>>,
     layouts: HashMap<Kernel, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>,
 }
@@ -135,6 +135,7 @@ impl Found {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("fairlayer"),
             required_limits: self.adapter.limits(),
+            required_features: self.adapter.features() & wgpu::Features::SUBGROUP,
             ..Default::default()
         };
         let (device, queue) = pollster::block_on(self.adapter.request_device(&descriptor))
@@ -211,7 +212,7 @@ impl WgpuDevice {
         let layouts = Kernel::ALL.into_iter().map(|kernel| (kernel, kernel.layouts(&device))).collect();
         let (modules, pipelines) = (Mutex::default(), Mutex::default());
         let inner = Inner { device, queue, limits, name, failure, modules, pipelines, layouts };
-        Self { inner: Arc::new(inner), tiling: Tiling::default() }
+        Self { inner: Arc::new(inner), tiling: Tiling::default(), is_taken_for_gpu: false }
     }
 
     /// Whether the CPU emulates it.
@@ -225,6 +226,23 @@ impl WgpuDevice {
     #[doc(hidden)]
     pub fn in_tiles(self, above: usize, tile: usize, passes: u32) -> Self {
         Self { tiling: Tiling::new(above, tile, passes), ..self }
+    }
+
+    /// The same device, worked with as if it were no emulation: in the workgroups that GPUs get, and by subgroups if it has
+    /// them. For tests, of those shapes on a device that would get others.
+    #[doc(hidden)]
+    pub fn as_gpu(self) -> Self {
+        Self { is_taken_for_gpu: true, ..self }
+    }
+
+    /// Whether its workgroups are those of GPUs.
+    pub(crate) fn has_gpu_sizes(&self) -> bool {
+        self.is_taken_for_gpu || !self.is_emulated()
+    }
+
+    /// Whether lanes work together by subgroups. (Where these are emulated, nothing is gained.)
+    pub(crate) fn has_subgroups(&self) -> bool {
+        self.has_gpu_sizes() && self.inner.device.features().contains(wgpu::Features::SUBGROUP)
     }
 
     pub(crate) fn tiling(&self) -> Tiling {
@@ -255,9 +273,8 @@ impl WgpuDevice {
         let mut pipelines = locked(pipelines);
         let compile = || {
             let mut modules = locked(modules);
-            let Variant { kernel, dtype, .. } = variant;
-            let halves = dtype != Dtype::F32;
-            let module = modules.entry((kernel, halves)).or_insert_with(|| kernel.module(device, halves));
+            let (kernel, dialect) = (variant.kernel, variant.dialect());
+            let module = modules.entry((kernel, dialect)).or_insert_with(|| kernel.module(device, dialect));
             variant.compile(device, module, &layouts[&variant.kernel].1)
         };
         pipelines.entry(variant).or_insert_with(compile).clone()

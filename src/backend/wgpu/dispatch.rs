@@ -3,8 +3,12 @@
 use std::ops::Range;
 
 use super::WgpuDevice;
-use super::shaders::{Class, Sizes, Variant};
+use super::shaders::{Kernel, Variant};
+use super::sizes::{Class, Sizes};
+use crate::batch::Batch;
 use crate::constraints::ConstraintSet;
+use crate::params::{Params, flags, wanted};
+use crate::storage::Storage;
 
 /// A dispatch: which kernel, in which variant, for which part of the lists, and where its parameters are.
 pub(super) struct Dispatch {
@@ -24,6 +28,10 @@ impl Dispatch {
         Self { variant, range, link: None, is_last: false, place: 0, params: 0 }
     }
 
+    pub(super) fn workgroups(&self) -> usize {
+        self.range.len().div_ceil(self.variant.class.teams() as usize)
+    }
+
     /// Encodes it for its part of the lists, or, if there is a count, for as many workgroups as that says.
     pub(super) fn encode(
         &self,
@@ -37,8 +45,9 @@ impl Dispatch {
         match count {
             Some(count) => pass.dispatch_workgroups_indirect(count, 0),
             None => {
-                let (count, columns) = (self.range.len() as u32, columns(device, self.range.len()));
-                pass.dispatch_workgroups(columns, count.div_ceil(columns), 1);
+                let count = self.workgroups();
+                let columns = columns(device, count);
+                pass.dispatch_workgroups(columns, (count as u32).div_ceil(columns), 1);
             }
         }
     }
@@ -109,7 +118,7 @@ pub(super) const EMULATED_ROUNDS: usize = 60_000;
 /// The most rounds of a lane's loops in a pass over a problem of `n` elements and the work after it, on an emulated device.
 pub(super) fn rounds_of_a_pass(set: &ConstraintSet, n: usize) -> usize {
     let rows = set.rows();
-    let lanes = Sizes::new(true, set, n).newton.lanes as usize;
+    let lanes = Sizes::new(false, set, n).newton.lanes as usize;
     let share = n.div_ceil(lanes);
     let over_elements = if set.dense().is_empty() {
         2 * share
@@ -123,4 +132,26 @@ pub(super) fn rounds_of_a_pass(set: &ConstraintSet, n: usize) -> usize {
 /// Workgroups in a row: as many as there can be.
 pub(super) fn columns(device: &WgpuDevice, count: usize) -> u32 {
     (count as u32).clamp(1, device.limits().max_compute_workgroups_per_dimension)
+}
+
+pub(super) fn has_element_bounds(params: &Params) -> bool {
+    params.flags & (flags::ELEMENT_LO | flags::ELEMENT_HI) != 0
+}
+
+/// The variants of a batch's kernels.
+pub(super) fn variants<T: Storage>(
+    device: &WgpuDevice,
+    batch: &Batch<'_, T>,
+    params: &Params,
+) -> impl Fn(Kernel, Class) -> Variant {
+    let has_subgroups = device.has_subgroups();
+    let bounded = has_element_bounds(params);
+    let (weighted, labelled) = (batch.weights.is_some(), batch.labels.is_some());
+    let valued = params.wanted & (wanted::WEIGHTS | wanted::LABELS) != 0 || params.flags & flags::HAS_RATIO != 0;
+    let has_cells = params.flags & flags::GIVEN_CELLS != 0;
+    move |kernel, class| {
+        let given = has_cells && matches!(kernel, Kernel::CellsPrepare | Kernel::LargePrepare);
+        let subgroups = has_subgroups && class.fills_subgroups();
+        Variant { kernel, class, dtype: T::DTYPE, given, weighted, labelled, bounded, valued, part: 0, subgroups }
+    }
 }

@@ -8,7 +8,7 @@ use super::dispatch::{Dispatch, columns};
 use super::large::{Large, LargeDispatch, LargeMemory};
 use super::memory::Memory;
 use super::plan::WgpuPlan;
-use super::shaders::TILES;
+use super::sizes::TILES;
 use super::slabs::Slab;
 use super::tables::{limit, push_limits, two_floats};
 use crate::batch::{Batch, Bound, Buffer, CellInput, Place, Reals, Sharing};
@@ -233,7 +233,7 @@ impl<T: Storage> WgpuPlan<T> {
         for dispatch in dispatches {
             let own = Params {
                 count: dispatch.range.len() as u32,
-                columns: columns(device, dispatch.range.len()),
+                columns: columns(device, dispatch.workgroups()),
                 list_at: params.list_at + dispatch.range.start as u32,
                 link: dispatch.link.unwrap_or(0),
                 last_link: u32::from(dispatch.is_last),

@@ -7,7 +7,8 @@
 use super::WgpuDevice;
 use super::dispatch::columns;
 use super::memory::Memory;
-use super::shaders::{Class, Kernel, STEPS, TILES, Variant};
+use super::shaders::{Kernel, Variant};
+use super::sizes::{Class, STEPS, TILES};
 use super::slabs::Slab;
 use crate::batch::Offsets;
 use crate::error::Result;
@@ -155,10 +156,9 @@ pub(super) struct LargeDispatch {
 }
 
 /// Parts of the kernels for large problems, as the shaders number them.
-const FINDS: u32 = 0;
+const BEGINS: u32 = 0;
 const SUMS: u32 = 1;
 const ENDS: u32 = 2;
-const SORTS: u32 = 0;
 
 impl LargeDispatch {
     fn new(variant: &impl Fn(Kernel, Class) -> Variant, kernel: Kernel, over_tiles: bool, part: u32) -> Self {
@@ -169,10 +169,10 @@ impl LargeDispatch {
     /// What `cells_prepare` is of large problems.
     pub(super) fn prepare(variant: &impl Fn(Kernel, Class) -> Variant) -> Vec<Self> {
         let part = |over_tiles, part| Self::new(variant, Kernel::LargePrepare, over_tiles, part);
-        let finds = part(true, FINDS);
+        let begins = part(true, BEGINS);
         // (Counts alone need no further look.)
-        let sums = finds.variant.weighted || finds.variant.labelled || finds.variant.bounded;
-        let mut parts = vec![finds];
+        let sums = begins.variant.weighted || begins.variant.labelled || begins.variant.bounded;
+        let mut parts = vec![begins];
         parts.extend(sums.then(|| part(true, SUMS)));
         parts.push(part(false, ENDS));
         parts
@@ -182,7 +182,7 @@ impl LargeDispatch {
     pub(super) fn backward(variant: &impl Fn(Kernel, Class) -> Variant, is_disjoint: bool) -> [Self; 4] {
         let solve = if is_disjoint { Kernel::LargeSolveDisjoint } else { Kernel::LargeSolveRows };
         let part = |part| Self::new(variant, Kernel::LargeVjp, true, part);
-        [part(FINDS), part(SUMS), Self::new(variant, solve, false, 0), part(ENDS)]
+        [part(BEGINS), part(SUMS), Self::new(variant, solve, false, 0), part(ENDS)]
     }
 
     pub(super) fn kernel(&self) -> Kernel {
@@ -237,7 +237,7 @@ impl LargeChain {
         let tiles = |part| LargeDispatch::new(variant, Kernel::LargePass, true, part);
         let begins = LargeDispatch::new(variant, Kernel::LargeStep, false, 0);
         Self {
-            sorts: tiles(SORTS),
+            sorts: tiles(BEGINS),
             begins,
             sums: tiles(SUMS),
             goes_on: LargeDispatch { link: 1, ..begins },

@@ -6,14 +6,17 @@
 
 mod admm;
 mod answers;
+mod backward;
 mod bindings;
 mod device;
 mod dispatch;
+mod forward;
 mod inputs;
 mod large;
 mod memory;
 mod plan;
 mod shaders;
+mod sizes;
 mod slabs;
 mod tables;
 

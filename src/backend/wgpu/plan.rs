@@ -4,23 +4,22 @@ use std::marker::PhantomData;
 
 use super::WgpuDevice;
 use super::admm;
-use super::answers::{Answers, SlabAnswers, SlabSlopes, Slopes, results_stride};
-use super::dispatch::{Chain, Dispatch, EMULATED_ROUNDS, Links, rounds_of_a_pass};
-use super::inputs::{Inputs, Lists, SlabMemory, place_elements};
-use super::large::{LargeChain, LargeDispatch, MOST_ELEMENTS, Tiling};
-use super::memory::Memory;
-use super::shaders::{Class, Kernel, Sizes, Variant};
+use super::answers::{Answers, Slopes, results_stride};
+use super::dispatch::{Chain, EMULATED_ROUNDS, rounds_of_a_pass};
+use super::inputs::SlabMemory;
+use super::large::{MOST_ELEMENTS, Tiling};
+use super::sizes::Sizes;
 use super::slabs::{Slab, slabs};
 use super::tables::{push_set, two_floats};
 use crate::batch::{Batch, Buffer, Capacities};
 use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::error::{Error, Result};
 use crate::params::{ABSENT, MAX_GPU_CELLS, MAX_GPU_ROWS, Params, STATE_HEAD, STATE_ROW, TOTALS_CELL, TOTALS_HEAD};
-use crate::params::{flags, sample_words, wanted};
+use crate::params::{flags, sample_words};
 use crate::reference::components::{Component, components};
 use crate::reference::disjoint::is_disjoint;
 use crate::settings::{Infeasible, Method, Settings};
-use crate::solution::{Wanted, clamp_start};
+use crate::solution::Wanted;
 use crate::storage::{Dtype, Storage};
 
 /// A plan: nothing of the data, but memory for it.
@@ -125,7 +124,7 @@ impl<T: Storage> WgpuPlan<T> {
             set_params,
             is_disjoint,
             method: settings.method,
-            sizes: Sizes::new(device.is_emulated(), set, largest),
+            sizes: Sizes::new(device.has_gpu_sizes(), set, largest),
             chain: Chain::new(device, set),
             tiling,
             memory: Vec::new(),
@@ -163,13 +162,13 @@ impl<T: Storage> WgpuPlan<T> {
     }
 
     /// Words of a sample in what kernels over samples work on; 0 if there are none of those.
-    fn sample_words(&self) -> usize {
+    pub(super) fn sample_words(&self) -> usize {
         let (dense, is_admm) = (self.set_params.dense as usize, self.method == Method::Admm);
         if dense > 0 || is_admm { sample_words(dense, is_admm) } else { 0 }
     }
 
     /// Words of a problem's state between two dispatches.
-    fn state_words(&self) -> usize {
+    pub(super) fn state_words(&self) -> usize {
         let rows = self.set_params.rows as usize;
         let of_newton = STATE_HEAD + STATE_ROW * rows;
         if self.method == Method::Admm { of_newton.max(admm::state_words(rows)) } else { of_newton }
@@ -212,145 +211,6 @@ impl<T: Storage> WgpuPlan<T> {
         self.device.check()
     }
 
-    fn encode_forward(
-        &mut self,
-        set: &ConstraintSet,
-        batch: &Batch<'_, T>,
-        slab: &Slab,
-        index: usize,
-        answers: &mut SlabAnswers,
-        encoder: &mut wgpu::CommandEncoder,
-    ) -> Result<()> {
-        let device = self.device.clone();
-        let (n, problems) = (slab.elements.len(), slab.problems.len());
-        let mut inputs = self.upload_inputs(set, batch, slab, index)?;
-        let z = place_elements(&device, &mut self.memory[index].z, &batch.predictions, slab, &mut inputs.params.z_at)?;
-        let mut params = inputs.params;
-        answers.y.hold(&device, size_of::<T>() * n)?;
-        answers.clamp.hold(&device, 4 * clamp_start(problems, n))?;
-        answers.results.hold(&device, 4 * params.results_stride as usize * problems)?;
-        let is_admm = self.method == Method::Admm;
-        let goes_short = self.is_disjoint && !is_admm;
-        let has_bounds = has_element_bounds(&params);
-        let Self { sizes, chain: lengths, .. } = *self;
-        let passes = |n: usize| {
-            let to_brackets = goes_short && !has_bounds && n <= sizes.brackets().room as usize;
-            if to_brackets { lengths.passes_of_brackets(set, sizes.brackets(), n) } else { lengths.passes(set, n) }
-        };
-        let Lists { classes, small, large } = self.push_problems(batch, slab, index, &mut params, passes)?;
-        let variant = variants(batch, &params);
-        let mut dispatches = vec![Dispatch::new(variant(Kernel::CellsPrepare, self.sizes.streaming), 0..small)];
-        let short = |kernel, class| Variant { labelled: false, valued: false, ..variant(kernel, class) };
-        // Of what the short cut is for, and where the rest of the list begins: what is too large for it.
-        let mut rest = 0..small;
-        if goes_short {
-            for (class, range) in classes {
-                rest.start = range.end;
-                if let Some(class) = self.sizes.disjoint.get(class) {
-                    dispatches.push(Dispatch::new(short(Kernel::CellsDisjoint, *class), range));
-                } else {
-                    rest = range;
-                }
-            }
-        }
-        let words = self.sample_words();
-        if words > 0 {
-            self.memory[index].order.hold(&device, 4 * words * n)?;
-        }
-        let chained = |kernel, class| Variant { weighted: true, bounded: true, ..short(kernel, class) };
-        let general = if set.dense().is_empty() { Kernel::CellsNewton } else { Kernel::DenseNewton };
-        let mut chain = Links::default();
-        if is_admm {
-            let admm = Dispatch::new(chained(Kernel::DenseAdmm, admm::CLASS), 0..problems);
-            chain.push(0..admm::links(&device), &admm);
-        }
-        // What the short cut leaves goes to brackets; but where elements have their own bounds, so that it may have no answer,
-        // to the machine, like all that is too large. (The machine takes long to compile.)
-        let newton = |range| Dispatch::new(chained(general, sizes.newton), range);
-        let links = lengths.links;
-        match (goes_short, has_bounds) {
-            (false, _) => chain.push(0..links, &newton(rest)),
-            (true, false) => {
-                let brackets = Dispatch::new(short(Kernel::DisjointBrackets, self.sizes.brackets()), 0..small);
-                chain.push(1..2, &brackets);
-                chain.push(0..if rest.is_empty() { 0 } else { links }, &newton(rest));
-            }
-            (true, true) => chain.push(u32::from(rest.is_empty())..links, &newton(rest)),
-        }
-        let places = chain.places();
-        dispatches.extend(chain.dispatches);
-        let state_bytes = 4 * problems * self.state_words();
-        if small == 0 {
-            dispatches.clear();
-        }
-        let mut large_prepare = LargeDispatch::prepare(&variant);
-        let mut large_chain = LargeChain::new(&variant);
-        let of_large = large_prepare.iter_mut().chain(large_chain.dispatches());
-        self.upload_params(&params, &mut dispatches, (&large, of_large), index)?;
-        let memory = &mut self.memory[index];
-        let records = memory.large.begin(&device, &large, encoder)?;
-        let large_counts = memory.large.begin_chain(&device, &large, encoder)?;
-        let to_prepare = prepare_buffers(&device, memory, &inputs)?;
-        memory.counts.resize_with(places, Memory::default);
-        let counts = memory.counts.iter_mut().map(|count| count.hold_count(&device).cloned());
-        let counts = counts.collect::<Result<Vec<_>>>()?;
-        counts.iter().for_each(|count| encoder.clear_buffer(count, 0, None));
-        let [even, odd] = &mut memory.left;
-        let left = [even.hold(&device, 4 * problems)?.clone(), odd.hold(&device, 4 * problems)?.clone()];
-        let state = memory.state.hold(&device, state_bytes)?.clone();
-        let elements = [
-            memory.tables.handle(&device)?,
-            z,
-            inputs.cells,
-            inputs.weights,
-            inputs.lower,
-            inputs.upper,
-            memory.totals.handle(&device)?,
-            memory.order.handle(&device)?,
-            answers.y.handle(&device)?,
-            answers.clamp.handle(&device)?,
-            answers.results.handle(&device)?,
-        ];
-        let uniform = memory.params.handle(&device)?;
-        memory.forward.begin();
-        let prepare = memory.forward.bind(&device, Kernel::CellsPrepare, &uniform, &to_prepare);
-        let mut bind = |kernel: Kernel, more: &[&wgpu::Buffer]| {
-            let all: Vec<wgpu::Buffer> = elements.iter().chain(more.iter().copied()).cloned().collect();
-            memory.forward.bind(&device, kernel, &uniform, &all)
-        };
-        let large_groups = (!large.is_empty()).then(|| {
-            let [even, odd] = [0, 1].map(|turn| bind(Kernel::LargeStep, &[&records, &large_counts[turn]]));
-            (bind(Kernel::LargePass, &[&records]), [even, odd])
-        });
-        let short_cut = goes_short.then(|| bind(Kernel::CellsDisjoint, &[&left[1], &counts[1]]));
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        for dispatch in &dispatches {
-            match (dispatch.link, &short_cut) {
-                (None, Some(short_cut)) if dispatch.variant.kernel == Kernel::CellsDisjoint => {
-                    dispatch.encode(&device, &mut pass, short_cut, None);
-                }
-                (None, _) => dispatch.encode(&device, &mut pass, &prepare, None),
-                (Some(link), _) => {
-                    let (this, next) = (dispatch.place, dispatch.place + 1);
-                    let kernel = dispatch.variant.kernel;
-                    let mut more = vec![&left[next % 2], &counts[next], &left[this % 2], &counts[this], &state];
-                    let has_rows = !matches!(kernel, Kernel::CellsNewton | Kernel::DisjointBrackets);
-                    more.extend(has_rows.then_some(&inputs.coefficients));
-                    let group = bind(kernel, &more);
-                    dispatch.encode(&device, &mut pass, &group, (link > 0).then_some(&counts[this]));
-                }
-            }
-        }
-        if let Some((tiles, steps)) = &large_groups {
-            let prepare = memory.forward.bind(&device, Kernel::LargePrepare, &uniform, &with(&to_prepare, &records));
-            for dispatch in &large_prepare {
-                dispatch.encode(&device, &mut pass, &prepare, &large);
-            }
-            large_chain.encode(&device, &mut pass, (tiles, steps), &large_counts, &large);
-        }
-        Ok(())
-    }
-
     /// The gradients of every problem: uploads, dispatches, and does not wait.
     pub(crate) fn vjp(
         &mut self,
@@ -374,133 +234,6 @@ impl<T: Storage> WgpuPlan<T> {
         }
         self.device.queue().submit([encoder.finish()]);
         self.device.check()
-    }
-
-    fn encode_backward(
-        &mut self,
-        set: &ConstraintSet,
-        batch: &Batch<'_, T>,
-        (answers, g, wants): (&SlabAnswers, &Buffer<'_, T>, Wanted),
-        index: usize,
-        slopes: &mut SlabSlopes,
-        encoder: &mut wgpu::CommandEncoder,
-    ) -> Result<()> {
-        let (device, slab) = (self.device.clone(), &answers.slab);
-        let (n, problems) = (slab.elements.len(), slab.problems.len());
-        let mut inputs = self.upload_inputs(set, batch, slab, index)?;
-        let g = place_elements(&device, &mut self.memory[index].g, g, slab, &mut inputs.params.g_at)?;
-        let mut params = inputs.params;
-        let Wanted { bounds, weights, labels, coefficients } = wants;
-        let parts = [
-            (bounds, wanted::BOUNDS),
-            (weights, wanted::WEIGHTS),
-            (labels, wanted::LABELS),
-            (coefficients, wanted::COEFFICIENTS),
-        ];
-        params.wanted = parts.iter().filter(|(want, _)| *want).map(|(_, bit)| bit).sum();
-        for (memory, want) in slopes.elements.iter_mut().zip([true, bounds, bounds, weights, labels]) {
-            memory.hold(&device, if want { size_of::<T>() * n } else { 0 })?;
-        }
-        slopes.rows.hold(&device, 8 * (set.spreads().len() + 2 * set.bounded_rows()) * problems)?;
-        let dense = set.dense().len();
-        slopes.coefficients.hold(&device, if coefficients { size_of::<T>() * dense * n } else { 0 })?;
-        let Lists { small, large, .. } = self.push_problems(batch, slab, index, &mut params, |_| 0)?;
-        let variant = variants(batch, &params);
-        let kernel = match (dense, self.is_disjoint) {
-            (0, true) => Kernel::VjpDisjoint,
-            (0, false) => Kernel::VjpRows,
-            _ => {
-                let words = self.sample_words();
-                self.memory[index].order.hold(&device, 4 * words * n)?;
-                Kernel::DenseVjp
-            }
-        };
-        let streaming = self.sizes.streaming;
-        let dispatch = |kernel| Dispatch::new(variant(kernel, streaming), 0..small);
-        let mut dispatches = [Kernel::CellsPrepare, kernel].map(dispatch);
-        let mut large_prepare = LargeDispatch::prepare(&variant);
-        let mut large_backward = LargeDispatch::backward(&variant, self.is_disjoint);
-        let of_large = large_prepare.iter_mut().chain(&mut large_backward);
-        self.upload_params(&params, &mut dispatches, (&large, of_large), index)?;
-        let memory = &mut self.memory[index];
-        let records = memory.large.begin(&device, &large, encoder)?;
-        let to_prepare = prepare_buffers(&device, memory, &inputs)?;
-        let read = |memory: &Memory| memory.clone().handle(&device);
-        let mut backward = vec![
-            memory.tables.handle(&device)?,
-            g,
-            inputs.cells,
-            inputs.weights,
-            inputs.labels,
-            read(&answers.y)?,
-            read(&answers.clamp)?,
-            read(&answers.results)?,
-            memory.totals.handle(&device)?,
-        ];
-        for memory in slopes.elements.iter_mut().chain([&mut slopes.rows]) {
-            backward.push(memory.handle(&device)?);
-        }
-        if dense > 0 {
-            backward.extend([inputs.coefficients, memory.order.handle(&device)?, slopes.coefficients.handle(&device)?]);
-        }
-        let uniform = memory.params.handle(&device)?;
-        memory.backward.begin();
-        let prepare = memory.backward.bind(&device, Kernel::CellsPrepare, &uniform, &to_prepare);
-        let of_small = memory.backward.bind(&device, kernel, &uniform, &backward);
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        if small > 0 {
-            for (dispatch, group) in dispatches.iter().zip([&prepare, &of_small]) {
-                dispatch.encode(&device, &mut pass, group, None);
-            }
-        }
-        if !large.is_empty() {
-            let prepare = memory.backward.bind(&device, Kernel::LargePrepare, &uniform, &with(&to_prepare, &records));
-            let all = with(&backward, &records);
-            for dispatch in &large_prepare {
-                dispatch.encode(&device, &mut pass, &prepare, &large);
-            }
-            for dispatch in &large_backward {
-                let group = memory.backward.bind(&device, dispatch.kernel(), &uniform, &all);
-                dispatch.encode(&device, &mut pass, &group, &large);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The records of large problems bound behind all else.
-fn with(buffers: &[wgpu::Buffer], records: &wgpu::Buffer) -> Vec<wgpu::Buffer> {
-    buffers.iter().chain([records]).cloned().collect()
-}
-
-/// What `cells_prepare` binds.
-fn prepare_buffers(device: &WgpuDevice, memory: &mut SlabMemory, inputs: &Inputs) -> Result<[wgpu::Buffer; 9]> {
-    Ok([
-        memory.tables.handle(device)?,
-        inputs.groups.clone(),
-        inputs.control.clone(),
-        inputs.labels.clone(),
-        inputs.weights.clone(),
-        inputs.lower.clone(),
-        inputs.upper.clone(),
-        inputs.cells.clone(),
-        memory.totals.handle(device)?,
-    ])
-}
-
-fn has_element_bounds(params: &Params) -> bool {
-    params.flags & (flags::ELEMENT_LO | flags::ELEMENT_HI) != 0
-}
-
-/// The variants of a batch's kernels.
-fn variants<T: Storage>(batch: &Batch<'_, T>, params: &Params) -> impl Fn(Kernel, Class) -> Variant {
-    let bounded = has_element_bounds(params);
-    let (weighted, labelled) = (batch.weights.is_some(), batch.labels.is_some());
-    let valued = params.wanted & (wanted::WEIGHTS | wanted::LABELS) != 0 || params.flags & flags::HAS_RATIO != 0;
-    let has_cells = params.flags & flags::GIVEN_CELLS != 0;
-    move |kernel, class| {
-        let given = has_cells && matches!(kernel, Kernel::CellsPrepare | Kernel::LargePrepare);
-        Variant { kernel, class, dtype: T::DTYPE, given, weighted, labelled, bounded, valued, part: 0 }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use wgpu::ShaderStages;
 
-use crate::constraints::ConstraintSet;
+use super::sizes::Class;
 use crate::storage::Dtype;
 
 macro_rules! text {
@@ -12,6 +12,9 @@ macro_rules! text {
 }
 
 const COMMON: &str = text!("common");
+const TEAM: &str = text!("team");
+const GATHER_PLAIN: &str = text!("gather_plain");
+const GATHER_SUBGROUPS: &str = text!("gather_subgroups");
 const STORAGE: &str = text!("storage");
 const TWO_FLOATS: &str = text!("two_floats");
 const LIMBS: &str = text!("limbs");
@@ -80,6 +83,13 @@ const LARGE_BACKWARD: [&str; 7] =
 const LARGE_VJP: &str = text!("large_vjp");
 const LARGE_SOLVE: &str = text!("large_solve");
 
+/// What the text of a kernel depends on: whether elements have 16 bits, not 32, and whether there are subgroups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Dialect {
+    pub(crate) halves: bool,
+    pub(crate) subgroups: bool,
+}
+
 /// A kernel: a module and its entry point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kernel {
@@ -146,7 +156,7 @@ impl Kernel {
 
     /// The parts that make its module, in order.
     fn parts(self) -> Vec<&'static str> {
-        let shared = [COMMON, STORAGE, TWO_FLOATS, LIMBS, CELLS];
+        let shared = [COMMON, TEAM, STORAGE, TWO_FLOATS, LIMBS, CELLS];
         let own: &[&str] = match self {
             Self::CellsPrepare => &[CELL_SUMS, BOUNDS, LABELS, CELL_TOTALS, PREPARE],
             Self::CellsDisjoint => &[BOUNDS, ELEMENTS, PASS, ANSWER, LEFT, DISJOINT_SPREADS, DISJOINT],
@@ -225,19 +235,21 @@ impl Kernel {
         }
     }
 
-    /// Its text, for elements of 32 bits or of 16.
-    pub(crate) fn source(self, halves: bool) -> String {
-        let output = if halves { OUTPUT_HALVES } else { OUTPUT_SINGLE };
+    /// Its text.
+    pub(crate) fn source(self, dialect: Dialect) -> String {
+        let output = if dialect.halves { OUTPUT_HALVES } else { OUTPUT_SINGLE };
+        // (naga 30 knows the subgroup built-ins, but not `enable subgroups;`, which WGSL asks for before them.)
+        let gather = if dialect.subgroups { GATHER_SUBGROUPS } else { GATHER_PLAIN };
         let fill =
             |(array, binding): &(&str, u32)| output.replace("ARRAY", array).replace("BINDING", &binding.to_string());
-        let parts = self.parts().into_iter().map(str::to_owned);
+        let parts = self.parts().into_iter().chain([gather]).map(str::to_owned);
         parts.chain(self.outputs().iter().map(fill)).collect::<Vec<_>>().join("\n")
     }
 
-    pub(crate) fn module(self, device: &wgpu::Device, halves: bool) -> wgpu::ShaderModule {
+    pub(crate) fn module(self, device: &wgpu::Device, dialect: Dialect) -> wgpu::ShaderModule {
         device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(self.entry()),
-            source: wgpu::ShaderSource::Wgsl(self.source(halves).into()),
+            source: wgpu::ShaderSource::Wgsl(self.source(dialect).into()),
         })
     }
 
@@ -285,61 +297,6 @@ impl Kernel {
     }
 }
 
-/// The sizes of workgroups, and of the problems that each is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Class {
-    pub(crate) lanes: u32,
-    /// Elements that the workgroup has room for; a larger problem's lie in global memory.
-    pub(crate) room: u32,
-}
-
-/// The workgroups of a plan. Sums over cells are integers, so their bits do not depend on the lanes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sizes {
-    /// Of `cells_disjoint`, from small problems to large ones; larger ones are left to `cells_newton`. The number of
-    /// elements, and nothing else, chooses.
-    pub(crate) disjoint: &'static [Class],
-    /// Of `cells_newton`, for problems of any size, with a lane for every row and cell; and of `dense_newton`.
-    pub(crate) newton: Class,
-    /// Of `cells_prepare` and the backward kernels, which hold no elements.
-    pub(crate) streaming: Class,
-}
-
-impl Sizes {
-    pub(crate) fn new(is_emulated: bool, set: &ConstraintSet, largest: usize) -> Self {
-        let streaming = Class { lanes: 64, room: 0 };
-        if !is_emulated || !set.dense().is_empty() {
-            const DISJOINT: [Class; 3] =
-                [Class { lanes: 32, room: 256 }, Class { lanes: 64, room: 1024 }, Class { lanes: 256, room: 2048 }];
-            return Self { disjoint: &DISJOINT, newton: Class { lanes: 64, room: 1024 }, streaming };
-        }
-        // A CPU goes through a workgroup in vectors of some 8 lanes, one after the other from barrier to barrier: one vector
-        // has no barriers to wait at. (In long loops that is too many rounds: see `EMULATED_ROUNDS`.)
-        const DISJOINT: [Class; 2] = [Class { lanes: 8, room: 256 }, Class { lanes: 32, room: 2048 }];
-        let fits = set.rows().max(set.layout().cells()) <= 8;
-        let (newton, streaming) = if largest <= 4096 { (if fits { 8 } else { 32 }, 8) } else { (32, 64) };
-        Self {
-            disjoint: &DISJOINT,
-            newton: Class { lanes: newton, room: 1024 },
-            streaming: Class { lanes: streaming, room: 0 },
-        }
-    }
-
-    /// Of `disjoint_brackets`, for all problems of `cells_disjoint`.
-    pub(crate) fn brackets(&self) -> Class {
-        self.disjoint[self.disjoint.len() - 1]
-    }
-
-    /// The index of the class of `cells_disjoint` for problems of `n` elements; one past the last for what is too large.
-    pub(crate) fn class_of(&self, n: usize) -> usize {
-        self.disjoint.iter().position(|class| n <= class.room as usize).unwrap_or(self.disjoint.len())
-    }
-}
-
-/// Of the kernels over tiles of large problems, and of those over such problems.
-pub(crate) const TILES: Class = Class { lanes: 256, room: 1 };
-pub(crate) const STEPS: Class = Class { lanes: 64, room: 0 };
-
 /// What a kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Variant {
@@ -357,21 +314,21 @@ pub(crate) struct Variant {
     pub(crate) valued: bool,
     /// Which part of the work, of kernels for large problems.
     pub(crate) part: u32,
+    /// Whether lanes gather what they add by subgroups.
+    pub(crate) subgroups: bool,
 }
 
 impl Variant {
-    pub(crate) fn compile(
-        self,
-        device: &wgpu::Device,
-        module: &wgpu::ShaderModule,
-        layout: &wgpu::PipelineLayout,
-    ) -> wgpu::ComputePipeline {
-        let Self { kernel, class, dtype, given, weighted, labelled, bounded, valued, part } = self;
+    pub(crate) fn dialect(self) -> Dialect {
+        Dialect { halves: self.dtype != Dtype::F32, subgroups: self.subgroups }
+    }
+
+    /// The values of its text's constants.
+    fn constants(self) -> Vec<(&'static str, f64)> {
+        let Self { kernel, class, dtype, given, weighted, labelled, bounded, valued, part, subgroups: _ } = self;
         let flag = |on: bool| f64::from(u8::from(on));
         let [weighted, labelled, bounded] =
             [("WEIGHTED", weighted), ("LABELLED", labelled), ("BOUNDED", bounded)].map(|(name, on)| (name, flag(on)));
-        let lanes = ("LANES", f64::from(class.lanes));
-        let capacity = ("CAPACITY", f64::from(class.room));
         let part = ("PART", f64::from(part));
         let given = ("GIVEN", flag(given));
         let storage = match dtype {
@@ -380,29 +337,36 @@ impl Variant {
             _ => 0.0,
         };
         let mut constants = match kernel {
-            Kernel::CellsPrepare => vec![lanes, given, weighted, bounded, labelled],
-            Kernel::CellsDisjoint | Kernel::DisjointBrackets => {
-                vec![lanes, weighted, bounded, capacity, ("SPILLS", flag(false))]
-            }
-            Kernel::CellsNewton => vec![lanes, capacity],
-            Kernel::DenseNewton | Kernel::DenseAdmm => vec![lanes],
+            Kernel::CellsPrepare => vec![given, weighted, bounded, labelled],
+            Kernel::CellsDisjoint | Kernel::DisjointBrackets => vec![weighted, bounded, ("SPILLS", flag(false))],
+            Kernel::CellsNewton | Kernel::DenseNewton | Kernel::DenseAdmm => vec![],
             Kernel::VjpRows | Kernel::VjpDisjoint | Kernel::DenseVjp => {
-                vec![lanes, weighted, labelled, ("VALUED", flag(valued))]
+                vec![weighted, labelled, ("VALUED", flag(valued))]
             }
-            Kernel::LargePrepare => vec![lanes, given, weighted, bounded, labelled, part],
-            Kernel::LargePass | Kernel::LargeStep => vec![lanes, weighted, bounded, capacity, part],
+            Kernel::LargePrepare => vec![given, weighted, bounded, labelled, part],
+            Kernel::LargePass | Kernel::LargeStep => vec![weighted, bounded, part],
             Kernel::LargeVjp | Kernel::LargeSolveRows | Kernel::LargeSolveDisjoint => {
-                vec![lanes, weighted, labelled, ("VALUED", flag(valued)), part]
+                vec![weighted, labelled, ("VALUED", flag(valued)), part]
             }
         };
+        constants.extend(class.constants());
         constants.push(("STORAGE", storage));
+        constants
+    }
+
+    pub(crate) fn compile(
+        self,
+        device: &wgpu::Device,
+        module: &wgpu::ShaderModule,
+        layout: &wgpu::PipelineLayout,
+    ) -> wgpu::ComputePipeline {
         device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(kernel.entry()),
+            label: Some(self.kernel.entry()),
             layout: Some(layout),
             module,
-            entry_point: Some(kernel.entry()),
+            entry_point: Some(self.kernel.entry()),
             compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &constants,
+                constants: &self.constants(),
                 zero_initialize_workgroup_memory: false,
             },
             cache: None,
@@ -418,14 +382,83 @@ mod tests {
     /// Without a GPU: every module is valid, has its entry point, and uses no more workgroup memory than is asked for.
     #[test]
     fn every_kernel_is_valid() {
-        for (kernel, halves) in Kernel::ALL.into_iter().flat_map(|kernel| [(kernel, false), (kernel, true)]) {
-            let source = kernel.source(halves);
+        let both = [false, true];
+        let dialects = both.map(|halves| both.map(|subgroups| Dialect { halves, subgroups }));
+        let dialects = dialects.as_flattened();
+        for (kernel, dialect) in Kernel::ALL.into_iter().flat_map(|kernel| dialects.iter().map(move |d| (kernel, *d))) {
+            let source = kernel.source(dialect);
             let module = naga::front::wgsl::parse_str(&source)
                 .unwrap_or_else(|error| panic!("{kernel:?}: {}", error.emit_to_string(&source)));
             let mut validator =
-                naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty());
+                naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::SUBGROUP);
             validator.validate(&module).unwrap_or_else(|error| panic!("{kernel:?}: {}", error.emit_to_string(&source)));
             assert_eq!(module.entry_points.iter().map(|entry| &entry.name[..]).collect::<Vec<_>>(), [kernel.entry()]);
+        }
+    }
+
+    /// Bytes of workgroup memory that a variant takes.
+    fn workgroup_bytes(variant: Variant) -> u32 {
+        let module = naga::front::wgsl::parse_str(&variant.kernel.source(variant.dialect())).expect("a module");
+        let capabilities = naga::valid::Capabilities::SUBGROUP;
+        let info = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities).validate(&module);
+        let constants = variant.constants().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let entry = Some((naga::ShaderStage::Compute, variant.kernel.entry()));
+        let info = info.expect("a valid module");
+        let told = naga::back::pipeline_constants::process_overrides(&module, &info, entry, &constants);
+        let (module, _) = told.expect("its constants");
+        let context = module.to_ctx();
+        let held = module.global_variables.iter().filter(|(_, global)| global.space == naga::AddressSpace::WorkGroup);
+        let bytes = held.map(|(_, global)| match module.types[global.ty].inner {
+            naga::TypeInner::Array { size, stride, .. } => match size.resolve(context) {
+                Ok(naga::proc::IndexableLength::Known(length)) => length * stride,
+                other => panic!("{:?} has a size of {other:?}", global.name),
+            },
+            ref inner => inner.size(context),
+        });
+        bytes.sum()
+    }
+
+    /// The workgroups of GPUs have no more memory than every GPU has, and as many lanes as some.
+    #[test]
+    fn workgroups_fit_into_every_gpu() {
+        use super::super::sizes::{GPU_BYTES, STEPS, Sizes, TILES};
+        use crate::{Criterion, DemographicParity, Population};
+        for groups in [2, 8, 9, 32] {
+            let set =
+                DemographicParity::within(0.1).constraints(&Population::one_feature(groups)).expect("constraints");
+            let sizes = Sizes::new(true, &set, 1 << 24);
+            let classes = 0..sizes.disjoint.len();
+            let mut variants = vec![
+                (Kernel::DisjointBrackets, sizes.brackets()),
+                (Kernel::CellsNewton, sizes.newton),
+                (Kernel::DenseNewton, sizes.newton),
+                (Kernel::DenseAdmm, super::super::admm::CLASS),
+                (Kernel::VjpRows, sizes.streaming),
+                (Kernel::DenseVjp, sizes.streaming),
+                (Kernel::LargePrepare, TILES),
+                (Kernel::LargePass, TILES),
+                (Kernel::LargeStep, STEPS),
+                (Kernel::LargeVjp, TILES),
+                (Kernel::LargeSolveRows, STEPS),
+                (Kernel::LargeSolveDisjoint, STEPS),
+            ];
+            for class in classes {
+                variants.push((Kernel::CellsPrepare, sizes.preparing(class)));
+                variants.push((Kernel::CellsDisjoint, sizes.disjoint[class]));
+                variants.push((Kernel::VjpDisjoint, sizes.backward(class)));
+            }
+            assert!(Kernel::ALL.iter().all(|kernel| variants.iter().any(|(of, _)| of == kernel)));
+            for (kernel, class) in variants {
+                let (given, valued) = (false, true);
+                let (weighted, labelled, bounded, part, subgroups) = (true, true, true, 0, true);
+                let dtype = Dtype::F32;
+                let variant =
+                    Variant { kernel, class, dtype, given, weighted, labelled, bounded, valued, part, subgroups };
+                let bytes = workgroup_bytes(variant);
+                let most = if class.teams() > 1 { GPU_BYTES } else { super::super::device::WORKGROUP_BYTES };
+                assert!(bytes <= most, "{kernel:?} of {groups}: {bytes} in {class:?}");
+                assert!(class.lanes <= super::super::device::WORKGROUP_LANES, "{kernel:?}: {class:?}");
+            }
         }
     }
 
@@ -433,7 +466,8 @@ mod tests {
     #[test]
     fn records_of_large_problems_lie_alike() {
         use crate::params::{LARGE_RECORD, MAX_GPU_ROWS, STATE_HEAD, STATE_ROW};
-        let module = naga::front::wgsl::parse_str(&Kernel::LargeStep.source(false)).expect("large_step parses");
+        let module =
+            naga::front::wgsl::parse_str(&Kernel::LargeStep.source(Dialect::default())).expect("large_step parses");
         let in_shader = |name: &str| {
             let named = |constant: &naga::Constant| constant.name.as_deref() == Some(name);
             let (_, constant) = module.constants.iter().find(|(_, constant)| named(constant)).expect(name);
