@@ -29,9 +29,9 @@ mod figures {
 
     type Outcome<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-    /// Launches that are timed, and such before them that are not.
-    const REPEATS: usize = 40;
-    const WARM_UP: usize = 5;
+    /// Runs that are timed: as many as take so many seconds, within limits.
+    const REPEATS: [usize; 2] = [5, 40];
+    const SECONDS: f64 = 0.5;
     /// Calls of a graph at the least, so that launching it is hidden by what runs.
     const CALLS: usize = 64;
     /// Elements of a graph's calls at the most, but for two calls.
@@ -55,12 +55,17 @@ mod figures {
 
     /// Seconds between events around each of some runs of `work`, which only enqueues.
     fn seconds(stream: &Arc<CudaStream>, mut work: impl FnMut() -> Outcome<()>) -> Outcome<f64> {
-        for _ in 0..WARM_UP {
+        let mut once = 0.0;
+        for _ in 0..2 {
+            let start = Instant::now();
             work()?;
+            stream.synchronize()?;
+            once = start.elapsed().as_secs_f64();
         }
+        let repeats = ((SECONDS / once) as usize).clamp(REPEATS[0], REPEATS[1]);
         let timed = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
         let mut events = vec![stream.record_event(timed)?];
-        for _ in 0..REPEATS {
+        for _ in 0..repeats {
             work()?;
             events.push(stream.record_event(timed)?);
         }
