@@ -1,22 +1,21 @@
 #!/bin/sh
-# Builds the programs that scripts/gpu-check.sh runs, and puts them in one folder: gpu-pack, or the one that is named. A
-# machine that takes them needs the same kind of processor and a C library that is not older.
-# Usage: scripts/gpu-pack.sh [FOLDER]
+# Builds the programs that scripts/gpu-check.sh runs, and puts them in one file: gpu-pack/programs.tgz, or the one that is
+# named. A machine that takes them needs the same kind of processor and a C library that is not older.
+# Usage: scripts/gpu-pack.sh [FILE]
 set -eu
 cd "$(dirname "$0")/.."
-pack=${1:-gpu-pack}
+file=${1:-gpu-pack/programs.tgz}
 # What the machines of a cloud take along, with the sources.
 most_mib=56
 
-built=$(mktemp)
-trap 'rm -f "$built"' EXIT
+pack=$(mktemp -d)
+built=$pack.json
+trap 'rm -rf "$pack" "$built"' EXIT
 cargo test --release --no-run --message-format=json-render-diagnostics \
-    --bin fairlayer --test suite --test cuda --test wgpu --bench cuda --bench gpu >"$built"
+    --bin fairlayer --test suite --test cuda --test cuda_resident --test wgpu --bench cuda --bench gpu >"$built"
 # (The program is built for the tests of the command line, too: as a test of its own, which is not wanted.)
 cargo build --release --message-format=json-render-diagnostics --bin fairlayer >>"$built"
 
-rm -rf "$pack"
-mkdir -p "$pack"
 python3 - "$built" "$pack" <<'PYTHON'
 import json, pathlib, shutil, sys
 built, pack = map(pathlib.Path, sys.argv[1:])
@@ -36,8 +35,10 @@ commit=$(git rev-parse HEAD)
 [ -z "$(git status --porcelain)" ] || commit="$commit, changed"
 echo "$commit" >"$pack/commit"
 
-mib=$(du -sm "$pack" | cut -f1)
-echo "$pack: $mib MiB of $commit"
+mkdir -p "$(dirname "$file")"
+tar -C "$pack" -czf "$file" .
+mib=$(du -sm "$file" | cut -f1)
+echo "$file: $mib MiB of $commit"
 if [ "$mib" -gt "$most_mib" ]; then
     echo "gpu-pack: that is more than $most_mib MiB" >&2
     exit 1

@@ -16,6 +16,8 @@ enum Wrong {
     Nothing,
     /// nvidia-smi has no GPU to tell of.
     NoDevice,
+    /// There are no programs.
+    NotPacked,
     /// A test fails.
     TestFails,
     /// A program of tests ends well, and has run none.
@@ -53,6 +55,7 @@ impl Wrong {
         match self {
             Self::Nothing => "nothing",
             Self::NoDevice => "no_device",
+            Self::NotPacked => "not_packed",
             Self::TestFails => "test_fails",
             Self::NoTests => "no_tests",
             Self::Skips => "skips",
@@ -227,13 +230,18 @@ impl Machine {
 
     fn check(&self, more: &[&str]) -> Output {
         let root = self.folder.path();
+        if self.wrong != Wrong::NotPacked {
+            let mut tar = Command::new("tar");
+            tar.arg("-C").arg(root.join("pack")).arg("-czf").arg(root.join("programs.tgz")).arg(".");
+            assert!(tar.status().unwrap().success());
+        }
         Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/gpu-check.sh"))
             .env_clear()
             .env("PATH", root.join("bin"))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("WRONG", self.wrong.name())
             .arg("--pack")
-            .arg(root.join("pack"))
+            .arg(root.join("programs.tgz"))
             .arg("--results")
             .arg(root.join("results"))
             .args(more)
@@ -314,14 +322,8 @@ fn what_is_absent_is_said() {
             "compute-sanitizer is not on the PATH",
         ),
         (Machine::new(&python, Wrong::Nothing).without("bin/python3"), "python3 is absent"),
-        (Machine::new(&python, Wrong::Nothing).without("pack/commit"), "the commit"),
-        (
-            Machine::new(&python, Wrong::Nothing)
-                .without("pack/tests/suite")
-                .without("pack/tests/cuda")
-                .without("pack/tests/wgpu"),
-            "scripts/gpu-pack.sh",
-        ),
+        (Machine::new(&python, Wrong::Nothing).without("pack/commit"), "make them with scripts/gpu-pack.sh"),
+        (Machine::new(&python, Wrong::NotPacked), "programs.tgz"),
     ];
     for (machine, message) in all {
         let output = machine.check(&[]);

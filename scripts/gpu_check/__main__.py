@@ -7,6 +7,7 @@ import os
 import pathlib
 import shlex
 import sys
+import tarfile
 import tempfile
 
 import machine
@@ -21,7 +22,7 @@ STEPS = ["suite", "bench", "sanitizer", "wgpu"]
 
 def arguments():
     parser = argparse.ArgumentParser(prog="scripts/gpu-check.sh", description=__doc__)
-    parser.add_argument("--pack", type=pathlib.Path, default=ROOT / "gpu-pack", help="what scripts/gpu-pack.sh made")
+    parser.add_argument("--pack", type=pathlib.Path, default=ROOT / "gpu-pack/programs.tgz", help="what scripts/gpu-pack.sh made")
     parser.add_argument("--results", type=pathlib.Path, default=ROOT / "benches/results", help="where to write")
     parser.add_argument("--only", default=",".join(STEPS), help="steps with commas, of %(default)s")
     parser.add_argument("--limit", type=float, default=300, help="seconds that a program may take (%(default)s)")
@@ -36,17 +37,18 @@ def programs(folder):
     """The programs in a folder."""
     found = sorted(path for path in folder.glob("*") if path.is_file() and os.access(path, os.X_OK))
     if not found:
-        raise Absent(f"programs in {folder}: make them with scripts/gpu-pack.sh")
+        raise Absent(f"programs in {folder.name} of what scripts/gpu-pack.sh made")
     return found
 
 
-def commit(pack):
-    """What the programs of a pack were built from."""
-    programs(pack / "tests")
+def unpack(file, pack):
+    """Unpacks the programs; the commit that they were built from."""
     try:
+        with tarfile.open(file) as packed:
+            packed.extractall(pack, filter="data")
         return (pack / "commit").read_text().strip()
-    except OSError as problem:
-        raise Absent(f"the commit that the programs are of: {problem}") from problem
+    except (OSError, tarfile.TarError) as problem:
+        raise Absent(f"programs ({problem}): make them with scripts/gpu-pack.sh") from problem
 
 
 def of_programs(name, ended):
@@ -111,7 +113,13 @@ def cuda_bench(program, options, **variables):
 
 def main():
     options = arguments()
-    absent, found = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        return check(options, pathlib.Path(folder))
+
+
+def check(options, folder):
+    """All steps, with what they leave in a folder; the exit code."""
+    absent, found, pack = [], {}, folder / "pack"
 
     def look(what, of):
         try:
@@ -120,7 +128,7 @@ def main():
             absent.append(str(problem))
 
     look("gpu", machine.gpu)
-    look("commit", lambda: commit(options.pack))
+    look("commit", lambda: unpack(options.pack, pack))
     look("nvrtc", machine.nvrtc_folder)
     if "sanitizer" in options.only:
         look("nvcc", lambda: machine.needed("nvcc"))
@@ -130,7 +138,7 @@ def main():
             print(f"gpu-check: absent: {what}", file=sys.stderr)
         return 2
 
-    pack, capability = options.pack.resolve(), found["gpu"]["compute_capability"]
+    capability = found["gpu"]["compute_capability"]
     results = {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "commit": found["commit"],
@@ -139,27 +147,26 @@ def main():
         "steps": [],
     }
     path = reports.new_path(options.results, results["date"], found["gpu"]["device"])
-    with tempfile.TemporaryDirectory() as cache:
-        variables = {"FAIRLAYER_CACHE": cache}
-        if found["nvrtc"]:
-            folders = [found["nvrtc"], os.environ.get("LD_LIBRARY_PATH")]
-            variables["LD_LIBRARY_PATH"] = ":".join(filter(None, folders))
-        required = {"FAIRLAYER_REQUIRE": "cuda", **variables}
-        of_step = {
-            "suite": lambda: suite(pack, options, **required),
-            "bench": lambda: cuda_bench(pack / "benches/cuda", options, **variables),
-            "sanitizer": lambda: sanitizer.check_all(programs(pack / "tests"), capability, options.limit, **required),
-            "wgpu": lambda: wgpu(pack, options, **variables),
-        }
-        for step in options.only:
-            try:
-                for done in of_step[step]():
-                    results["steps"].append(done)
-                    # (What was done is kept if this program is stopped.)
-                    reports.write(path, results)
-            except (Absent, OSError, RuntimeError, json.JSONDecodeError) as problem:
-                results["steps"].append({"name": step, "why": str(problem)})
+    variables = {"FAIRLAYER_CACHE": folder / "cache"}
+    if found["nvrtc"]:
+        folders = [found["nvrtc"], os.environ.get("LD_LIBRARY_PATH")]
+        variables["LD_LIBRARY_PATH"] = ":".join(filter(None, folders))
+    required = {"FAIRLAYER_REQUIRE": "cuda", **variables}
+    of_step = {
+        "suite": lambda: suite(pack, options, **required),
+        "bench": lambda: cuda_bench(pack / "benches/cuda", options, **variables),
+        "sanitizer": lambda: sanitizer.check_all(programs(pack / "tests"), capability, options.limit, **required),
+        "wgpu": lambda: wgpu(pack, options, **variables),
+    }
+    for step in options.only:
+        try:
+            for done in of_step[step]():
+                results["steps"].append(done)
+                # (What was done is kept if this program is stopped.)
                 reports.write(path, results)
+        except (Absent, OSError, RuntimeError, json.JSONDecodeError) as problem:
+            results["steps"].append({"name": step, "why": str(problem)})
+            reports.write(path, results)
     print(reports.table(results), end="")
     print(f"\n{path}")
     return 0 if reports.is_well(results) else 1
