@@ -92,6 +92,7 @@ mod reference;
 mod settings;
 mod solution;
 mod storage;
+pub mod streaming;
 mod sum;
 
 #[cfg(feature = "cli")]
@@ -118,6 +119,7 @@ pub use projector::Projector;
 pub use settings::{AdmmSettings, Infeasible, Method, Settings};
 pub use solution::{ClampState, Gradients, GradientsView, Outcome, Solution, SolutionView, Status, Wanted};
 pub use storage::{Arithmetic, Dtype, Storage};
+pub use streaming::{Answered, PooledGap, StreamRule, StreamSettings, StreamState, Streaming};
 
 #[cfg(feature = "cuda")]
 pub use cudarc;
