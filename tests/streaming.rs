@@ -71,7 +71,14 @@ fn table() {
             let most = |f: fn(&(f64, f64, f64, f64)) -> f64| rows.iter().map(f).fold(0.0, f64::max);
             println!(
                 "shift {shift} drift {drift} b {b:2}: end mean {:.5} max {:.5} over {}/{}  worst mean {:.5} max {:.5}  mse {:.6} (best {:.6}) {:.2} us/row",
-                mean(|r| r.0), most(|r| r.0), rows.iter().filter(|r| r.0 > 0.05).count(), rows.len(), mean(|r| r.1), most(|r| r.1), mean(|r| r.2), mean(|r| r.3),
+                mean(|r| r.0),
+                most(|r| r.0),
+                rows.iter().filter(|r| r.0 > 0.05).count(),
+                rows.len(),
+                mean(|r| r.1),
+                most(|r| r.1),
+                mean(|r| r.2),
+                mean(|r| r.3),
                 start.elapsed().as_secs_f64() * 1e6 / (n as f64 * seeds as f64)
             );
         }

@@ -1,7 +1,7 @@
 //! What a stream expects to come: for every cell the mean of its predictions and some of them, the recent ones mostly.
 
 /// How recent: what came when a fraction `t` of the cell's samples had come counts in proportion to `t^(RECENCY - 1)`.
-const RECENCY: f64 = 3.0;
+const RECENCY: f64 = 5.0;
 /// A cell is taken for its stratum as long as it has fewer samples than this, half and half at this many.
 const PRIOR: f64 = 16.0;
 /// The most predictions kept of a cell, the least, and those of all cells together.

@@ -48,7 +48,10 @@ impl MaxGapState {
     }
 
     pub(crate) fn is_usable(&self) -> bool {
-        self.lambda >= 0.0 && self.lambda_max >= self.lambda && self.lambda_max.is_finite() && self.violation.is_finite()
+        self.lambda >= 0.0
+            && self.lambda_max >= self.lambda
+            && self.lambda_max.is_finite()
+            && self.violation.is_finite()
     }
 }
 
@@ -66,10 +69,6 @@ impl MaxGap {
             return Err(Error::value("eta", format!("{eta} is not a finite number > 0")));
         }
         Ok(Self { state: state.unwrap_or_default(), epsilon: common_epsilon(set)?, eta })
-    }
-
-    pub(crate) fn epsilon(&self) -> f64 {
-        self.epsilon
     }
 
     /// Answers a batch: the solution then holds its projection onto the gap of the primal step. Updates lambda.

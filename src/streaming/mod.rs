@@ -10,6 +10,8 @@ pub use max_gap::MaxGapState;
 pub use state::StreamState;
 pub use totals::PooledGap;
 
+use std::cmp::Ordering;
+
 use crate::backend::Device;
 use crate::batch::{Batch, Bound, Capacities, CellSource, RealSlice};
 use crate::cells::CellMask;
@@ -115,7 +117,7 @@ pub struct Streaming {
 
 #[derive(Debug)]
 enum Rule {
-    Pooled(Pooled),
+    Pooled(Box<Pooled>),
     MaxGap(MaxGap),
 }
 
@@ -164,8 +166,10 @@ impl Streaming {
     fn begin(set: &ConstraintSet, settings: StreamSettings, totals: Totals, state: Option<RuleState>) -> Result<Self> {
         check(set, &settings)?;
         let rule = match (settings.rule, state) {
-            (StreamRule::Pooled, None) => Rule::Pooled(Pooled::new(set, None)?),
-            (StreamRule::Pooled, Some(RuleState::Pooled(state))) => Rule::Pooled(Pooled::new(set, Some(state))?),
+            (StreamRule::Pooled, None) => Rule::Pooled(Box::new(Pooled::new(set, None)?)),
+            (StreamRule::Pooled, Some(RuleState::Pooled(state))) => {
+                Rule::Pooled(Box::new(Pooled::new(set, Some(state))?))
+            }
             (StreamRule::MaxGap { eta }, None) => Rule::MaxGap(MaxGap::new(set, eta, None)?),
             (StreamRule::MaxGap { eta }, Some(RuleState::MaxGap(state))) => {
                 Rule::MaxGap(MaxGap::new(set, eta, Some(state))?)
@@ -338,7 +342,7 @@ fn check(set: &ConstraintSet, settings: &StreamSettings) -> Result<()> {
         let instead = "use rows over groups, or project whole batches";
         return Err(Error::Unsupported { device: "a stream", what: "rows of samples".to_owned(), instead });
     }
-    if !(lo < hi) {
+    if lo.partial_cmp(&hi) != Some(Ordering::Less) {
         return Err(Error::value("bounds", format!("the lower bound {lo} is not below the upper bound {hi}")));
     }
     let ratio = set.spreads().iter().any(|spread| matches!(spread.limit, SpreadLimit::Ratio(_)));

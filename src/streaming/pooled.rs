@@ -16,7 +16,7 @@ use crate::solution::{Solution, Status};
 /// The least number of samples that a cell has to make up for what it was answered.
 const LEAST_HORIZON: f64 = 32.0;
 /// How many standard deviations of what is left of the noise there is room for.
-const MARGIN: f64 = 3.0;
+const MARGIN: f64 = 2.0;
 /// The part of what is allowed that the margin of a cell may take.
 const MOST_MARGIN: f64 = 0.25;
 /// How many times a horizon is planned anew before it ends.
@@ -196,7 +196,8 @@ impl Planner {
             if total.count > 0 {
                 // What was answered is one sample that cannot be moved, a margin further from the middle than it is.
                 let (mean, label) = (total.mean(), total.mean_label());
-                let deviation = forecast.deviation(|seen| seen.z.clamp(lo, hi) - if residual { seen.label } else { 0.0 });
+                let deviation =
+                    forecast.deviation(|seen| seen.z.clamp(lo, hi) - if residual { seen.label } else { 0.0 });
                 let pauses = to_come * (0.5 + 1.0 / PLANS);
                 let noise = MARGIN * deviation * pauses.sqrt() / answered;
                 let margin = noise.min(MOST_MARGIN * room(set, stratum.z.abs(), deviation));
@@ -236,7 +237,9 @@ fn room(set: &ConstraintSet, size: f64, otherwise: f64) -> f64 {
         SpreadLimit::Ratio(ratio) => (1.0 - ratio) * size,
     });
     let of_contrasts = set.contrasts().iter().map(|contrast| (contrast.upper - contrast.lower) / 2.0);
-    of_spreads.chain(of_contrasts.map(|half| if half.is_finite() { half } else { otherwise })).fold(f64::INFINITY, f64::min)
+    of_spreads
+        .chain(of_contrasts.map(|half| if half.is_finite() { half } else { otherwise }))
+        .fold(f64::INFINITY, f64::min)
 }
 
 /// The shifts that multipliers make: `W^-1 A^T nu`, one number a cell. A mean over a union has the coefficient 1 / mass of

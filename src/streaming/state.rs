@@ -45,7 +45,8 @@ impl StreamState {
         }
         let differs = (0..self.held_to.len().max(now.len())).find(|&line| self.held_to.get(line) != now.get(line));
         if let Some(line) = differs {
-            let text = |lines: &[String]| lines.get(line).map_or_else(|| "nothing".to_owned(), |line| format!("`{line}`"));
+            let text =
+                |lines: &[String]| lines.get(line).map_or_else(|| "nothing".to_owned(), |line| format!("`{line}`"));
             return refused(format!("it was made under {}, and this stream has {}", text(&self.held_to), text(now)));
         }
         let usable = self.totals.is_usable(set.layout().cells())
