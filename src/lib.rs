@@ -52,6 +52,7 @@
 //! | answers | [`Solution`], [`SolutionView`], [`Outcome`], [`Status`], [`ClampState`] |
 //! | gradients | [`Gradients`], [`GradientsView`], [`Wanted`] |
 //! | number types: `f16`, `bf16`, `f32`, `f64` | [`Storage`], [`Dtype`] |
+//! | small batches that are answered as they come | the module [`streaming`]: [`Streaming`], [`StreamSettings`], [`StreamState`] |
 //! | how fair decisions are, with fairlearn's metrics | the module [`audit`] |
 //!
 //! A problem without a solution, or with a NaN in it, is not an error: it has a [`Status`], and its neighbours are
@@ -62,6 +63,7 @@
 //! |---|---|---|
 //! | `cuda` | yes | NVIDIA GPUs: `Device::cuda`; so far for one spread of groups |
 //! | `wgpu` | yes | GPUs of any vendor, through Vulkan, Metal or DirectX 12: `Device::wgpu` |
+//! | `serde` | with `cli` | [`StreamState`] can be written and read |
 //! | `cli` | yes | the program `fairlayer` and what only it needs |
 //!
 //! `default-features = false` is a lean library.

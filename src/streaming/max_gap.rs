@@ -16,8 +16,8 @@ use crate::solution::{Solution, Status};
 use super::Arrivals;
 use super::totals::Totals;
 
-/// After this many halvings of an interval nothing is left of it.
-const MOST_HALVINGS: u32 = 200;
+/// The gap of the primal step is found to this part of the gap that the batch has.
+const ACCURACY: f64 = 1e-13;
 
 /// What `max_gap` carries from batch to batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -86,11 +86,9 @@ impl MaxGap {
         if hi > 0.0 && step.cost(0.0)? <= price {
             hi = 0.0;
         }
-        for _ in 0..MOST_HALVINGS {
+        let accuracy = ACCURACY * hi;
+        while hi - lo > accuracy {
             let middle = 0.5 * (lo + hi);
-            if middle <= lo || middle >= hi {
-                break;
-            }
             if step.cost(middle)? <= price {
                 hi = middle;
             } else {

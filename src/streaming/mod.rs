@@ -1,4 +1,83 @@
-//! Online inference.
+//! Online inference: batches that are too small to be projected by themselves are answered as they come, so that what was
+//! answered, *pooled*, is fair.
+//!
+//! ```
+//! use fairlayer::*;
+//!
+//! let set = DemographicParity::within(0.05).constraints(&Population::one_feature(2))?;
+//! let settings = StreamSettings { bounds: (0.0, 1.0), ..StreamSettings::default() };
+//! let mut stream = Streaming::new(&set, settings)?;
+//! for i in 0..2000 {
+//!     let (group, chance) = ((i % 2) as u8, (i * 379 % 1000) as f64 / 1000.0);
+//!     let (y, _) = stream.answer(&Batch::single(&[0.6 * chance + 0.3 * f64::from(group)]).cells(&[group]))?;
+//!     assert!((0.0..=1.0).contains(&y[0]));
+//! }
+//! let gap = stream.gaps()[0].expect("both groups have come");
+//! assert!(gap.before > 0.29 && gap.after <= 0.05);
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! # The rule `pooled`
+//! What is controlled are the rows of the set themselves, over all `N` samples answered so far: for a spread the means of its
+//! unions, for a contrast `mean(U) - scale mean(V)`, for a residual row the same of `y - label`. All of them are known from
+//! sums by cell: the number of samples `N_c`, the sum of `y`, the sum of the labels.
+//!
+//! A sample that comes can still be moved; those that came are what they are. So the next samples have to make up for
+//! them, with as little distortion as possible, and that is a projection again:
+//!
+//! ```text
+//! minimise over y    1/2 sum_c h_c mean over cell c of (y - z)^2          the samples to come
+//! subject to         the rows, over N_c samples that are what they were (their mean), and h_c to come, in every cell
+//!                    lo <= y <= hi
+//! ```
+//!
+//! It is given to the crate's own [`Projector`]: what a cell was answered is one sample of weight `N_c` whose
+//! bounds hold it where it is, what is to come are recent predictions of the cell, of weight `h_c` together. So every form of
+//! row that the projector takes is streamed, without a rule of its own for any. The signed multipliers `nu` of the solution
+//! make a shift for every cell, `shift = W^-1 A^T nu`, and until the next plan a sample is answered by `clip(z - shift)`. The
+//! bounds hold bit for bit.
+//!
+//! * **Why a fair model is left alone.** Where what was answered and what is expected meet the rows, the projection is where
+//!   it began: `nu = 0`, and not a bit of a prediction changes. (Inside its bounds, that is.)
+//! * **Why the pooled gap ends within epsilon.** Let `D = N (gap - target)` be what is owed. A plan makes the next `h` samples
+//!   pay it, so that `D` falls by `D / h` a sample, while a sample adds noise of variance `v`, and an error `d` of what was
+//!   expected: `D` settles at `h d`, with variance `h v / 2`; the gap at `target + h d / N`, with a deviation of
+//!   `sqrt(h v / 2) / N`. With `h = N^(2/3)` both vanish as `N` grows, and faster than `N^(-1/2)`, which the mean of
+//!   samples that nobody controls would have. The target lies below epsilon by a margin of that deviation (twice the sum of
+//!   its cells' deviations, at most half of epsilon): every cell's own mean is taken to lie further from the middle than it is.
+//!   This holds if the bounds leave room for the rows, and if predictions of a cell are exchangeable or change slowly
+//!   beside `h`. An epsilon of 0 is approached and not met.
+//! * **Why little is moved.** A longer `h` makes the noise of the shifts smaller, whose cost is `v / (2 h)` in the square of
+//!   what is moved, a shorter one the margin, whose cost grows as `sqrt(h) / N`. `N^(2/3)` makes them equal in order.
+//! * **First samples.** `h` is `N_c^(2/3)`, at least 32, so that what chance made of the first few is paid back over many; where
+//!   that would leave more noise than a margin of a quarter of epsilon has room for, it is shorter, down to 8. A cell with `n`
+//!   samples is expected to be like its stratum (all with its label or control value) but for `n / (n + 16)` of the difference:
+//!   a model is fair until there is reason to think that it is not. In the first hundreds of samples the gap may be above
+//!   epsilon, as that of any small sample.
+//! * **A group that is absent** for long owes what it owes: `N_c` and `h_c` are its own, and a shift is in proportion to one over
+//!   the weight of the union, so a rare group is moved and not the many others.
+//! * **Drift.** What is expected is the past, in which a sample that came at the fraction `t` of its cell's counts as `t^4`: after a
+//!   change of `d` the gap goes astray by at most `h d / N` and comes back as the change makes up more of that past.
+//!
+//! Predicted for 20,000 samples of two groups (0.4 of them 0.3 higher, deviation 0.2, epsilon 0.05, bounds 0 and 1): a gap
+//! at the end of 0.05 less a margin of 0.0013, with a deviation of 0.0003; all data at once have to be moved by 0.01426 in
+//! the mean square, and the margin adds 1.1 parts in 100, the noise 0.3. Found: see README.
+//!
+//! Planning costs a projection of some hundreds to thousands of samples. It is done when an eighth of the shortest horizon has
+//! come, or later where cells are many, so that a sample pays for at most 100 in a projection.
+//!
+//! # The rule `max_gap`
+//! The published one, for comparison: [`StreamRule::MaxGap`]. One multiplier for all rows; gaps of every batch by itself, so
+//! that a batch of one sample has none and is never moved.
+//!
+//! # Batches
+//! A batch of at least `b_tau` samples is projected by itself (its own gaps are then within epsilon), whatever the rule;
+//! smaller ones are streamed. Both count in the same sums. A batch need not have all groups: [`Answered::incomplete`] says so.
+//! Numbers and ids that cannot be used are [`Status::BadNumber`], as elsewhere.
+//!
+//! # State
+//! [`Streaming::save`] and [`Streaming::restore`] carry a stream from one process to the next, bit for bit;
+//! [`Streaming::regrouped`] to more groups.
 
 mod forecast;
 mod max_gap;
@@ -28,7 +107,7 @@ use state::{RuleState, VERSION, held_to};
 use totals::Totals;
 
 /// The largest size of a prediction or a label in a stream, whose sums go on and on.
-const LARGEST: f64 = 1e100;
+pub const LARGEST: f64 = 1e15;
 
 /// How small batches are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
@@ -249,7 +328,7 @@ impl Streaming {
             y.iter_mut().zip(arrivals.z).for_each(|(y, z)| *y = z.clamp(lo, hi));
             return Ok(Answered { status: Status::BadNumber, projected, incomplete: false });
         }
-        let incomplete = is_incomplete(&self.set, arrivals.cells);
+        let incomplete = is_incomplete(&self.set, arrivals.cells)?;
         let status = if n == 0 {
             Status::Solved
         } else if projected {
@@ -378,8 +457,9 @@ fn check_batch(batch: &Batch<'_, f64>) -> Result<()> {
 }
 
 /// Whether a union of the rows has no sample among these cells.
-fn is_incomplete(set: &ConstraintSet, cells: &[u8]) -> bool {
+fn is_incomplete(set: &ConstraintSet, cells: &[u8]) -> Result<bool> {
+    let there = CellMask::of(cells.iter().map(|&cell| usize::from(cell)))?;
     let unions = set.spreads().iter().flat_map(|spread| &spread.unions).map(|union| &union.cells);
     let mut sides = unions.chain(set.contrasts().iter().map(|contrast| &contrast.plus.cells));
-    sides.any(|union| !cells.iter().any(|&cell| union.contains(usize::from(cell))))
+    Ok(sides.any(|union| union.and(&there).is_empty()))
 }

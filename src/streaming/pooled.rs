@@ -10,19 +10,27 @@ use crate::cells::CellMask;
 use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::error::Result;
 use crate::projector::Projector;
-use crate::settings::{Infeasible, Settings};
+use crate::settings::{AdmmSettings, Infeasible, Settings};
 use crate::solution::{Solution, Status};
 
-/// The least number of samples that a cell has to make up for what it was answered.
-const LEAST_HORIZON: f64 = 32.0;
+/// The number of samples that a cell has to make up for what it was answered is at least this, where the margin allows it,
+/// and at least that, where the margin needs it.
+const HORIZON: f64 = 32.0;
+const LEAST_HORIZON: f64 = 8.0;
+/// Where a horizon of fewer samples than this were needed, nothing helps.
+const NO_HORIZON: f64 = 0.01;
 /// How many standard deviations of what is left of the noise there is room for.
 const MARGIN: f64 = 2.0;
 /// The part of what is allowed that the margin of a cell may take.
 const MOST_MARGIN: f64 = 0.25;
 /// How many times a horizon is planned anew before it ends.
-const PLANS: f64 = 16.0;
+const PLANS: f64 = 8.0;
+/// The samples whose noise a plan has not made up for, as a part of the horizon: half of it, and those between two plans.
+const SPAN: f64 = 0.5 + 1.0 / PLANS;
+/// The most Newton steps of a plan.
+const MOST_STEPS: u32 = 60;
 /// How many samples of the forecasts a new sample pays for.
-const PACE: u64 = 40;
+const PACE: u64 = 100;
 
 /// What `pooled` carries from batch to batch.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,13 +130,18 @@ struct Planner {
     mass: Vec<f64>,
     /// `[strata]`: how many samples are expected, and their means.
     strata: Vec<(f64, Seen)>,
+    /// The shortest horizon of the cells, in samples of all cells.
+    horizon: f64,
 }
 
 impl Planner {
     fn new(set: &ConstraintSet) -> Result<Self> {
         let cells = set.layout().cells();
         let most = cells * (kept(cells) + 1);
-        let settings = Settings { infeasible: Infeasible::NearestFeasible, ..Settings::default() };
+        // What is hard to plan is planned anew soon, so little time is spent on it.
+        let admm = AdmmSettings { max_iterations: 0, ..AdmmSettings::default() };
+        let infeasible = Infeasible::NearestFeasible;
+        let settings = Settings { infeasible, admm, max_iterations: MOST_STEPS, ..Settings::default() };
         let projector = Projector::plan(crate::Device::cpu(), set, Capacities::single(most), settings)?;
         let solution = projector.solution();
         let empty = || Vec::with_capacity(most);
@@ -143,6 +156,7 @@ impl Planner {
             cell: Vec::with_capacity(most),
             mass: vec![0.0; cells],
             strata: vec![(0.0, Seen::default()); set.layout().strata().count()],
+            horizon: 0.0,
         })
     }
 
@@ -161,13 +175,15 @@ impl Planner {
             state.multipliers.copy_from_slice(found.problem_multipliers(0));
             shifts(self.projector.constraints(), &self.mass, &state.multipliers, &mut state.shifts);
         }
-        let horizon: f64 = horizon(totals.count() as f64);
-        state.wait = ((horizon / PLANS) as u64).max(self.z.len() as u64 / PACE).max(1);
+        let pace = self.z.len() as u64 / PACE;
+        state.wait = ((self.horizon / PLANS) as u64).max(pace).max(1);
         Ok(())
     }
 
     fn set_up(&mut self, state: &PooledState, (lo, hi): (f64, f64), totals: &Totals) {
         self.expect_of_strata(state);
+        let all: f64 = self.strata.iter().map(|(count, _)| count).sum();
+        self.horizon = f64::INFINITY;
         for array in [&mut self.z, &mut self.lo, &mut self.hi, &mut self.label, &mut self.weight] {
             array.clear();
         }
@@ -183,7 +199,10 @@ impl Planner {
             let correction = forecast.correction(stratum, lo, hi);
             let total = &totals.cells[cell];
             let answered = total.count as f64;
-            let to_come = horizon(answered);
+            let deviation = forecast.deviation(|seen| seen.z.clamp(lo, hi) - if residual { seen.label } else { 0.0 });
+            let room = MOST_MARGIN * room(set, stratum.z.abs(), deviation);
+            let to_come = horizon(answered, deviation, room);
+            self.horizon = self.horizon.min(to_come * all / forecast.count as f64);
             let mut push = |z: f64, label: f64, weight: f64, (lo, hi): (f64, f64)| {
                 self.z.push(z);
                 self.label.push(label);
@@ -196,11 +215,7 @@ impl Planner {
             if total.count > 0 {
                 // What was answered is one sample that cannot be moved, a margin further from the middle than it is.
                 let (mean, label) = (total.mean(), total.mean_label());
-                let deviation =
-                    forecast.deviation(|seen| seen.z.clamp(lo, hi) - if residual { seen.label } else { 0.0 });
-                let pauses = to_come * (0.5 + 1.0 / PLANS);
-                let noise = MARGIN * deviation * pauses.sqrt() / answered;
-                let margin = noise.min(MOST_MARGIN * room(set, stratum.z.abs(), deviation));
+                let margin = room.min(MARGIN * deviation * (SPAN * to_come).sqrt() / answered);
                 let above = mean - if residual { label } else { stratum.z };
                 let mean = (if above < 0.0 { mean - margin } else { mean + margin }).clamp(lo, hi);
                 push(mean, label, answered, (mean, mean));
@@ -225,9 +240,11 @@ impl Planner {
     }
 }
 
-/// How many samples a cell with so many answers has to make up for them.
-fn horizon(answered: f64) -> f64 {
-    answered.powf(2.0 / 3.0).max(LEAST_HORIZON)
+/// How many samples a cell with so many answers has to make up for them: so few that the margin has room for their noise.
+fn horizon(answered: f64, deviation: f64, room: f64) -> f64 {
+    let longest = answered.powf(2.0 / 3.0).max(HORIZON);
+    let fitting = (room * answered / (MARGIN * deviation)).powi(2) / SPAN;
+    if fitting >= NO_HORIZON && answered > 0.0 { fitting.clamp(LEAST_HORIZON, longest) } else { longest }
 }
 
 /// How far apart the rows allow means to be, the strictest of them; `otherwise` where a row has one bound only.

@@ -17,6 +17,7 @@ use super::project::require_distinct;
 use super::records::{Source, escape};
 use super::table::{Table, finite};
 use super::{Ending, complain};
+use crate::streaming::LARGEST;
 use crate::{Batch, Buffer, Status, StreamRule, StreamSettings, Streaming};
 use args::Algorithm;
 use groups::{Feature, Groups, Names, Place, places};
@@ -209,7 +210,7 @@ impl<'a> Stream<'a> {
         let number = |column: usize| {
             let value = finite(&fields[column]).map_err(|what| (column, what))?;
             let too_large = || (column, format!("{} is too large for a stream", quoted(fields[column].trim_ascii())));
-            if value.abs() <= 1e100 { Ok(value) } else { Err(too_large()) }
+            if value.abs() <= LARGEST { Ok(value) } else { Err(too_large()) }
         };
         let score = number(0)?;
         let behind = 1 + self.args.sensitive.len();
