@@ -86,7 +86,7 @@ impl MaxGap {
         if hi > 0.0 && step.cost(0.0)? <= price {
             hi = 0.0;
         }
-        let accuracy = ACCURACY * hi;
+        let accuracy = (ACCURACY * hi).max(f64::MIN_POSITIVE);
         while hi - lo > accuracy {
             let middle = 0.5 * (lo + hi);
             if step.cost(middle)? <= price {

@@ -93,7 +93,7 @@ impl Pooled {
     pub(crate) fn answer(&mut self, arrivals: &Arrivals<'_>, totals: &Totals, y: &mut [f64]) -> Result<()> {
         self.learn(arrivals);
         if self.state.wait == 0 {
-            self.planner.plan(&mut self.state, arrivals.bounds, totals)?;
+            self.planner.plan(&mut self.state, arrivals.bounds, totals, y.len())?;
         }
         for (index, y) in y.iter_mut().enumerate() {
             let shift = self.state.shifts[usize::from(arrivals.cells[index])];
@@ -132,6 +132,8 @@ struct Planner {
     strata: Vec<(f64, Seen)>,
     /// The shortest horizon of the cells, in samples of all cells.
     horizon: f64,
+    /// `[cells]`: which way a cell is from the middle.
+    lean: Vec<f64>,
 }
 
 impl Planner {
@@ -157,13 +159,14 @@ impl Planner {
             mass: vec![0.0; cells],
             strata: vec![(0.0, Seen::default()); set.layout().strata().count()],
             horizon: 0.0,
+            lean: vec![0.0; cells],
         })
     }
 
     /// Finds the shifts for the samples to come. Where the rows cannot be met within the horizon, what violates them the
     /// least; where that is not found either, the shifts stay.
-    fn plan(&mut self, state: &mut PooledState, bounds: (f64, f64), totals: &Totals) -> Result<()> {
-        self.set_up(state, bounds, totals);
+    fn plan(&mut self, state: &mut PooledState, bounds: (f64, f64), totals: &Totals, came: usize) -> Result<()> {
+        self.set_up(state, bounds, totals, came as f64);
         let batch = Batch::single(&self.z)
             .cells(&self.cell)
             .labels(&self.label)
@@ -180,10 +183,11 @@ impl Planner {
         Ok(())
     }
 
-    fn set_up(&mut self, state: &PooledState, (lo, hi): (f64, f64), totals: &Totals) {
+    fn set_up(&mut self, state: &PooledState, (lo, hi): (f64, f64), totals: &Totals, came: f64) {
         self.expect_of_strata(state);
         let all: f64 = self.strata.iter().map(|(count, _)| count).sum();
         self.horizon = f64::INFINITY;
+        totals.lean(self.projector.constraints(), &mut self.lean);
         for array in [&mut self.z, &mut self.lo, &mut self.hi, &mut self.label, &mut self.weight] {
             array.clear();
         }
@@ -201,8 +205,10 @@ impl Planner {
             let answered = total.count as f64;
             let deviation = forecast.deviation(|seen| seen.z.clamp(lo, hi) - if residual { seen.label } else { 0.0 });
             let room = MOST_MARGIN * room(set, stratum.z.abs(), deviation);
-            let to_come = horizon(answered, deviation, room);
-            self.horizon = self.horizon.min(to_come * all / forecast.count as f64);
+            // (The batch that has come is answered by one plan.)
+            let share = forecast.count as f64 / all;
+            let to_come = horizon(answered, deviation, room).max(came * share);
+            self.horizon = self.horizon.min(to_come / share);
             let mut push = |z: f64, label: f64, weight: f64, (lo, hi): (f64, f64)| {
                 self.z.push(z);
                 self.label.push(label);
@@ -216,8 +222,8 @@ impl Planner {
                 // What was answered is one sample that cannot be moved, a margin further from the middle than it is.
                 let (mean, label) = (total.mean(), total.mean_label());
                 let margin = room.min(MARGIN * deviation * (SPAN * to_come).sqrt() / answered);
-                let above = mean - if residual { label } else { stratum.z };
-                let mean = (if above < 0.0 { mean - margin } else { mean + margin }).clamp(lo, hi);
+                let outward = if self.lean[cell] < 0.0 { mean - margin } else { mean + margin };
+                let mean = outward.clamp(lo, hi);
                 push(mean, label, answered, (mean, mean));
             }
             let weight = to_come / forecast.samples.len() as f64;

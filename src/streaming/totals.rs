@@ -117,6 +117,32 @@ impl Totals {
         spreads.chain(set.contrasts().iter().map(|contrast| self.of_contrast(contrast))).collect()
     }
 
+    /// `[cells]`: which way a cell is from the middle of what the rows allow, by the union of its unions that is the farthest.
+    pub(crate) fn lean(&self, set: &ConstraintSet, lean: &mut [f64]) {
+        lean.fill(0.0);
+        let mut farther = |cells: &CellMask, deviation: f64| {
+            let nearer = cells.iter().filter(|&cell| lean[cell].abs() < deviation.abs()).collect::<Vec<_>>();
+            nearer.into_iter().for_each(|cell| lean[cell] = deviation);
+        };
+        for spread in set.spreads() {
+            let means =
+                || spread.unions.iter().filter_map(|union| Some((union, self.mean(&union.cells, Of::Answers)?)));
+            let least = means().fold(f64::INFINITY, |least, (_, mean)| least.min(mean));
+            let most = means().fold(f64::NEG_INFINITY, |most, (_, mean)| most.max(mean));
+            means().for_each(|(union, mean)| farther(&union.cells, mean - 0.5 * (least + most)));
+        }
+        for contrast in set.contrasts() {
+            let middle = match (contrast.lower.is_finite(), contrast.upper.is_finite()) {
+                (true, true) => 0.5 * (contrast.lower + contrast.upper),
+                (true, false) => f64::INFINITY,
+                _ => f64::NEG_INFINITY,
+            };
+            if let Some(gap) = self.of_contrast(contrast) {
+                farther(&contrast.plus.cells, gap.after - middle);
+            }
+        }
+    }
+
     fn of_spread(&self, spread: &Spread) -> Option<PooledGap> {
         let extremes = |of| {
             let means = || spread.unions.iter().filter_map(move |union| self.mean(&union.cells, of));
