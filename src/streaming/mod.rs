@@ -60,8 +60,8 @@
 //!   change of `d` the gap goes astray by at most `h d / N` and comes back as the change makes up more of that past.
 //!
 //! Predicted for 20,000 samples of two groups (0.4 of them 0.3 higher, deviation 0.2, epsilon 0.05, bounds 0 and 1): a gap
-//! at the end of 0.05 less a margin of 0.0013, with a deviation of 0.0003; all data at once have to be moved by 0.01426 in
-//! the mean square, and the margin adds 1.1 parts in 100, the noise 0.3. Found: see README.
+//! at the end of 0.05 less a margin of 0.0014, with a deviation of at most 0.0005; all data at once have to be moved by 0.01426 in
+//! the mean square, and the margin adds 1.1 parts in 100, the noise 0.3. What is found README says how to print.
 //!
 //! Planning costs a projection of some hundreds to thousands of samples. It is done when an eighth of the shortest horizon has
 //! come, or later where cells are many, so that a sample pays for at most 100 in a projection.
