@@ -49,8 +49,9 @@ struct Feature {
 // `CellsCall` of `src/backend/cuda/calls.rs`; a test holds both together.
 struct CellsCall {
     const void* z;
-    // Ids of cells as they were given; null where features, strata or nothing at all gives them.
+    // Cells as they were given, or as `cells_prepare` wrote them.
     const u8* cells;
+    // What `cells_prepare` makes them of.
     const u8* groups;
     const u8* control;
     const void* weights;
@@ -76,8 +77,8 @@ struct CellsCall {
     const SetSpread* set_spreads;
     const SetPart* set_parts;
     const Feature* features;
-    // What kernels keep of every element: its cell, where that is not given, and the elements sorted by cell.
     u8* own_cells;
+    // The elements of every problem, sorted by cell.
     u32* order;
     // Backward: null where they are not wanted.
     const void* g;
@@ -109,6 +110,11 @@ struct CellsCall {
     u32 max_iterations;
     u32 unused;
 };
+
+// A number beside the predictions.
+__device__ __forceinline__ double real_at(const void* array, bool is_double, u64 at) {
+    return is_double ? static_cast<const double*>(array)[at] : static_cast<double>(static_cast<const float*>(array)[at]);
+}
 
 // A problem, for the block that has it in hand.
 template <class T>
@@ -147,22 +153,15 @@ struct Problem {
         return call.upper ? Storage<T>::widen(static_cast<const T*>(call.upper)[at(i, SHARED_HI)]) : static_cast<A>(call.hi);
     }
 
-    static __device__ __forceinline__ double real(const void* array, bool is_double, u64 at) {
-        return is_double ? static_cast<const double*>(array)[at] : static_cast<double>(static_cast<const float*>(array)[at]);
-    }
-
     __device__ __forceinline__ double weight(u32 i) const {
-        return call.weights ? real(call.weights, has(DOUBLE_WEIGHTS), at(i, SHARED_WEIGHTS)) : 1.0;
+        return call.weights ? real_at(call.weights, has(DOUBLE_WEIGHTS), at(i, SHARED_WEIGHTS)) : 1.0;
     }
 
     __device__ __forceinline__ double label(u32 i) const {
-        return call.labels ? real(call.labels, has(DOUBLE_LABELS), at(i, SHARED_LABELS)) : 0.0;
+        return call.labels ? real_at(call.labels, has(DOUBLE_LABELS), at(i, SHARED_LABELS)) : 0.0;
     }
 
-    // The cells of the elements: as given, or as `cells_prepare` wrote them.
-    __device__ __forceinline__ const u8* cells() const {
-        return call.cells ? call.cells + (has(SHARED_CELLS) ? 0 : first) : call.own_cells + first;
-    }
+    __device__ __forceinline__ const u8* cells() const { return call.cells + (has(SHARED_CELLS) ? 0 : first); }
 
     __device__ __forceinline__ u32* order() const { return call.order + first; }
 

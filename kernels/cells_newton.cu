@@ -2,7 +2,7 @@
 // machine of `newton.cuh` for every part of the constraint set; all threads sum the elements at the shifts that those ask for,
 // and write them at the end, by the same arithmetic.
 
-#include "cells_prepare.cuh"
+#include "cell_sums.cuh"
 #include "newton.cuh"
 #include "spread.cuh"
 

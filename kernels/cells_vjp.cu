@@ -1,7 +1,7 @@
 // `cells_vjp`: the gradient of a scalar function of y to every input of the projection onto spreads and contrasts, a block a
 // problem. Twin of `src/reference/cells_vjp.rs`, where it is explained.
 
-#include "cells_prepare.cuh"
+#include "cell_sums.cuh"
 #include "vjp_rows.cuh"
 
 // What the elements of a cell need for the gradients to weights and labels, cell by cell: the gradient to a weight is

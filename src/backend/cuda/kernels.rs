@@ -29,7 +29,7 @@ pub const HEADERS: [Source; 20] = [
     source!("warp.cuh"),
     source!("cells_call.cuh"),
     source!("cells_memory.cuh"),
-    source!("cells_prepare.cuh"),
+    source!("cell_sums.cuh"),
     source!("two_floats.cuh"),
     source!("linear.cuh"),
     source!("rows.cuh"),
@@ -42,8 +42,9 @@ pub const HEADERS: [Source; 20] = [
     source!("vjp_rows.cuh"),
 ];
 
-/// The files with kernels.
-pub const SOURCES: [Source; 6] = [
+/// The files with kernels, in the order of [`Kernel`]; each has one, of the same name.
+pub const SOURCES: [Source; 7] = [
+    source!("cells_prepare.cu"),
     source!("cells_pair.cu"),
     source!("vjp_pair.cu"),
     source!("cells_spread.cu"),
@@ -55,6 +56,7 @@ pub const SOURCES: [Source; 6] = [
 /// What a launch runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kernel {
+    CellsPrepare,
     CellsPair,
     VjpPair,
     CellsSpread,
@@ -64,8 +66,15 @@ pub(crate) enum Kernel {
 }
 
 impl Kernel {
-    const ALL: [Self; 6] =
-        [Self::CellsPair, Self::VjpPair, Self::CellsSpread, Self::VjpSpread, Self::CellsNewton, Self::CellsVjp];
+    const ALL: [Self; SOURCES.len()] = [
+        Self::CellsPrepare,
+        Self::CellsPair,
+        Self::VjpPair,
+        Self::CellsSpread,
+        Self::VjpSpread,
+        Self::CellsNewton,
+        Self::CellsVjp,
+    ];
 
     /// Whether it is for any rows over cells.
     pub(crate) fn is_general(self) -> bool {
@@ -77,26 +86,12 @@ impl Kernel {
         matches!(self, Self::CellsPair | Self::VjpPair)
     }
 
-    fn entry(self) -> &'static str {
-        match self {
-            Self::CellsPair => "cells_pair",
-            Self::VjpPair => "vjp_pair",
-            Self::CellsSpread => "cells_spread",
-            Self::VjpSpread => "vjp_spread",
-            Self::CellsNewton => "cells_newton",
-            Self::CellsVjp => "cells_vjp",
-        }
+    pub(crate) fn source(self) -> Source {
+        SOURCES[self as usize]
     }
 
-    pub(crate) fn source(self) -> Source {
-        match self {
-            Self::CellsPair => SOURCES[0],
-            Self::VjpPair => SOURCES[1],
-            Self::CellsSpread => SOURCES[2],
-            Self::VjpSpread => SOURCES[3],
-            Self::CellsNewton => SOURCES[4],
-            Self::CellsVjp => SOURCES[5],
-        }
+    fn entry(self) -> &'static str {
+        self.source().name.trim_end_matches(".cu")
     }
 }
 
@@ -134,9 +129,13 @@ const OF_SPREADS_OF_DOUBLES: [Team; 6] =
 /// The same for any rows over cells: what a thread "holds" it reads again for every pass, one after the other.
 const OF_CELLS: [Team; 2] = [team(32, 32), team(256, 1 << 16)];
 
+/// A thread an element, which are of any problem.
+pub(crate) const OF_ELEMENTS: [Team; 1] = [team(256, 1)];
+
 /// The teams of a kernel for a storage type, from small problems to large ones.
 pub(crate) fn teams(kernel: Kernel, dtype: Dtype) -> &'static [Team] {
     match (kernel, dtype) {
+        (Kernel::CellsPrepare, _) => &OF_ELEMENTS,
         (Kernel::CellsPair, Dtype::F64) => &OF_PAIRS_OF_DOUBLES,
         (Kernel::VjpPair, Dtype::F64) => &BACK_OF_PAIRS_OF_DOUBLES,
         (Kernel::CellsPair | Kernel::VjpPair, _) => &OF_PAIRS,
@@ -179,18 +178,21 @@ impl Variant {
             Dtype::F32 => "float",
             Dtype::F64 => "double",
         };
-        let Team { lanes, values } = self.team;
-        if self.kernel.is_general() {
-            return format!("{}<{storage}, {lanes}>", self.kernel.entry());
+        let (entry, Team { lanes, values }) = (self.kernel.entry(), self.team);
+        match self.kernel {
+            Kernel::CellsPrepare => entry.into(),
+            Kernel::CellsNewton | Kernel::CellsVjp => format!("{entry}<{storage}, {lanes}>"),
+            _ => format!("{entry}<{storage}, {lanes}, {values}>"),
         }
-        format!("{}<{storage}, {lanes}, {values}>", self.kernel.entry())
     }
 
-    /// Threads of a block, and problems: as `Team` of `kernels/team.cuh` has it.
+    /// Threads of a block, and problems (of `cells_prepare` elements): as `Team` of `kernels/team.cuh` has it.
     pub(crate) fn block(self) -> (u32, u32) {
         let lanes = self.team.lanes;
-        if self.kernel.is_general() {
-            return (lanes, 1);
+        match self.kernel {
+            Kernel::CellsPrepare => return (lanes, lanes),
+            Kernel::CellsNewton | Kernel::CellsVjp => return (lanes, 1),
+            _ => {}
         }
         let threads = if lanes > WARP { lanes } else { 128 };
         (threads, threads / lanes)
@@ -200,8 +202,10 @@ impl Variant {
     /// `Memory`.
     pub(crate) fn shared_bytes(self, size: SetSize) -> u32 {
         let lanes = self.team.lanes;
-        if self.kernel.is_general() {
-            return size.shared_bytes(lanes / WARP);
+        match self.kernel {
+            Kernel::CellsPrepare => return 0,
+            Kernel::CellsNewton | Kernel::CellsVjp => return size.shared_bytes(lanes / WARP),
+            _ => {}
         }
         let cells = size.cells;
         let warps = lanes.div_ceil(WARP);
@@ -261,7 +265,10 @@ pub struct VariantText {
 pub fn all_variants() -> Vec<VariantText> {
     let mut all = Vec::new();
     for kernel in Kernel::ALL {
-        for dtype in [Dtype::F16, Dtype::Bf16, Dtype::F32, Dtype::F64] {
+        let dtypes = [Dtype::F64, Dtype::F32, Dtype::F16, Dtype::Bf16];
+        // (Cells know nothing of what predictions are stored in.)
+        let dtypes = if kernel == Kernel::CellsPrepare { &dtypes[..1] } else { &dtypes };
+        for &dtype in dtypes {
             all.extend(teams(kernel, dtype).iter().enumerate().map(|(index, &team)| VariantText {
                 source: kernel.source(),
                 expression: Variant { kernel, dtype, team }.expression(),
