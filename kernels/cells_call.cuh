@@ -12,8 +12,9 @@ constexpr u32 NO_SPREAD = 0xffffffffu;
 // Bits of `CellsCall::flags`: arrays that all problems share, and numbers beside the predictions that are f64.
 constexpr u32 SHARED_CELLS = 1, SHARED_CONTROL = 2, SHARED_WEIGHTS = 4, SHARED_LABELS = 8, SHARED_LO = 16, SHARED_HI = 32;
 constexpr u32 DOUBLE_WEIGHTS = 64, DOUBLE_LABELS = 128;
-// That strata are those of the labels; that rows which nothing meets are relaxed; that a spread is a ratio.
-constexpr u32 STRATA_BY_LABEL = 256, RELAXES = 512, HAS_RATIO = 1024;
+// That strata are those of the labels; that rows which nothing meets are relaxed; that a spread is a ratio; that the problems
+// are those that a short cut has left.
+constexpr u32 STRATA_BY_LABEL = 256, RELAXES = 512, HAS_RATIO = 1024, TAKES_OVER = 2048;
 
 // A row of the constraint set: a mean over the cells `plus`, less `scale` times that over `minus`.
 struct SetRow {
@@ -116,6 +117,11 @@ __device__ __forceinline__ double real_at(const void* array, bool is_double, u64
     return is_double ? static_cast<const double*>(array)[at] : static_cast<double>(static_cast<const float*>(array)[at]);
 }
 
+// What became of a problem.
+__device__ __forceinline__ Outcome& outcome_of(const CellsCall& call, u32 problem) {
+    return *reinterpret_cast<Outcome*>(call.outcomes + problem * (sizeof(Outcome) + call.rows * sizeof(double)));
+}
+
 // A problem, for the block that has it in hand.
 template <class T>
 struct Problem {
@@ -126,8 +132,9 @@ struct Problem {
     u32 n;
     u64 first;
 
-    __device__ __forceinline__ explicit Problem(const CellsCall& call) : call(call) {
-        index = call.list ? call.list[blockIdx.x] : blockIdx.x;
+    // The one at a place of the launch's list.
+    __device__ __forceinline__ Problem(const CellsCall& call, u32 place) : call(call) {
+        index = call.list ? call.list[place] : place;
         n = call.n;
         first = static_cast<u64>(index) * call.n;
         if (call.offsets) {
@@ -169,12 +176,10 @@ struct Problem {
 
     __device__ __forceinline__ u32* clamp() const { return call.clamp + clamp_start(index, first); }
 
-    __device__ __forceinline__ u8* record() const {
-        return call.outcomes + index * (sizeof(Outcome) + call.rows * sizeof(double));
-    }
+    __device__ __forceinline__ Outcome& outcome() const { return outcome_of(call, index); }
 
     // The multipliers of the answer, row by row of the set.
-    __device__ __forceinline__ double* multipliers() const { return reinterpret_cast<double*>(record() + sizeof(Outcome)); }
+    __device__ __forceinline__ double* multipliers() const { return reinterpret_cast<double*>(&outcome() + 1); }
 
     __device__ __forceinline__ double level(u32 spread) const { return call.levels[index * u64(call.level_stride) + spread]; }
 

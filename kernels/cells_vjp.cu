@@ -145,7 +145,7 @@ __device__ __forceinline__ void write_gradients(const Problem<T>& problem, const
 template <class T, int LANES>
 __global__ void __launch_bounds__(LANES, 256 / LANES) cells_vjp(const __grid_constant__ CellsCall call) {
     DYNAMIC_SHARED(double, shared);
-    Problem<T> problem(call);
+    Problem<T> problem(call, blockIdx.x);
     Memory memory(shared, call, LANES / WARP_LANES);
     bool leads = threadIdx.x < WARP_LANES;
     // What no row writes is zero.
@@ -156,7 +156,7 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) cells_vjp(const __grid_con
         call.to_row_lower[problem.index * u64(call.contrasts) + threadIdx.x] = 0.0;
         call.to_row_upper[problem.index * u64(call.contrasts) + threadIdx.x] = 0.0;
     }
-    u32 status = reinterpret_cast<const Outcome*>(problem.record())->status;
+    u32 status = problem.outcome().status;
     bool solved = problem.n > 0 && (status == STATUS_SOLVED || status == STATUS_RELAXED);
     if (!solved || !prepare<LANES>(problem, memory)) {
         write_zeros<LANES>(problem);

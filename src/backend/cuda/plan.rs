@@ -174,21 +174,18 @@ impl<T: Storage> CudaPlan<T> {
         Ok(plan)
     }
 
-    /// Allocates what every call needs, and compiles what it launches. (What a call needs that a short cut does not take is
-    /// made ready when the first one comes.)
+    /// Allocates what every call needs, and compiles what it launches. (What backward calls launch that a short cut does not
+    /// take is compiled when the first one comes.)
     fn reserve(&mut self) -> Result<()> {
         let device = &self.device;
         self.inputs.reserve::<T>(device, self.capacities)?;
-        if self.short_cut.is_none() {
-            self.inputs.reserve_order(device, self.capacities.total, &mut self.call)?;
-        }
         let load = |kernel, team| {
             let loaded = device.driver().load(Variant { kernel, dtype: T::DTYPE, team });
             loaded.map_err(|problem| device.failed(problem))
         };
         load(Kernel::CellsPrepare, OF_ELEMENTS[0])?;
-        for way in [0, 1] {
-            let ways = self.ways(way, true);
+        for (way, short_cut) in [(0, true), (0, false), (1, true)] {
+            let ways = self.ways(way, short_cut);
             let last = ways.iter().position(|(_, team)| team.room() >= self.capacities.largest).unwrap_or(0);
             for &(kernel, team) in &ways[..=last] {
                 load(kernel, team)?;
@@ -261,16 +258,40 @@ impl<T: Storage> CudaPlan<T> {
         if call.cells == 0 {
             self.prepare(batch, &mut call)?;
         }
-        for class in classes {
+        for class in &classes {
             match self.short_cut.filter(|_| !class.kernel.is_general()) {
-                Some(short) => self.launch_class(&class, short.call(&call))?,
-                None => {
-                    self.inputs.reserve_order(&self.device, self.capacities.total, &mut call)?;
-                    self.launch_class(&class, call)?;
+                Some(short) => self.launch_class(class, short.call(&call))?,
+                None => self.launch_class(class, call)?,
+            }
+        }
+        let forward =
+            classes.into_iter().filter(|class| matches!(class.kernel, Kernel::CellsPair | Kernel::CellsSpread));
+        self.take_over(forward, call)
+    }
+
+    /// Launches Newton's method for the problems of short cuts that these left unfinished, which is known on the device only.
+    fn take_over(&self, classes: impl Iterator<Item = Class>, mut call: CellsCall) -> Result<()> {
+        call.flags |= flags::TAKES_OVER;
+        let kernel = GENERAL[0];
+        let general = teams(kernel, T::DTYPE);
+        // (Neighbours share a launch.)
+        let mut waiting: Option<Class> = None;
+        for class in classes {
+            let team = general[team_of(general.iter().copied(), class.team.room())];
+            match &mut waiting {
+                Some(last) if last.team == team => last.listed.end = class.listed.end,
+                _ => {
+                    let last = waiting.replace(Class { kernel, team, listed: class.listed });
+                    last.map_or(Ok(()), |last| self.launch_left(&last, call))?;
                 }
             }
         }
-        Ok(())
+        waiting.map_or(Ok(()), |last| self.launch_left(&last, call))
+    }
+
+    fn launch_left(&self, class: &Class, call: CellsCall) -> Result<()> {
+        let blocks = (class.listed.len() as u32).div_ceil(LOOKED_AT).min(MOST_LOOKING);
+        self.launch_on(class, blocks, call)
     }
 
     /// Turns groups and strata into cells.
@@ -286,9 +307,13 @@ impl<T: Storage> CudaPlan<T> {
 
     fn launch_class(&self, class: &Class, call: impl Call) -> Result<()> {
         let variant = Variant { kernel: class.kernel, dtype: T::DTYPE, team: class.team };
-        let count = class.listed.len() as u32;
+        self.launch_on(class, (class.listed.len() as u32).div_ceil(variant.block().1), call)
+    }
+
+    fn launch_on(&self, class: &Class, blocks: u32, call: impl Call) -> Result<()> {
+        let variant = Variant { kernel: class.kernel, dtype: T::DTYPE, team: class.team };
         let list = if self.listed.is_empty() { 0 } else { self.inputs.list.address() + 4 * class.listed.start as u64 };
-        self.run(variant, count.div_ceil(variant.block().1), call.of(list, count))
+        self.run(variant, blocks, call.of(list, class.listed.len() as u32))
     }
 
     fn run(&self, variant: Variant, blocks: u32, call: impl Call) -> Result<()> {
@@ -333,6 +358,11 @@ impl<T: Storage> CudaPlan<T> {
         }
     }
 }
+
+/// Problems that a block which takes over looks at, one after the other, and such blocks at the most: about as many as a GPU
+/// has room for.
+const LOOKED_AT: u32 = 32;
+const MOST_LOOKING: u32 = 256;
 
 /// The kernels for any rows over cells, forward and backward.
 const GENERAL: [Kernel; 2] = [Kernel::CellsNewton, Kernel::CellsVjp];
