@@ -8,16 +8,10 @@
 #include "columns.cuh"
 
 constexpr u32 MAX_PASSES = 4000;
-// Steps of Newton's method after which all sums are exact.
-constexpr u32 MAX_ROUGH_STEPS = 8;
 // A bracket halves at least every other time: enough for any root that a number can hold.
 constexpr u32 MAX_ROOT_STEPS = 200;
 // Passes for one centre.
 constexpr u32 MAX_INNER_PASSES = 100;
-constexpr u32 AT_THE_FLOOR = 8;
-
-// What a problem waits for: rough sums, exact ones, or those of y = clip(z), which it ends with unsolved.
-enum Stage { ROUGH, EXACT, CLIPPED, SOLVED };
 
 template <class T, int VALUES>
 struct Held {
@@ -280,7 +274,7 @@ struct Spread {
             balanced = false;
             double next = 0.5 * (centre_low + centre_high);
             if (!(next > centre_low && next < centre_high)) {
-                return residual <= S(AT_THE_FLOOR) * tolerance ? SOLVED : CLIPPED;
+                return CLIPPED;
             }
             ++iterations;
             return aim(next, half);
@@ -343,8 +337,13 @@ struct Spread {
     }
 };
 
+// Threads that a multiprocessor is to hold: those with more to keep are fewer.
+template <class T, int VALUES>
+constexpr int RESIDENT_OF_SPREAD = sizeof(ArithmeticOf<T>) == 8 || VALUES > 16 ? 256 : 384;
+
 template <class T, int LANES, int VALUES>
-__global__ void __launch_bounds__(Team<LANES>::BLOCK) cells_spread(const __grid_constant__ SpreadCall call) {
+__global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDENT_OF_SPREAD<T, VALUES>))
+    cells_spread(const __grid_constant__ SpreadCall call) {
     typedef ArithmeticOf<T> A;
     DYNAMIC_SHARED(u8, shared);
     Team<LANES> team;
@@ -418,7 +417,7 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK) cells_spread(const __grid_
                 mask |= (inactive >> cell & 1) << call.union_of_cell[cell];
             }
             if (row == 0) {
-                *reinterpret_cast<Outcome*>(record_of(call, place.problem)) =
+                outcome_of(call, place.problem) =
                     Outcome{status, spread.iterations, trivial ? 0 : spread.passes, mask, spread.residual, excess};
             }
             if (row < call.unions) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "spread.cuh"
+#include "warp.cuh"
 
 // What is summed of a cell: two values of one kind.
 template <class S>
@@ -91,34 +92,6 @@ struct Columns {
         return all;
     }
 };
-
-// Sums and extremes over the lanes of a warp.
-template <class S>
-__device__ __forceinline__ S sum_of_rows(S value) {
-#pragma unroll
-    for (int flip = 1; flip < WARP_LANES; flip *= 2) {
-        value += __shfl_xor_sync(FULL_WARP, value, flip);
-    }
-    return value;
-}
-
-template <class S>
-__device__ __forceinline__ S most_of_rows(S value) {
-#pragma unroll
-    for (int flip = 1; flip < WARP_LANES; flip *= 2) {
-        value = larger(value, __shfl_xor_sync(FULL_WARP, value, flip));
-    }
-    return value;
-}
-
-template <class S>
-__device__ __forceinline__ S least_of_rows(S value) {
-#pragma unroll
-    for (int flip = 1; flip < WARP_LANES; flip *= 2) {
-        value = smaller(value, __shfl_xor_sync(FULL_WARP, value, flip));
-    }
-    return value;
-}
 
 // A thread's cells, four bytes to a word. Those of elements that there are not, or of ids out of range, are one past the last;
 // `usable` becomes false at the latter.

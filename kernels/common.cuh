@@ -19,7 +19,9 @@ constexpr int WARP_LANES = 32;
 // Values of `Status`.
 constexpr u32 STATUS_SOLVED = 0;
 constexpr u32 STATUS_ITERATION_LIMIT = 1;
+constexpr u32 STATUS_INFEASIBLE = 2;
 constexpr u32 STATUS_BAD_NUMBER = 3;
+constexpr u32 STATUS_RELAXED = 4;
 
 // Elements whose clamp state shares one word: bit j of the low half says that element j is clamped, bit j of the high half
 // that it is at its upper bound.

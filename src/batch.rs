@@ -192,7 +192,7 @@ impl<'a> Reals<'a> {
     }
 
     /// The host slice.
-    #[cfg(feature = "wgpu")]
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
     pub(crate) fn slice_all(&self) -> RealSlice<'a> {
         match self {
             Self::F32(buffer) => RealSlice::F32(buffer.slice()),

@@ -60,7 +60,7 @@
 //! # Features
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `cuda` | yes | NVIDIA GPUs: `Device::cuda`; so far for one spread of groups |
+//! | `cuda` | yes | NVIDIA GPUs: `Device::cuda`; so far for rows over cells |
 //! | `wgpu` | yes | GPUs of any vendor, through Vulkan, Metal or DirectX 12: `Device::wgpu` |
 //! | `tch` | no | a layer for torch: `torch::FairnessLayer`; needs libtorch to build |
 //! | `cli` | yes | the program `fairlayer` and what only it needs |

@@ -3,7 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-pub(crate) use crate::backend::MAX_GPU_CELLS;
+pub(crate) use crate::backend::{MAX_GPU_CELLS, MAX_GPU_ROWS};
 
 /// The parameters of one dispatch. Offsets `*_at` into the tables are in words, those into arrays in elements.
 #[repr(C)]
@@ -120,8 +120,6 @@ pub(crate) const TOTALS_HEAD: usize = 4;
 pub(crate) const TOTALS_CELL: usize = 9;
 /// Words of a problem's results before its multipliers.
 pub(crate) const RESULTS_HEAD: usize = 8;
-/// Rows that kernels for GPUs take at the most.
-pub(crate) const MAX_GPU_ROWS: usize = 32;
 /// Words of the record of a problem that is cut into tiles.
 pub(crate) const LARGE_RECORD: usize = 1456;
 /// Words of a problem's state between two dispatches, before those of its rows, and of a row.

@@ -373,7 +373,7 @@ impl<T: Storage> Gradients<T> {
         let host = match &self.slopes {
             Slopes::Host(host) => host,
             #[cfg(feature = "cuda")]
-            Slopes::Cuda(slopes) => slopes.read(self.problems, self.total, self.rows.0)?,
+            Slopes::Cuda(slopes) => slopes.read((self.problems, self.total), self.rows)?,
             #[cfg(feature = "wgpu")]
             Slopes::Wgpu(slopes) => slopes.read(self.problems, self.total, self.rows)?,
         };

@@ -9,6 +9,9 @@ pub(crate) mod wgpu;
 /// The cells that kernels for GPUs take at the most.
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 pub(crate) const MAX_GPU_CELLS: usize = 32;
+/// The rows likewise.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+pub(crate) const MAX_GPU_ROWS: usize = 32;
 
 /// Where projections run. Clones of a GPU share what was opened and compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +35,7 @@ impl Device {
 
     /// The NVIDIA GPU of this number, as the driver counts them, with a stream of its own.
     ///
-    /// So far it takes one difference spread of up to 32 groups, without weights and with the same bounds for all samples.
+    /// So far it takes rows over cells, up to 32 over 32 cells, by Newton's method: no dense rows.
     ///
     /// # Errors
     /// There is no driver, no such GPU, or no NVRTC to compile kernels with; the message says what to install.
@@ -142,7 +145,7 @@ fn cuda_devices() -> Vec<DeviceInfo> {
 
 /// The same of a kind of device that does not take every constraint set yet, and so is not chosen by itself.
 fn not_by_itself(info: DeviceInfo) -> DeviceInfo {
-    let usable = info.usable.and(Err("so far it takes one spread of groups only; ask for it by name".into()));
+    let usable = info.usable.and(Err("so far it takes no dense rows and no ADMM; ask for it by name".into()));
     DeviceInfo { usable, ..info }
 }
 

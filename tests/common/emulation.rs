@@ -53,8 +53,8 @@ pub fn library() -> Result<PathBuf, String> {
     }
     for (index, source) in fairlayer::cuda_texts::SOURCES.into_iter().enumerate() {
         line(format!("namespace file_{index} {{\n#include \"{}\"", source.name));
-        let variants = fairlayer::cuda_texts::all_variants().into_iter().filter(|(of, _)| *of == source);
-        variants.for_each(|(_, expression)| line(format!("EMULATE({expression})")));
+        let variants = fairlayer::cuda_texts::all_variants().into_iter().filter(|variant| variant.source == source);
+        variants.for_each(|variant| line(format!("EMULATE({})", variant.expression)));
         line("}".into());
     }
     build("kernels", &text, &["-shared"])

@@ -3,9 +3,10 @@
 use std::sync::OnceLock;
 
 use super::CudaDevice;
-use super::calls::{OutcomeRecord, record_bytes};
+use super::calls::{CellsCall, OutcomeRecord, record_bytes};
 use super::memory::Memory;
 use crate::batch::Capacities;
+use crate::constraints::ConstraintSet;
 use crate::error::Result;
 use crate::solution::{HostAnswers, HostSlopes, Outcome, Status, Wanted, clamp_start, inactive_words};
 use crate::storage::Storage;
@@ -32,9 +33,9 @@ impl<T: Storage> Answers<T> {
     pub(super) fn begin(&mut self, rows: usize) -> Result<()> {
         self.host = OnceLock::new();
         let Capacities { problems, total, .. } = self.capacities;
-        self.y.hold(&self.device, size_of::<T>() * total)?;
-        self.clamp.hold(&self.device, 4 * (clamp_start(problems, total) + 1))?;
-        self.outcomes.hold(&self.device, record_bytes(rows) * problems)?;
+        self.y.hold(&self.device, size_of::<T>().saturating_mul(total))?;
+        self.clamp.hold(&self.device, (clamp_start(problems, total) + 1).saturating_mul(4))?;
+        self.outcomes.hold(&self.device, record_bytes(rows).saturating_mul(problems))?;
         Ok(())
     }
 
@@ -70,6 +71,8 @@ fn take_record<T: Storage>(host: &mut HostAnswers<T>, problem: usize, rows: usiz
     let status = match status {
         0 => Status::Solved,
         1 => Status::IterationLimit,
+        2 => Status::Infeasible,
+        4 => Status::Relaxed,
         _ => Status::BadNumber,
     };
     host.outcome[problem] = Outcome { status, iterations, passes, residual, excess };
@@ -100,48 +103,79 @@ pub(crate) struct Slopes<T: Storage> {
     pub(super) device: CudaDevice,
     pub(super) wanted: Wanted,
     capacities: Capacities,
-    pub(super) predictions: Memory,
-    pub(super) levels: Memory,
-    host: OnceLock<HostSlopes<T>>,
+    predictions: Memory,
+    lo: Memory,
+    hi: Memory,
+    weights: Memory,
+    labels: Memory,
+    levels: Memory,
+    lower: Memory,
+    upper: Memory,
+    host: OnceLock<Box<HostSlopes<T>>>,
 }
 
 impl<T: Storage> Slopes<T> {
     pub(super) fn new(device: &CudaDevice, wanted: Wanted, capacities: Capacities) -> Self {
-        let (predictions, levels) = Default::default();
-        Self { device: device.clone(), wanted, capacities, predictions, levels, host: OnceLock::new() }
+        let (predictions, lo, hi, weights, labels) = Default::default();
+        let (levels, lower, upper) = Default::default();
+        let host = OnceLock::new();
+        let device = device.clone();
+        Self { device, wanted, capacities, predictions, lo, hi, weights, labels, levels, lower, upper, host }
     }
 
-    /// Forgets what was read: new gradients come. Room for all that was planned for.
-    pub(super) fn begin(&mut self, spreads: usize) -> Result<()> {
+    /// Forgets what was read: new gradients come. Room for all that was planned for, and where it is.
+    pub(super) fn begin(&mut self, set: &ConstraintSet, call: &mut CellsCall) -> Result<()> {
         self.host = OnceLock::new();
         let Capacities { problems, total, .. } = self.capacities;
-        self.predictions.hold(&self.device, size_of::<T>() * total)?;
-        self.levels.hold(&self.device, 8 * spreads * problems)?;
+        let Wanted { bounds, weights, labels, .. } = self.wanted;
+        let device = &self.device;
+        let elements = [
+            (true, &mut self.predictions, &mut call.to_predictions),
+            (bounds, &mut self.lo, &mut call.to_lo),
+            (bounds, &mut self.hi, &mut call.to_hi),
+            (weights, &mut self.weights, &mut call.to_weights),
+            (labels, &mut self.labels, &mut call.to_labels),
+        ];
+        for (_, memory, at) in elements.into_iter().filter(|(wanted, _, _)| *wanted) {
+            *at = memory.hold(device, size_of::<T>().saturating_mul(total))?;
+        }
+        let numbers = |count: usize| (8 * count).saturating_mul(problems);
+        call.to_levels = self.levels.hold(device, numbers(set.spreads().len()))?;
+        call.to_row_lower = self.lower.hold(device, numbers(set.bounded_rows()))?;
+        call.to_row_upper = self.upper.hold(device, numbers(set.bounded_rows()))?;
         Ok(())
     }
 
-    /// The gradients on the host; the first call after a backward pass waits for them.
-    pub(crate) fn read(&self, problems: usize, total: usize, spreads: usize) -> Result<&HostSlopes<T>> {
+    /// The gradients on the host, of so many problems with so many spreads and bounded rows; the first call after a backward
+    /// pass waits for them.
+    pub(crate) fn read(&self, (problems, total): (usize, usize), rows: (usize, usize)) -> Result<&HostSlopes<T>> {
         if let Some(host) = self.host.get() {
             return Ok(host);
         }
-        let (mut predictions, mut levels) = (vec![T::default(); total], vec![0.0; problems * spreads]);
-        self.predictions.read(bytemuck::cast_slice_mut(&mut predictions))?;
-        self.levels.read(bytemuck::cast_slice_mut(&mut levels))?;
-        // (Without rows about labels there is no gradient to them.)
-        let labels = vec![T::default(); if self.wanted.labels { total } else { 0 }];
-        let host = HostSlopes {
-            predictions,
-            levels,
-            labels,
-            lo: Vec::new(),
-            hi: Vec::new(),
-            weights: Vec::new(),
-            coefficients: Vec::new(),
-            lower: Vec::new(),
-            upper: Vec::new(),
+        let Wanted { bounds, weights, labels, .. } = self.wanted;
+        let elements = |wanted: bool, memory: &Memory| -> Result<Vec<T>> {
+            let mut array = vec![T::default(); if wanted { total } else { 0 }];
+            memory.read(bytemuck::cast_slice_mut(&mut array))?;
+            Ok(array)
         };
-        Ok(self.host.get_or_init(|| host))
+        let of_rows = |count: usize, memory: &Memory| -> Result<Vec<f64>> {
+            let mut array = vec![0.0; problems * count];
+            memory.read(bytemuck::cast_slice_mut(&mut array))?;
+            Ok(array)
+        };
+        let host = HostSlopes {
+            predictions: elements(true, &self.predictions)?,
+            lo: elements(bounds, &self.lo)?,
+            hi: elements(bounds, &self.hi)?,
+            weights: elements(weights, &self.weights)?,
+            labels: elements(labels, &self.labels)?,
+            // (There are no dense rows.)
+            coefficients: Vec::new(),
+            levels: of_rows(rows.0, &self.levels)?,
+            lower: of_rows(rows.1, &self.lower)?,
+            upper: of_rows(rows.1, &self.upper)?,
+        };
+        Ok(self.host.get_or_init(|| Box::new(host)))
     }
 }
 
@@ -151,7 +185,13 @@ impl<T: Storage> Clone for Slopes<T> {
         Self {
             device: self.device.clone(),
             predictions: self.predictions.duplicate(),
+            lo: self.lo.duplicate(),
+            hi: self.hi.duplicate(),
+            weights: self.weights.duplicate(),
+            labels: self.labels.duplicate(),
             levels: self.levels.duplicate(),
+            lower: self.lower.duplicate(),
+            upper: self.upper.duplicate(),
             host: self.host.clone(),
             ..*self
         }

@@ -32,6 +32,9 @@ pub(super) struct Emulated {
     _library: libloading::Library,
 }
 
+/// More than any machine has.
+const MOST_BYTES: usize = 1 << 46;
+
 /// Orders that threads can run in.
 const ORDERS: u64 = 3;
 
@@ -51,8 +54,8 @@ impl Emulated {
     }
 
     pub(super) fn allocate(&self, bytes: usize) -> Outcome<u64> {
-        // SAFETY: any number of bytes may be asked for; null says that there are none.
-        let data = unsafe { (self.allocate)(bytes) };
+        // SAFETY: any number of bytes that an array can have may be asked for; null says that there are none.
+        let data = if bytes > MOST_BYTES { std::ptr::null_mut() } else { unsafe { (self.allocate)(bytes) } };
         if data.is_null() { Err(format!("{bytes} bytes are more memory than can be had")) } else { Ok(data as u64) }
     }
 

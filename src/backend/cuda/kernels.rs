@@ -19,52 +19,79 @@ macro_rules! source {
 }
 
 /// What the files with kernels include.
-pub const HEADERS: [Source; 6] = [
+pub const HEADERS: [Source; 20] = [
     source!("common.cuh"),
     source!("storage.cuh"),
     source!("team.cuh"),
     source!("spread.cuh"),
     source!("pair.cuh"),
     source!("columns.cuh"),
+    source!("warp.cuh"),
+    source!("cells_call.cuh"),
+    source!("cells_memory.cuh"),
+    source!("cell_sums.cuh"),
+    source!("two_floats.cuh"),
+    source!("linear.cuh"),
+    source!("rows.cuh"),
+    source!("active_set.cuh"),
+    source!("basis.cuh"),
+    source!("line_search.cuh"),
+    source!("stop_test.cuh"),
+    source!("certificate.cuh"),
+    source!("newton.cuh"),
+    source!("vjp_rows.cuh"),
 ];
 
-/// The files with kernels.
-pub const SOURCES: [Source; 4] =
-    [source!("cells_pair.cu"), source!("vjp_pair.cu"), source!("cells_spread.cu"), source!("vjp_spread.cu")];
+/// The files with kernels, in the order of `Kernel`; each has one, of the same name.
+pub const SOURCES: [Source; 7] = [
+    source!("cells_prepare.cu"),
+    source!("cells_pair.cu"),
+    source!("vjp_pair.cu"),
+    source!("cells_spread.cu"),
+    source!("vjp_spread.cu"),
+    source!("cells_newton.cu"),
+    source!("cells_vjp.cu"),
+];
 
 /// What a launch runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kernel {
+    CellsPrepare,
     CellsPair,
     VjpPair,
     CellsSpread,
     VjpSpread,
+    CellsNewton,
+    CellsVjp,
 }
 
 impl Kernel {
-    const ALL: [Self; 4] = [Self::CellsPair, Self::VjpPair, Self::CellsSpread, Self::VjpSpread];
+    const ALL: [Self; SOURCES.len()] = [
+        Self::CellsPrepare,
+        Self::CellsPair,
+        Self::VjpPair,
+        Self::CellsSpread,
+        Self::VjpSpread,
+        Self::CellsNewton,
+        Self::CellsVjp,
+    ];
+
+    /// Whether it is for any rows over cells.
+    pub(crate) fn is_general(self) -> bool {
+        matches!(self, Self::CellsNewton | Self::CellsVjp)
+    }
 
     /// Whether it is for two cells only.
     fn is_of_pairs(self) -> bool {
         matches!(self, Self::CellsPair | Self::VjpPair)
     }
 
-    fn entry(self) -> &'static str {
-        match self {
-            Self::CellsPair => "cells_pair",
-            Self::VjpPair => "vjp_pair",
-            Self::CellsSpread => "cells_spread",
-            Self::VjpSpread => "vjp_spread",
-        }
+    pub(crate) fn source(self) -> Source {
+        SOURCES[self as usize]
     }
 
-    pub(crate) fn source(self) -> Source {
-        match self {
-            Self::CellsPair => SOURCES[0],
-            Self::VjpPair => SOURCES[1],
-            Self::CellsSpread => SOURCES[2],
-            Self::VjpSpread => SOURCES[3],
-        }
+    fn entry(self) -> &'static str {
+        self.source().name.trim_end_matches(".cu")
     }
 }
 
@@ -77,7 +104,7 @@ pub(crate) struct Team {
 
 impl Team {
     /// Elements that it has room for.
-    fn room(self) -> usize {
+    pub(crate) fn room(self) -> usize {
         self.lanes as usize * self.values as usize
     }
 }
@@ -99,14 +126,22 @@ const OF_SPREADS: [Team; 6] = [team(32, 4), team(32, 8), team(32, 16), team(64, 
 const OF_SPREADS_OF_DOUBLES: [Team; 6] =
     [team(32, 4), team(32, 8), team(32, 16), team(64, 16), team(128, 16), team(256, 16)];
 
+/// The same for any rows over cells: what a thread "holds" it reads again for every pass, one after the other.
+const OF_CELLS: [Team; 2] = [team(32, 32), team(256, 1 << 16)];
+
+/// A thread an element, which are of any problem.
+pub(crate) const OF_ELEMENTS: [Team; 1] = [team(256, 1)];
+
 /// The teams of a kernel for a storage type, from small problems to large ones.
-pub(crate) fn teams(kernel: Kernel, dtype: Dtype) -> [Team; 6] {
+pub(crate) fn teams(kernel: Kernel, dtype: Dtype) -> &'static [Team] {
     match (kernel, dtype) {
-        (Kernel::CellsPair, Dtype::F64) => OF_PAIRS_OF_DOUBLES,
-        (Kernel::VjpPair, Dtype::F64) => BACK_OF_PAIRS_OF_DOUBLES,
-        (Kernel::CellsPair | Kernel::VjpPair, _) => OF_PAIRS,
-        (_, Dtype::F64) => OF_SPREADS_OF_DOUBLES,
-        _ => OF_SPREADS,
+        (Kernel::CellsPrepare, _) => &OF_ELEMENTS,
+        (Kernel::CellsPair, Dtype::F64) => &OF_PAIRS_OF_DOUBLES,
+        (Kernel::VjpPair, Dtype::F64) => &BACK_OF_PAIRS_OF_DOUBLES,
+        (Kernel::CellsPair | Kernel::VjpPair, _) => &OF_PAIRS,
+        (Kernel::CellsSpread | Kernel::VjpSpread, Dtype::F64) => &OF_SPREADS_OF_DOUBLES,
+        (Kernel::CellsSpread | Kernel::VjpSpread, _) => &OF_SPREADS,
+        (Kernel::CellsNewton | Kernel::CellsVjp, _) => &OF_CELLS,
     }
 }
 
@@ -117,8 +152,9 @@ pub(crate) fn largest(teams: &[Team]) -> usize {
 
 /// The index of the team of a problem of `n` elements, the smallest that holds it; there is one up to [`largest`]. The number
 /// of elements, and nothing else, chooses.
-pub(crate) fn team_of(teams: &[Team], n: usize) -> usize {
-    teams.iter().position(|team| n <= team.room()).unwrap_or(teams.len() - 1)
+pub(crate) fn team_of(teams: impl ExactSizeIterator<Item = Team>, n: usize) -> usize {
+    let last = teams.len() - 1;
+    teams.enumerate().find(|(_, team)| n <= team.room()).map_or(last, |(index, _)| index)
 }
 
 /// What a kernel is compiled for.
@@ -142,20 +178,36 @@ impl Variant {
             Dtype::F32 => "float",
             Dtype::F64 => "double",
         };
-        let Team { lanes, values } = self.team;
-        format!("{}<{storage}, {lanes}, {values}>", self.kernel.entry())
+        let (entry, Team { lanes, values }) = (self.kernel.entry(), self.team);
+        match self.kernel {
+            Kernel::CellsPrepare => entry.into(),
+            Kernel::CellsNewton | Kernel::CellsVjp => format!("{entry}<{storage}, {lanes}>"),
+            _ => format!("{entry}<{storage}, {lanes}, {values}>"),
+        }
     }
 
-    /// Threads of a block, and problems: as `Team` of `kernels/team.cuh` has it.
+    /// Threads of a block, and problems (of `cells_prepare` elements): as `Team` of `kernels/team.cuh` has it.
     pub(crate) fn block(self) -> (u32, u32) {
         let lanes = self.team.lanes;
+        match self.kernel {
+            Kernel::CellsPrepare => return (lanes, lanes),
+            Kernel::CellsNewton | Kernel::CellsVjp => return (lanes, 1),
+            _ => {}
+        }
         let threads = if lanes > WARP { lanes } else { 128 };
         (threads, threads / lanes)
     }
 
-    /// Bytes of shared memory of a block, for so many cells: as `Team` and, for more than two cells, `Columns` have it.
-    pub(crate) fn shared_bytes(self, cells: u32) -> u32 {
+    /// Bytes of shared memory of a block, for a set of this size: as `Team` and, for more than two cells, `Columns` have it, or
+    /// `Memory`.
+    pub(crate) fn shared_bytes(self, size: SetSize) -> u32 {
         let lanes = self.team.lanes;
+        match self.kernel {
+            Kernel::CellsPrepare => return 0,
+            Kernel::CellsNewton | Kernel::CellsVjp => return size.shared_bytes(lanes / WARP),
+            _ => {}
+        }
+        let cells = size.cells;
         let warps = lanes.div_ceil(WARP);
         let of_team = if warps > 1 { 2 * MOST_SUMS * warps * 8 } else { 0 };
         if self.kernel.is_of_pairs() {
@@ -168,14 +220,62 @@ impl Variant {
     }
 }
 
-/// All variants that there are, each with its file.
+/// How large a constraint set is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SetSize {
+    pub(crate) cells: u32,
+    pub(crate) rows: u32,
+    pub(crate) spreads: u32,
+    pub(crate) parts: u32,
+}
+
+impl SetSize {
+    /// Bytes of `Memory` of `kernels/cells_memory.cuh`, in its order, for a block of so many warps.
+    fn shared_bytes(self, warps: u32) -> u32 {
+        const POINTS: u32 = 3;
+        const SUMS: u32 = 4;
+        const STATE: u32 = 48;
+        let Self { cells, rows, spreads, parts } = self;
+        let of_cells = (4 + SUMS + 1 + 2 + POINTS * SUMS + 2 + warps * SUMS) * cells + cells / 2 + 1;
+        let of_rows = (5 + 3 * POINTS + 2 + 2 + 3 + 1) * rows;
+        let matrices = rows * (cells | 1) + rows * (rows | 1);
+        let system = rows + spreads;
+        let work = (system * (system | 1) + 2 * system).max(rows * (cells + spreads + rows + 1));
+        8 * (of_cells + of_rows + matrices + work + 2 * spreads + STATE * parts + 2)
+    }
+}
+
+/// What the tests know of a variant.
+#[derive(Clone, Debug)]
+pub struct VariantText {
+    /// The file that it is in.
+    pub source: Source,
+    /// Its name with what it is compiled for, in C++.
+    pub expression: String,
+    /// What it stores.
+    pub dtype: Dtype,
+    /// Whether it is for the smallest problems.
+    pub smallest: bool,
+    /// Whether it is for any rows over cells.
+    pub general: bool,
+}
+
+/// All variants that there are.
 #[must_use]
-pub fn all_variants() -> Vec<(Source, String)> {
+pub fn all_variants() -> Vec<VariantText> {
     let mut all = Vec::new();
     for kernel in Kernel::ALL {
-        for dtype in [Dtype::F16, Dtype::Bf16, Dtype::F32, Dtype::F64] {
-            let variants = teams(kernel, dtype).map(|team| Variant { kernel, dtype, team });
-            all.extend(variants.map(|variant| (kernel.source(), variant.expression())));
+        let dtypes = [Dtype::F64, Dtype::F32, Dtype::F16, Dtype::Bf16];
+        // (Cells know nothing of what predictions are stored in.)
+        let dtypes = if kernel == Kernel::CellsPrepare { &dtypes[..1] } else { &dtypes };
+        for &dtype in dtypes {
+            all.extend(teams(kernel, dtype).iter().enumerate().map(|(index, &team)| VariantText {
+                source: kernel.source(),
+                expression: Variant { kernel, dtype, team }.expression(),
+                dtype,
+                smallest: index == 0,
+                general: kernel.is_general(),
+            }));
         }
     }
     all

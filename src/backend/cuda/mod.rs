@@ -8,10 +8,12 @@ mod compile;
 mod device;
 mod driver;
 mod emulated;
+mod inputs;
 mod kernels;
 mod memory;
 mod plan;
 mod real;
+mod tables;
 
 pub(crate) use answers::{Answers, Slopes};
 pub use device::CudaDevice;
@@ -23,5 +25,5 @@ pub(crate) use plan::CudaPlan;
 pub mod texts {
     pub use super::calls::{Layout, layouts};
     pub use super::compile::{Image, compile, find_nvrtc};
-    pub use super::kernels::{SOURCES, Source, all_variants};
+    pub use super::kernels::{SOURCES, Source, VariantText, all_variants};
 }

@@ -1,0 +1,195 @@
+// What a launch hands to the kernels for any rows over cells, and a problem in it.
+#pragma once
+
+#include "storage.cuh"
+
+// The cells, and the rows, that there can be.
+constexpr u32 MOST_ROWS = 32;
+
+// A spread's number, of rows that belong to none.
+constexpr u32 NO_SPREAD = 0xffffffffu;
+
+// Bits of `CellsCall::flags`: arrays that all problems share, and numbers beside the predictions that are f64.
+constexpr u32 SHARED_CELLS = 1, SHARED_CONTROL = 2, SHARED_WEIGHTS = 4, SHARED_LABELS = 8, SHARED_LO = 16, SHARED_HI = 32;
+constexpr u32 DOUBLE_WEIGHTS = 64, DOUBLE_LABELS = 128;
+// That strata are those of the labels; that rows which nothing meets are relaxed; that a spread is a ratio; that the problems
+// are those that a short cut has left.
+constexpr u32 STRATA_BY_LABEL = 256, RELAXES = 512, HAS_RATIO = 1024, TAKES_OVER = 2048;
+
+// A row of the constraint set: a mean over the cells `plus`, less `scale` times that over `minus`.
+struct SetRow {
+    double scale;
+    u32 plus;
+    u32 minus;
+    u32 spread;
+    // Whether it is about y less the label.
+    u32 residual;
+};
+
+// The rows of a spread.
+struct SetSpread {
+    u32 first;
+    u32 end;
+    u32 is_ratio;
+    u32 unused;
+};
+
+// Rows that hang together, and the cells that they are about, as bits.
+struct SetPart {
+    u32 rows;
+    u32 cells;
+};
+
+// A sensitive feature: its groups, and where its ids begin.
+struct Feature {
+    u64 start;
+    u32 groups;
+    u32 shared;
+};
+
+// `CellsCall` of `src/backend/cuda/calls.rs`; a test holds both together.
+struct CellsCall {
+    const void* z;
+    // Cells as they were given, or as `cells_prepare` wrote them.
+    const u8* cells;
+    // What `cells_prepare` makes them of.
+    const u8* groups;
+    const u8* control;
+    const void* weights;
+    const void* labels;
+    // Bounds of the elements; null where `lo` or `hi` is that of all.
+    const void* lower;
+    const void* upper;
+    void* y;
+    u32* clamp;
+    // An `Outcome` and a multiplier of every row, for each problem.
+    u8* outcomes;
+    // As in `SpreadCall`.
+    const u64* offsets;
+    const u32* list;
+    // Of the spreads, and of the contrasts; strides of 0 say that all problems share them.
+    const double* levels;
+    const double* row_lower;
+    const double* row_upper;
+    // Multipliers to begin with, or null.
+    const double* warm;
+    // The constraint set.
+    const SetRow* set_rows;
+    const SetSpread* set_spreads;
+    const SetPart* set_parts;
+    const Feature* features;
+    u8* own_cells;
+    // The elements of every problem, sorted by cell.
+    u32* order;
+    // Backward: null where they are not wanted.
+    const void* g;
+    void* to_predictions;
+    void* to_lo;
+    void* to_hi;
+    void* to_weights;
+    void* to_labels;
+    double* to_levels;
+    double* to_row_lower;
+    double* to_row_upper;
+    double lo;
+    double hi;
+    double tolerance;
+    u32 count;
+    u32 n;
+    u32 flags;
+    u32 cell_count;
+    u32 rows;
+    u32 spreads;
+    u32 contrasts;
+    u32 parts;
+    u32 feature_count;
+    u32 strata;
+    u32 level_stride;
+    u32 lower_stride;
+    u32 upper_stride;
+    u32 warm_stride;
+    u32 max_iterations;
+    u32 unused;
+};
+
+// A number beside the predictions.
+__device__ __forceinline__ double real_at(const void* array, bool is_double, u64 at) {
+    return is_double ? static_cast<const double*>(array)[at] : static_cast<double>(static_cast<const float*>(array)[at]);
+}
+
+// What became of a problem.
+__device__ __forceinline__ Outcome& outcome_of(const CellsCall& call, u32 problem) {
+    return *reinterpret_cast<Outcome*>(call.outcomes + problem * (sizeof(Outcome) + call.rows * sizeof(double)));
+}
+
+// A problem, for the block that has it in hand.
+template <class T>
+struct Problem {
+    typedef ArithmeticOf<T> A;
+
+    const CellsCall& call;
+    u32 index;
+    u32 n;
+    u64 first;
+
+    // The one at a place of the launch's list.
+    __device__ __forceinline__ Problem(const CellsCall& call, u32 place) : call(call) {
+        index = call.list ? call.list[place] : place;
+        n = call.n;
+        first = static_cast<u64>(index) * call.n;
+        if (call.offsets) {
+            first = call.offsets[index];
+            n = static_cast<u32>(call.offsets[index + 1] - first);
+        }
+    }
+
+    __device__ __forceinline__ bool has(u32 flag) const { return (call.flags & flag) != 0; }
+
+    // Where an element is in an array that problems may share.
+    __device__ __forceinline__ u64 at(u32 i, u32 shared) const { return has(shared) ? i : first + i; }
+
+    __device__ __forceinline__ A z(u32 i) const {
+        return Storage<T>::widen(static_cast<const T*>(call.z)[first + i]);
+    }
+
+    __device__ __forceinline__ A lo(u32 i) const {
+        return call.lower ? Storage<T>::widen(static_cast<const T*>(call.lower)[at(i, SHARED_LO)]) : static_cast<A>(call.lo);
+    }
+
+    __device__ __forceinline__ A hi(u32 i) const {
+        return call.upper ? Storage<T>::widen(static_cast<const T*>(call.upper)[at(i, SHARED_HI)]) : static_cast<A>(call.hi);
+    }
+
+    __device__ __forceinline__ double weight(u32 i) const {
+        return call.weights ? real_at(call.weights, has(DOUBLE_WEIGHTS), at(i, SHARED_WEIGHTS)) : 1.0;
+    }
+
+    __device__ __forceinline__ double label(u32 i) const {
+        return call.labels ? real_at(call.labels, has(DOUBLE_LABELS), at(i, SHARED_LABELS)) : 0.0;
+    }
+
+    __device__ __forceinline__ const u8* cells() const { return call.cells + (has(SHARED_CELLS) ? 0 : first); }
+
+    __device__ __forceinline__ u32* order() const { return call.order + first; }
+
+    __device__ __forceinline__ T* output(void* array) const { return static_cast<T*>(array) + first; }
+
+    __device__ __forceinline__ u32* clamp() const { return call.clamp + clamp_start(index, first); }
+
+    __device__ __forceinline__ Outcome& outcome() const { return outcome_of(call, index); }
+
+    // The multipliers of the answer, row by row of the set.
+    __device__ __forceinline__ double* multipliers() const { return reinterpret_cast<double*>(&outcome() + 1); }
+
+    __device__ __forceinline__ double level(u32 spread) const { return call.levels[index * u64(call.level_stride) + spread]; }
+
+    __device__ __forceinline__ double row_lower(u32 contrast) const {
+        return call.row_lower[index * u64(call.lower_stride) + contrast];
+    }
+
+    __device__ __forceinline__ double row_upper(u32 contrast) const {
+        return call.row_upper[index * u64(call.upper_stride) + contrast];
+    }
+
+    __device__ __forceinline__ double warm(u32 row) const { return call.warm[index * u64(call.warm_stride) + row]; }
+};

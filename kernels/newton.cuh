@@ -1,0 +1,461 @@
+// Proximal Newton on the dual of one part of a problem, as a machine that asks for sums, is told, and asks again. Twin of
+// `src/reference/newton.rs`, where it is explained; a lane of a warp has a row, and a cell.
+#pragma once
+
+#include "basis.cuh"
+#include "certificate.cuh"
+#include "line_search.cuh"
+#include "stop_test.cuh"
+
+// Attempts, each with a floor of the curvature of its own, and their limits.
+constexpr u32 ATTEMPTS = 5;
+constexpr u32 ATTEMPT_STEPS = 150;
+constexpr u32 ATTEMPT_PASSES = 1200;
+// Multipliers that, as single numbers, leave the shifts of samples to more than this are no conditioned rows' own.
+constexpr double ENORMOUS = 1e-6;
+// A cell with this part of its weight free needs no floor; and what is added to the diagonal, relative to a row with all its
+// elements free.
+constexpr double PLENTY_FREE = 0.25;
+constexpr double PROX = 1e-9;
+// What rows are relaxed by beyond the least that is enough: at first, at the most, and where less leaves too little room to find
+// the answer in; and how often.
+constexpr double ROOM = 1e-9;
+constexpr double MOST_ROOM = 1e-6;
+constexpr double LAST_ROOM = 1e-4;
+constexpr u32 MOST_RELAXATIONS = 100;
+
+__device__ __forceinline__ double floor_factor(u32 attempt) {
+    return attempt == 2 ? 10.0 : attempt == 3 ? 0.01 : attempt == 4 ? 100.0 : 1.0;
+}
+
+// What the machine waits for: the sums at the start, at a point to go on from, at a trial step, at the answer that was kept.
+enum NewtonStage { AT_START, AT_NEW_POINT, AT_TRIAL, AT_KEPT };
+
+// What comes after the work at a point.
+enum Next { NEXT_ASK, NEXT_END, NEXT_GIVE_UP, NEXT_FROM_ZERO };
+
+// What is known from one pass to the next.
+struct NewtonState {
+    RowsState rows;
+    StopTest test;
+    LineSearch search;
+    NewtonStage stage;
+    u32 status;
+    u32 iterations;
+    u32 passes;
+    // Steps and passes before this attempt; steps before the rows were relaxed last.
+    u32 spent_steps;
+    u32 spent_passes;
+    u32 before;
+    u32 attempt;
+    u32 relaxations;
+    // The points' numbers.
+    u32 at;
+    u32 trial;
+    u32 kept;
+    bool waiting;
+    // Whether the start is other than the first look at zero multipliers.
+    bool warm;
+    // Whether the multipliers were moved onto independent rows in this attempt.
+    bool reduced;
+    // Whether the margin has driven the multipliers off: the attempts to come do without.
+    bool marginless;
+    // Whether there is an answer that a later attempt was hoped to better.
+    bool has_answer;
+    double answer_residual;
+    double last_residual;
+    double excess;
+    double prox;
+    double room;
+};
+
+static_assert(sizeof(NewtonState) <= STATE_DOUBLES * sizeof(double), "the state has room in memory");
+
+struct Newton : NewtonState {
+    Rows live;
+    const Memory& memory;
+    const Task task;
+    u32 lane;
+
+    __device__ __forceinline__ Newton(const Memory& memory, const Task& task)
+        : NewtonState(), live(memory), memory(memory), task(task), lane(threadIdx.x % WARP_LANES) {}
+
+    __device__ __forceinline__ void load(const double* state) {
+        static_cast<NewtonState&>(*this) = *reinterpret_cast<const NewtonState*>(state);
+        live.load(rows);
+    }
+
+    __device__ __forceinline__ void save(double* state) {
+        rows = live;
+        __syncwarp();
+        if (lane == 0) {
+            *reinterpret_cast<NewtonState*>(state) = *this;
+        }
+        __syncwarp();
+    }
+
+    // Arrays of a point, over all rows.
+    __device__ __forceinline__ double* nu_of(u32 point) const { return memory.nu + point * memory.rows; }
+    __device__ __forceinline__ double* rest_of(u32 point) const { return memory.rest + point * memory.rows; }
+    __device__ __forceinline__ double* mean_of(u32 point) const { return memory.mean + point * memory.rows; }
+    __device__ __forceinline__ double* sums_of(u32 point, u32 which) const {
+        return memory.point_sums + (point * SUMS + which) * memory.cells;
+    }
+
+    // The lane's own of such an array.
+    __device__ __forceinline__ double own(const double* array) const { return live.mine ? array[live.base + lane] : 0.0; }
+
+    __device__ __forceinline__ void set_own(double* array, double value) const {
+        if (live.mine) {
+            array[live.base + lane] = value;
+        }
+    }
+
+    __device__ __forceinline__ void set_point(u32 point, double nu, double rest) const {
+        set_own(nu_of(point), nu);
+        set_own(rest_of(point), rest);
+        __syncwarp();
+    }
+
+    __device__ __forceinline__ void set_shifts(u32 point) const { live.set_shifts(nu_of(point), rest_of(point), memory.shift); }
+
+    // Begins with a problem on which so many steps were spent, whose rows were built and loaded; the lane's multiplier to start
+    // from, if there is one.
+    __device__ __forceinline__ void start(u32 steps, bool has_start, double nu) {
+        iterations = steps;
+        passes = before = relaxations = 0;
+        room = ROOM;
+        at = 0;
+        trial = 1;
+        kept = 2;
+        begin(has_start, nu);
+    }
+
+    // Begins anew, with all attempts.
+    __device__ __forceinline__ void begin(bool has_start, double nu) {
+        status = STATUS_SOLVED;
+        has_answer = marginless = false;
+        answer_residual = excess = 0.0;
+        waiting = live.m > 0;
+        begin_attempt(0);
+        warm = has_start;
+        double rest = 0.0;
+        if (has_start) {
+            live.balance(nu, rest);
+        }
+        set_point(trial, nu, rest);
+        set_shifts(trial);
+    }
+
+    __device__ __forceinline__ void begin_attempt(u32 number) {
+        attempt = number;
+        spent_steps = iterations;
+        spent_passes = passes;
+        reduced = false;
+        last_residual = infinity();
+        test.reset();
+        if (marginless) {
+            test.drop_margin();
+        }
+        prox = PROX;
+        stage = AT_START;
+        warm = true;
+    }
+
+    __device__ __forceinline__ bool out_of_steps() const { return iterations - before >= task.max_iterations; }
+
+    __device__ __forceinline__ bool out_of_passes() const { return passes - spent_passes >= ATTEMPT_PASSES; }
+
+    __device__ __forceinline__ void go_to_trial() {
+        u32 last = at;
+        at = trial;
+        trial = last;
+    }
+
+    // Takes the sums at the point asked for, and works until it needs the next or has ended.
+    __device__ __forceinline__ void receive() {
+        ++passes;
+        if (live.has_cell()) {
+            for (u32 which = 0; which < SUMS; ++which) {
+                sums_of(trial, which)[lane] = memory.sums[which * memory.cells + lane];
+            }
+        }
+        __syncwarp();
+        double mean = live.mean_of(sums_of(trial, SUM_Y));
+        set_own(mean_of(trial), mean);
+        __syncwarp();
+        conclude(take(mean));
+    }
+
+    __device__ __forceinline__ Next take(double mean) {
+        bool is_start = false;
+        if (stage == AT_TRIAL && !out_of_passes()) {
+            SearchStep found = search.judge(own(memory.asked_lower), own(memory.asked_upper), own(memory.step),
+                                            own(memory.aim), own(nu_of(at)), own(nu_of(trial)), mean);
+            if (found == SEARCH_KEEPS || found == SEARCH_ENDS_AT_KEPT) {
+                u32 last = kept;
+                kept = trial;
+                trial = last;
+            }
+            if (found == SEARCH_KEEPS || found == SEARCH_GOES_ON) {
+                return NEXT_ASK;
+            }
+        }
+        go_to_trial();
+        mean = own(mean_of(at));
+        double rounding = live.rounding(task.unit_roundoff, sums_of(at, SUM_SIZE));
+        if (stage == AT_START) {
+            bool met;
+            live.excess(mean, rounding, met);
+            if (!warm && met) {
+                // Fair already: the true bounds are kept, with no margin asked for.
+                return NEXT_END;
+            }
+            is_start = warm;
+        } else if (stage == AT_KEPT) {
+            test.residual = answer_residual;
+            return NEXT_END;
+        }
+        return work(mean, task.needed(rounding), is_start);
+    }
+
+    // Works from the present point until it needs sums or has ended.
+    __device__ __forceinline__ Next work(double mean, double needed, bool is_start) {
+        ActiveSet model(live);
+        model.nu = own(nu_of(at));
+        model.rest = own(rest_of(at));
+        model.mean = mean;
+#pragma unroll 1
+        for (;;) {
+            Verdict verdict = test.judge(task, live, mean, model.nu, needed, is_start, model.low, model.high);
+            is_start = false;
+            if (verdict == VERDICT_SOLVED) {
+                return accept(mean, model.nu);
+            }
+            if (verdict == VERDICT_OPEN && test.lacks_room(live)) {
+                test.drop_margin();
+                return NEXT_FROM_ZERO;
+            }
+            if (verdict == VERDICT_STUCK || iterations - spent_steps >= ATTEMPT_STEPS || out_of_steps() || out_of_passes()) {
+                return NEXT_GIVE_UP;
+            }
+            ++iterations;
+            fill_curvature();
+            model.minimise(nu_of(at) + live.base, 1e-3 * test.tolerance);
+            if (any_lane(!is_finite(model.v))) {
+                // Rounding left it no numbers.
+                prox *= 100.0;
+                if (prox > 1.0) {
+                    return NEXT_GIVE_UP;
+                }
+                continue;
+            }
+            set_own(memory.step, model.d);
+            set_own(memory.model, model.v);
+            set_own(memory.asked_lower, model.low);
+            set_own(memory.asked_upper, model.high);
+            __syncwarp();
+            if (is_infeasible()) {
+                status = STATUS_INFEASIBLE;
+                return NEXT_END;
+            }
+            double aim;
+            bool falls = search.begin(live, model, test.residual, farthest(), aim);
+            if (falls) {
+                set_own(memory.aim, aim);
+                search.bound(live, model, is_floored());
+                stage = AT_TRIAL;
+                return NEXT_ASK;
+            }
+            if (!test.bears_no_descent()) {
+                return NEXT_GIVE_UP;
+            }
+        }
+    }
+
+    // How far the elements of a cell lie beyond their bounds at the most, on average over it.
+    __device__ __forceinline__ double farthest() const {
+        bool weighs = live.has_cell() && memory.weight[lane] > 0.0;
+        return most_of_rows(weighs ? sums_of(at, SUM_BEYOND)[lane] / memory.weight[lane] : 0.0);
+    }
+
+    // The curvature of the dual in the rows' multipliers. The free weight of a cell is floored while its elements lie beyond
+    // their bounds, so that a cell without a free element does not look flat.
+    __device__ __forceinline__ void fill_curvature() const {
+        if (live.has_cell()) {
+            double weight = memory.weight[lane], free = sums_of(at, SUM_FREE)[lane], error = test.residual;
+            double distance = sums_of(at, SUM_BEYOND)[lane] / larger(weight, 1e-300);
+            double least = floor_factor(attempt) * weight * error / (error + distance);
+            bool plenty = attempt == 0 && free >= PLENTY_FREE * weight;
+            memory.curvature[lane] = plenty ? free : larger(least, free);
+        }
+        __syncwarp();
+        for (u32 q = 0; q < live.m; ++q) {
+            double value = 0.0;
+            for (u32 left = live.mine ? live.cells : 0; left != 0; left &= left - 1) {
+                u32 cell = lowest_of(left);
+                value += live.coefficient(lane, cell) * live.coefficient(q, cell) * memory.curvature[cell];
+            }
+            if (live.mine) {
+                memory.h[lane * memory.model_pitch + q] = value + (q == lane ? prox * live.scale : 0.0);
+            }
+        }
+        __syncwarp();
+    }
+
+    // Whether a cell that moves is steeper in the model than it is. Where nothing lies beyond the bounds the floor is the free
+    // weight but for rounding.
+    __device__ __forceinline__ bool is_floored() const {
+        bool moves = live.shift_by(memory.step) != 0.0;
+        return any_lane(live.has_cell() && moves && memory.curvature[lane] > 1.000001 * sums_of(at, SUM_FREE)[lane]);
+    }
+
+    // Whether the step, or where it leads to, is a ray that proves that there is no answer; it becomes the point then.
+    __device__ __forceinline__ bool is_infeasible() {
+        // It does not pay to ask of a problem that is on its way to an answer.
+        double last = last_residual;
+        last_residual = test.residual;
+        if (iterations - spent_steps <= 1 || test.residual < 0.25 * last) {
+            return false;
+        }
+        double size = live.rounding(1.0, sums_of(at, SUM_SIZE));
+#pragma unroll 1
+        for (u32 which = 0; which < 2; ++which) {
+            const double* ray = which == 0 ? memory.step : memory.model;
+            if (lack_of_room(live, ray, size) > 0.0) {
+                set_point(at, own(ray), 0.0);
+                return true;
+            }
+        }
+        return false;
+    }
+
+    // Ends with the present point, unless a better one of the same quality can be hoped for.
+    __device__ __forceinline__ Next accept(double mean, double nu) {
+        bool lost = are_lost(nu);
+        if (lost && !reduced) {
+            double smaller_nu = nu, rest = 0.0;
+            if (Basis(live).reduce(smaller_nu)) {
+                // Goes on from smaller multipliers with the same shifts.
+                reduced = true;
+                live.balance(smaller_nu, rest);
+                set_point(trial, smaller_nu, rest);
+                set_shifts(trial);
+                test.forget();
+                stage = AT_NEW_POINT;
+                return NEXT_ASK;
+            }
+        }
+        // Contrasts may be independent only by rounding, and another attempt may find smaller multipliers; solved without a
+        // margin where there is room for one, another attempt may find it.
+        bool hopeful = lost && live.contrasts < live.m;
+        bool needless = !test.tightened && !live.may_lack_room() && live.measured_excess(mean) > 0.0;
+        status = STATUS_SOLVED;
+        if ((hopeful || needless) && attempt + 1 < ATTEMPTS) {
+            set_own(memory.answer_nu, nu);
+            set_own(memory.answer_rest, own(rest_of(at)));
+            has_answer = true;
+            answer_residual = test.residual;
+            marginless = marginless || hopeful;
+            return NEXT_GIVE_UP;
+        }
+        return NEXT_END;
+    }
+
+    // Whether the multipliers are so large that, as single numbers, they no longer say where the elements of a cell are: free
+    // ones to the error allowed, clamped ones on which side.
+    __device__ __forceinline__ bool are_lost(double nu) const {
+        double error = test.shift_error();
+        if (2.0 * EPSILON * live.largest_shift_size(nu) <= error) {
+            return false;
+        }
+        double size = 0.0;
+        for (u32 r = 0; r < live.m && live.has_cell(); ++r) {
+            size += size_of(live.coefficient(r, lane) * nu_of(at)[live.base + r]);
+        }
+        bool weighs = live.has_cell() && memory.weight[lane] > 0.0;
+        double beyond = weighs && !(sums_of(at, SUM_FREE)[lane] > 0.0) ? sums_of(at, SUM_BEYOND)[lane] / memory.weight[lane] : 0.0;
+        return any_lane(weighs && 2.0 * EPSILON * size > larger(error, 0.25 * beyond));
+    }
+
+    // Does what comes after the work at a point: when it has ended, the shifts are the answer's.
+    __device__ __forceinline__ void conclude(Next next) {
+        if (next == NEXT_GIVE_UP) {
+            if (attempt + 1 < ATTEMPTS && !out_of_steps()) {
+                begin_attempt(attempt + 1);
+                next = NEXT_FROM_ZERO;
+            } else if (has_answer) {
+                has_answer = false;
+                set_point(trial, own(memory.answer_nu), own(memory.answer_rest));
+                set_shifts(trial);
+                stage = AT_KEPT;
+                return;
+            } else {
+                status = STATUS_ITERATION_LIMIT;
+                next = NEXT_END;
+            }
+        }
+        if (next == NEXT_FROM_ZERO) {
+            warm = true;
+            stage = AT_START;
+            set_point(trial, 0.0, 0.0);
+            set_shifts(trial);
+        } else if (next == NEXT_ASK && stage == AT_TRIAL) {
+            Twofold moved = search.place(own(nu_of(at)), own(rest_of(at)), own(memory.step));
+            if (search.step > 1.0) {
+                // A long step magnifies what rounding left of the balance.
+                live.balance(moved.large, moved.small);
+            }
+            set_point(trial, moved.large, moved.small);
+            set_shifts(trial);
+        } else if (next == NEXT_END) {
+            end();
+        }
+    }
+
+    // Ends, or relaxes the rows that nothing meets and begins anew.
+    __device__ __forceinline__ void end() {
+        waiting = false;
+        excess = live.measured_excess(own(mean_of(at)));
+        bool stuck = status == STATUS_ITERATION_LIMIT, impossible = status == STATUS_INFEASIBLE;
+        if (task.relaxes && (stuck || impossible) && relaxations < MOST_RELAXATIONS) {
+            double needed = 0.0;
+            if (impossible) {
+                double size = live.rounding(1.0, sums_of(at, SUM_SIZE));
+                needed = least_relaxation(live, nu_of(at), lack_of_room(live, nu_of(at), size));
+            }
+            // Where rows were relaxed and the answer was not found, by more room.
+            if (impossible ? needed > 0.0 : live.relaxed > 0.0 && room <= LAST_ROOM) {
+                live.relax(needed * (1.0 + 1e-9) + room);
+                room = impossible ? smaller(2.0 * room, larger(MOST_ROOM, room)) : 10.0 * room;
+                ++relaxations;
+                before = iterations;
+                begin(false, 0.0);
+                return;
+            }
+        }
+        if (status == STATUS_SOLVED && live.relaxed > 0.0) {
+            status = STATUS_RELAXED;
+        }
+        set_shifts(at);
+    }
+
+    // Ends at once where a row without coefficients cannot be met. (Until rows are relaxed by enough.)
+    __device__ __forceinline__ void end_at_contradiction() {
+#pragma unroll 1
+        while (waiting) {
+            double ray = live.contradiction();
+            if (!any_lane(ray != 0.0)) {
+                return;
+            }
+            // (Of values nothing is known yet.)
+            for (u32 which = 0; which < SUMS && live.has_cell(); ++which) {
+                sums_of(at, which)[lane] = 0.0;
+            }
+            set_own(mean_of(at), 0.0);
+            set_point(at, ray, 0.0);
+            status = STATUS_INFEASIBLE;
+            end();
+        }
+    }
+};

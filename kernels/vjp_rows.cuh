@@ -1,0 +1,229 @@
+// The backward solve of one part of a problem: lambda = pinv(A P W^-1 A^T) A P W^-1 g over the rows that are held, the
+// multipliers of a spread balanced. Twin of `src/reference/cells_vjp.rs`; a lane of a warp has a row.
+#pragma once
+
+#include "linear.cuh"
+#include "rows.cuh"
+
+// Eigenvalues up to this part of the largest count as zero.
+constexpr double RANK_CUT = 1e-9;
+// Pivots this far apart leave no doubt about the rank.
+constexpr double SURE_PIVOT = 1e-6;
+
+// What a backward pass sums of a cell: w of free elements, g of those, w y.
+constexpr u32 SUM_OF_FREE = 0, SUM_OF_GRADIENT = 1, SUM_OF_VALUE = 2;
+
+struct HeldRows {
+    const Rows& rows;
+    const Memory& memory;
+    u32 lane;
+    // The lane's multiplier in the answer, and what the balance of its spread is scaled by.
+    double nu;
+    double jacobi;
+    bool is_held;
+    // Lanes whose rows are held, as bits; how many; and the place of the lane's own among them.
+    u32 held;
+    u32 k;
+    u32 place;
+    double lambda;
+
+    __device__ __forceinline__ HeldRows(const Rows& rows, double nu)
+        : rows(rows), memory(rows.memory), lane(rows.lane), nu(nu), jacobi(0.0), lambda(0.0) {
+        is_held = rows.mine && (nu != 0.0 || rows.is_equality());
+        held = lanes_where(is_held);
+        k = static_cast<u32>(__popc(held));
+        place = static_cast<u32>(__popc(held & below(lane)));
+    }
+
+    __device__ __forceinline__ const double* sums(u32 which) const { return memory.sums + which * memory.cells; }
+
+    __device__ __forceinline__ double& system_at(u32 row, u32 column) const { return memory.h[row * memory.model_pitch + column]; }
+
+    // The unit vector of a block's balance over the held rows, scaled like the system; zero if the block is not held.
+    __device__ __forceinline__ double unit_of(u32 block) const {
+        double own = is_held && rows.in(block) ? rows.centre_coefficient(block, nu) * jacobi : 0.0;
+        double length = sqrt(sum_of_rows(own * own));
+        return length > 0.0 ? own / length : 0.0;
+    }
+
+    // Solves for lambda.
+    __device__ __forceinline__ void solve() {
+        u32 first = held != 0 ? lowest_of(held) : 0, last = held != 0 ? 31 - static_cast<u32>(__clz(static_cast<int>(held))) : 0;
+        u32 blocks[2] = {__shfl_sync(FULL_WARP, rows.block, static_cast<int>(first)),
+                         __shfl_sync(FULL_WARP, rows.block, static_cast<int>(last))};
+        if (k == 0) {
+            return;
+        }
+        if (k == 2 && blocks[0] == blocks[1] && blocks[0] != NO_BLOCK && !rows.is_ratio_block(blocks[0])) {
+            return solve_pair(first, last);
+        }
+        // One scale for all rows of a spread: minimum norm then means the same for every one of them.
+        double scale = rows.scale;
+        for (u32 b = 0; b < rows.blocks; ++b) {
+            double most = most_of_rows(rows.in(b) ? rows.scale : 0.0);
+            scale = rows.in(b) ? most : scale;
+        }
+        jacobi = is_held ? 1.0 / sqrt(scale) : 0.0;
+        fill();
+        double trace = sum_of_rows(is_held ? system_at(place, place) : 0.0), lift = trace > 0.0 ? trace / k : 1.0;
+        double rhs = rows.mean_of(sums(SUM_OF_GRADIENT)) * jacobi;
+        // The balance of every block confines lambda to the complement of one direction a block: project onto it.
+        for (u32 b = 0; b < rows.blocks; ++b) {
+            double unit = unit_of(b);
+            if (any_lane(unit != 0.0)) {
+                project(unit, rhs);
+            }
+        }
+        // Lifting the confined directions makes the system regular where the rows are independent.
+        System system(memory.work, k);
+        __syncwarp();
+        for (u32 j = 0; is_held && j < k; ++j) {
+            system.at(place, j) = system_at(place, j);
+        }
+        for (u32 b = 0; b < rows.blocks; ++b) {
+            double unit = unit_of(b);
+            u32 j = 0;
+            for (u32 left = held; left != 0; left &= left - 1, ++j) {
+                double other = of_lane(unit, lowest_of(left));
+                if (is_held) {
+                    system.at(place, j) += lift * unit * other;
+                }
+            }
+        }
+        if (is_held) {
+            system.numbers()[place] = rhs;
+        }
+        system.factor();
+        double pivot = lane < k ? system.at(lane, lane) : infinity();
+        double least = least_of_rows(pivot == pivot ? pivot : -infinity()), most = most_of_rows(lane < k ? pivot : 0.0);
+        if (least > SURE_PIVOT * most) {
+            system.solve();
+            lambda = is_held ? system.numbers()[place] * jacobi : 0.0;
+        } else {
+            __syncwarp();
+            double b = lane < k ? system.numbers()[lane] : 0.0;
+            double x = pseudo_solve(b);
+            lambda = is_held ? jacobi : 0.0;
+            lambda *= __shfl_sync(FULL_WARP, x, static_cast<int>(place < 32 ? place : 0));
+        }
+        __syncwarp();
+    }
+
+    // Two rows of one spread: lambda is (x, -x), and one number is divided by.
+    __device__ __forceinline__ void solve_pair(u32 first, u32 last) {
+        double curvature = 0.0, pull = 0.0;
+        for (u32 left = rows.cells; left != 0; left &= left - 1) {
+            u32 cell = lowest_of(left);
+            double difference = rows.coefficient(first, cell) - rows.coefficient(last, cell);
+            curvature += difference * difference * sums(SUM_OF_FREE)[cell];
+            pull += difference * sums(SUM_OF_GRADIENT)[cell];
+        }
+        double x = curvature > 0.0 ? pull / curvature : 0.0;
+        lambda = lane == first ? x : lane == last ? -x : 0.0;
+    }
+
+    // Fills the system, [k, k].
+    __device__ __forceinline__ void fill() const {
+        __syncwarp();
+        u32 j = 0;
+        for (u32 rest = held; rest != 0; rest &= rest - 1, ++j) {
+            u32 s = lowest_of(rest);
+            double other = of_lane(jacobi, s), value = 0.0;
+            for (u32 left = is_held ? rows.cells : 0; left != 0; left &= left - 1) {
+                u32 cell = lowest_of(left);
+                value += rows.coefficient(lane, cell) * rows.coefficient(s, cell) * sums(SUM_OF_FREE)[cell];
+            }
+            if (is_held) {
+                system_at(place, j) = value * jacobi * other;
+            }
+        }
+        __syncwarp();
+    }
+
+    // a <- (I - u u^T) a (I - u u^T), b <- (I - u u^T) b, for the system a.
+    __device__ __forceinline__ void project(double unit, double& b) const {
+#pragma unroll 1
+        for (u32 side = 0; side < 2; ++side) {
+            double dot = 0.0;
+            __syncwarp();
+            u32 j = 0;
+            for (u32 left = held; left != 0; left &= left - 1, ++j) {
+                double other = of_lane(unit, lowest_of(left));
+                dot += !is_held ? 0.0 : other * (side == 0 ? system_at(place, j) : system_at(j, place));
+            }
+            j = 0;
+            for (u32 left = held; left != 0; left &= left - 1, ++j) {
+                double other = of_lane(unit, lowest_of(left));
+                if (is_held) {
+                    (side == 0 ? system_at(place, j) : system_at(j, place)) -= dot * other;
+                }
+            }
+            __syncwarp();
+        }
+        b -= sum_of_rows(unit * b) * unit;
+    }
+
+    // x = pinv(a) b for the system a, which is overwritten: cyclic Jacobi rotations (Golub and Van Loan, Matrix Computations,
+    // section 8.5). Lanes below k have a number of b, and get one of x.
+    __device__ __forceinline__ double pseudo_solve(double b) const {
+        double* vectors = memory.work;
+        u32 pitch = k | 1;
+        bool mine = lane < k;
+        for (u32 j = 0; mine && j < k; ++j) {
+            vectors[lane * pitch + j] = lane == j ? 1.0 : 0.0;
+        }
+#pragma unroll 1
+        for (u32 sweep = 0; sweep < 60; ++sweep) {
+            __syncwarp();
+            double square = 0.0, own = mine ? system_at(lane, lane) : 0.0;
+            for (u32 j = 0; mine && j < lane; ++j) {
+                square += system_at(lane, j) * system_at(lane, j);
+            }
+            double off = sum_of_rows(square), diagonal = sum_of_rows(own * own);
+            if (off <= 1e-32 * diagonal || !is_finite(off)) {
+                break;
+            }
+            for (u32 p = 0; p < k; ++p) {
+                for (u32 q = p + 1; q < k; ++q) {
+                    rotate(vectors, pitch, p, q);
+                }
+            }
+        }
+        __syncwarp();
+        double largest = most_of_rows(mine ? larger(system_at(lane, lane), 0.0) : 0.0), x = 0.0;
+        for (u32 i = 0; i < k; ++i) {
+            double value = system_at(i, i);
+            if (value > RANK_CUT * largest) {
+                double entry = mine ? vectors[lane * pitch + i] : 0.0;
+                x += entry * sum_of_rows(entry * b) / value;
+            }
+        }
+        return x;
+    }
+
+    __device__ __forceinline__ void rotate(double* vectors, u32 pitch, u32 p, u32 q) const {
+        __syncwarp();
+        double apq = system_at(p, q), tau = (system_at(q, q) - system_at(p, p)) / (2.0 * apq);
+        __syncwarp();
+        if (apq == 0.0) {
+            return;
+        }
+        double root = sqrt(1.0 + tau * tau), t = tau >= 0.0 ? 1.0 / (tau + root) : -1.0 / (-tau + root);
+        double c = 1.0 / sqrt(1.0 + t * t), s = t * c;
+        if (lane < k) {
+            double in_p = system_at(lane, p), in_q = system_at(lane, q);
+            system_at(lane, p) = c * in_p - s * in_q;
+            system_at(lane, q) = s * in_p + c * in_q;
+            in_p = vectors[lane * pitch + p];
+            in_q = vectors[lane * pitch + q];
+            vectors[lane * pitch + p] = c * in_p - s * in_q;
+            vectors[lane * pitch + q] = s * in_p + c * in_q;
+        }
+        __syncwarp();
+        if (lane < k) {
+            double of_p = system_at(p, lane), of_q = system_at(q, lane);
+            system_at(p, lane) = c * of_p - s * of_q;
+            system_at(q, lane) = s * of_p + c * of_q;
+        }
+    }
+};
