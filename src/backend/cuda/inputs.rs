@@ -3,7 +3,7 @@
 use super::CudaDevice;
 use super::calls::{CellsCall, Feature, flags};
 use super::memory::Memory;
-use super::tables::upload_reals;
+use super::tables::place_reals;
 use crate::batch::{Batch, Bound, Buffer, Capacities, CellInput, Reals, Sharing};
 use crate::cells::Strata;
 use crate::constraints::ConstraintSet;
@@ -40,11 +40,11 @@ fn if_shared(sharing: Sharing, flag: u32) -> u32 {
     if sharing == Sharing::Shared { flag } else { 0 }
 }
 
-/// Uploads an array of numbers beside the predictions as it is; whether it is of `f64`.
-fn upload_as_is(device: &CudaDevice, memory: &mut Memory, reals: &Reals<'_>) -> Result<(u64, bool)> {
+/// Where an array of numbers beside the predictions is, as it is; whether it is of `f64`.
+fn place_as_is(device: &CudaDevice, memory: &mut Memory, reals: &Reals<'_>) -> Result<(u64, bool)> {
     match reals {
-        Reals::F32(buffer) => Ok((memory.upload(device, bytemuck::cast_slice(buffer.slice()))?, false)),
-        Reals::F64(buffer) => Ok((memory.upload(device, bytemuck::cast_slice(buffer.slice()))?, true)),
+        Reals::F32(buffer) => Ok((memory.place(device, buffer)?, false)),
+        Reals::F64(buffer) => Ok((memory.place(device, buffer)?, true)),
     }
 }
 
@@ -76,8 +76,8 @@ impl Inputs {
         (call.own_cells, call.order) = (self.own_cells.address(), self.order.address());
         match batch.cells {
             None => {}
-            Some(CellInput::Ids(ids)) => self.upload_ids(device, &ids, call)?,
-            Some(CellInput::Groups(&[only])) if strata == Strata::None => self.upload_ids(device, &only, call)?,
+            Some(CellInput::Ids(ids)) => self.place_ids(device, &ids, call)?,
+            Some(CellInput::Groups(&[only])) if strata == Strata::None => self.place_ids(device, &only, call)?,
             Some(CellInput::Groups(groups)) => {
                 self.ids.clear();
                 self.kinds.clear();
@@ -95,16 +95,16 @@ impl Inputs {
         }
         if let Some(control) = &batch.control {
             call.flags |= if_shared(control.sharing(), flags::SHARED_CONTROL);
-            call.control = self.control.upload(device, control.slice())?;
+            call.control = self.control.place(device, control)?;
         }
         if let Some(weights) = &batch.weights {
-            let (at, is_double) = upload_as_is(device, &mut self.weights, weights)?;
+            let (at, is_double) = place_as_is(device, &mut self.weights, weights)?;
             call.weights = at;
             call.flags |= if_shared(weights.sharing(), flags::SHARED_WEIGHTS);
             call.flags |= if is_double { flags::DOUBLE_WEIGHTS } else { 0 };
         }
         if let Some(labels) = &batch.labels {
-            let (at, is_double) = upload_as_is(device, &mut self.labels, labels)?;
+            let (at, is_double) = place_as_is(device, &mut self.labels, labels)?;
             call.labels = at;
             call.flags |= if_shared(labels.sharing(), flags::SHARED_LABELS);
             call.flags |= if is_double { flags::DOUBLE_LABELS } else { 0 };
@@ -117,7 +117,7 @@ impl Inputs {
             match bound {
                 Bound::Scalar(value) => *scalar = value.to_f64(),
                 Bound::PerElement(buffer) => {
-                    *at = memory.upload(device, bytemuck::cast_slice(buffer.slice()))?;
+                    *at = memory.place(device, buffer)?;
                     call.flags |= if_shared(buffer.sharing(), flag);
                 }
             }
@@ -125,9 +125,9 @@ impl Inputs {
         self.upload_limits(device, set, batch, call)
     }
 
-    fn upload_ids(&mut self, device: &CudaDevice, ids: &Buffer<'_, u8>, call: &mut CellsCall) -> Result<()> {
+    fn place_ids(&mut self, device: &CudaDevice, ids: &Buffer<'_, u8>, call: &mut CellsCall) -> Result<()> {
         call.flags |= if_shared(ids.sharing(), flags::SHARED_CELLS);
-        call.cells = self.cells.upload(device, ids.slice())?;
+        call.cells = self.cells.place(device, ids)?;
         Ok(())
     }
 
@@ -142,15 +142,15 @@ impl Inputs {
         let scratch = &mut self.reals;
         if let Some(levels) = &batch.levels {
             (call.levels, call.level_stride) =
-                upload_reals(device, &mut self.levels, scratch, levels, set.spreads().len())?;
+                place_reals(device, &mut self.levels, scratch, levels, set.spreads().len())?;
         }
         if let Some((lower, upper)) = &batch.row_bounds {
             let count = set.bounded_rows();
-            (call.row_lower, call.lower_stride) = upload_reals(device, &mut self.row_lower, scratch, lower, count)?;
-            (call.row_upper, call.upper_stride) = upload_reals(device, &mut self.row_upper, scratch, upper, count)?;
+            (call.row_lower, call.lower_stride) = place_reals(device, &mut self.row_lower, scratch, lower, count)?;
+            (call.row_upper, call.upper_stride) = place_reals(device, &mut self.row_upper, scratch, upper, count)?;
         }
         if let Some(warm) = &batch.warm_start {
-            (call.warm, call.warm_stride) = upload_reals(device, &mut self.warm, scratch, warm, set.rows())?;
+            (call.warm, call.warm_stride) = place_reals(device, &mut self.warm, scratch, warm, set.rows())?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! the same launches.
 
 mod answers;
+mod buffers;
 mod cache;
 mod calls;
 mod compile;
@@ -11,8 +12,10 @@ mod emulated;
 mod inputs;
 mod kernels;
 mod memory;
+mod pinned;
 mod plan;
 mod real;
+mod staging;
 mod tables;
 
 pub(crate) use answers::{Answers, Slopes};

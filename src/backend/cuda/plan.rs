@@ -220,7 +220,7 @@ impl<T: Storage> CudaPlan<T> {
         }
         let mut call = self.call;
         self.inputs.upload(&self.device, set, batch, &mut call)?;
-        call.z = self.inputs.z.upload(&self.device, bytemuck::cast_slice(batch.predictions.slice()))?;
+        call.z = self.inputs.z.place(&self.device, &batch.predictions)?;
         answers.begin(set.rows())?;
         (call.y, call.clamp, call.outcomes) =
             (answers.y.address(), answers.clamp.address(), answers.outcomes.address());
@@ -242,8 +242,8 @@ impl<T: Storage> CudaPlan<T> {
         }
         let mut call = self.call;
         self.inputs.upload(&self.device, set, batch, &mut call)?;
-        call.z = self.inputs.z.upload(&self.device, bytemuck::cast_slice(batch.predictions.slice()))?;
-        call.g = self.inputs.g.upload(&self.device, bytemuck::cast_slice(g.slice()))?;
+        call.z = self.inputs.z.place(&self.device, &batch.predictions)?;
+        call.g = self.inputs.g.place(&self.device, g)?;
         (call.y, call.clamp, call.outcomes) =
             (answers.y.address(), answers.clamp.address(), answers.outcomes.address());
         slopes.begin(set, &mut call)?;
