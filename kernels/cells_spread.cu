@@ -116,7 +116,7 @@ struct Spread {
         live = of_union > 0 && (there & (there - 1)) != 0;
         count = static_cast<S>(of_union);
         inverse_count = live ? inverse(static_cast<double>(of_union)) : 0.0;
-        lightest = least_of_rows<WIDTH>(live ? count : static_cast<S>(infinity()));
+        lightest = min_of_rows<WIDTH>(live ? count : static_cast<S>(infinity()));
         size = sizes * static_cast<S>(inverse_count);
         base = of_lane<WIDTH>(sum * static_cast<S>(inverse_count), there == 0 ? 0 : lowest_of(there));
         residual = S(0);
@@ -126,15 +126,15 @@ struct Spread {
         exact = false;
     }
 
-    __device__ __forceinline__ S most(S value) const { return most_of_rows<WIDTH>(live ? value : -static_cast<S>(infinity())); }
+    __device__ __forceinline__ S most(S value) const { return max_of_rows<WIDTH>(live ? value : -static_cast<S>(infinity())); }
 
-    __device__ __forceinline__ S least(S value) const { return least_of_rows<WIDTH>(live ? value : static_cast<S>(infinity())); }
+    __device__ __forceinline__ S least(S value) const { return min_of_rows<WIDTH>(live ? value : static_cast<S>(infinity())); }
 
     // By how much the means, of these exact sums, exceed the spread; and below what that is the error of measuring it.
     __device__ __forceinline__ double measure(double sum, double& error) const {
         double mean = sum * inverse_count;
-        double top = most_of_rows<WIDTH>(live ? mean : -infinity()), bottom = least_of_rows<WIDTH>(live ? mean : infinity());
-        error = MEASURING_ERROR * larger(size_of(top), size_of(bottom));
+        double top = max_of_rows<WIDTH>(live ? mean : -infinity()), bottom = min_of_rows<WIDTH>(live ? mean : infinity());
+        error = MEASURING_ERROR * max(size_of(top), size_of(bottom));
         return (top > bottom ? top - bottom : 0.0) - epsilon;
     }
 
@@ -157,10 +157,10 @@ struct Spread {
         of.ahead = ahead;
         S moved = static_cast<S>(shift), inf = static_cast<S>(infinity());
         // (Shifts move no element by more than they are, nor beyond the bounds.)
-        of.largest = most_of_rows<WIDTH>(live ? size + size_of(moved) : S(0));
-        of.largest = smaller(of.largest, static_cast<S>(larger(size_of(call.lo), size_of(call.hi))));
-        of.tolerance = larger(static_cast<S>(call.tolerance), ROUNDING * of.largest);
-        of.half = S(0.5) * larger(level() - of.tolerance, S(0));
+        of.largest = max_of_rows<WIDTH>(live ? size + size_of(moved) : S(0));
+        of.largest = min(of.largest, static_cast<S>(max(size_of(call.lo), size_of(call.hi))));
+        of.tolerance = max(static_cast<S>(call.tolerance), ROUNDING * of.largest);
+        of.half = S(0.5) * max(level() - of.tolerance, S(0));
         // The centre must lie above all of these and below all of those. A multiplier counts as zero if it would not move even
         // the lightest union by more than the tolerance.
         S zero = of.tolerance * lightest, nu = moved * count;
@@ -193,7 +193,7 @@ struct Spread {
         S now = of.residual, before = residual;
         residual = takes && !within ? now : residual;
         bool there = within || of.there;
-        bool grows = iterations > 0 && !(now < S(1.5) * larger(before, S(4) * of.tolerance));
+        bool grows = iterations > 0 && !(now < S(1.5) * max(before, S(4) * of.tolerance));
         bool lost = !(now > S(0)) || grows || passes >= MAX_NEWTON_PASSES || iterations >= call.max_iterations;
         bool steps = takes && !there && !lost;
         exact = exact || (takes && there);
@@ -229,7 +229,7 @@ struct Spread {
     // The shift after Newton's step: the centre at which the shifts balance is the root of a falling function, linear between
     // kinks.
     __device__ __forceinline__ double step(const Team<LANES>& team, bool seeks, const Judgement& of, u32 free) const {
-        S slope = live ? larger(static_cast<S>(free) * static_cast<S>(inverse_count), PLENTY) : S(1);
+        S slope = live ? max(static_cast<S>(free) * static_cast<S>(inverse_count), PLENTY) : S(1);
         S inverse_slope = quotient(S(1), slope), weight = live ? count * inverse_slope : S(0);
         // Where the mean would be without a shift.
         S pulled = slope * static_cast<S>(shift), model = of.ahead + pulled, accuracy = UNIT_ROUNDOFF * of.largest;
@@ -259,7 +259,7 @@ struct Spread {
     // What rounding left of the balance is paid by the heaviest union that is held: it moves the least.
     __device__ __forceinline__ void pay(bool pays) {
         double left = sum_of_rows<WIDTH>(shift * static_cast<double>(count));
-        S own = shift != 0.0 ? count : S(0), heaviest = most_of_rows<WIDTH>(own);
+        S own = shift != 0.0 ? count : S(0), heaviest = max_of_rows<WIDTH>(own);
         u32 payers = lanes_where<WIDTH>(shift != 0.0 && own == heaviest);
         if (pays && payers != 0 && Columns<LANES>::row() == lowest_of(payers)) {
             shift -= left * inverse_count;
@@ -357,7 +357,7 @@ struct Brackets {
         double next = high < infinity() ? 0.5 * (low + high) : outward;
         // Every third time the middle: a bracket that shrinks from one side only is not one.
         if (newton > low && newton < high && inner % 3 != 0) {
-            next = high < infinity() ? newton : smaller(newton, outward);
+            next = high < infinity() ? newton : min(newton, outward);
         }
         there = !(next > low && next < high);
         spread.shift = there ? spread.shift : static_cast<double>(side) * next;
@@ -394,7 +394,7 @@ struct Brackets {
         low = 0.0;
         high = infinity();
         // (The mean of the unmoved is known: the first move is what would do if all were free.)
-        spread.shift = static_cast<double>(side * larger(size_of(over) - half, S(0)));
+        spread.shift = static_cast<double>(side * max(size_of(over) - half, S(0)));
     }
 };
 
@@ -423,8 +423,7 @@ __device__ __forceinline__ void finish(const Team<LANES>& team, const SpreadCall
 
 // Threads that a multiprocessor is to hold: those with more to keep are fewer.
 template <class T, int VALUES>
-constexpr int RESIDENT_OF_SPREAD =
-    sizeof(ArithmeticOf<T>) == 8 ? 256 : VALUES > 16 ? 384 : sizeof(T) == 2 ? 512 : 640;
+constexpr int RESIDENT_OF_SPREAD = sizeof(ArithmeticOf<T>) == 8 ? 256 : VALUES > 16 ? 384 : 512;
 
 template <class T, int LANES, int VALUES>
 __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDENT_OF_SPREAD<T, VALUES>))

@@ -319,7 +319,9 @@ struct Rows : RowsState {
         double size = 0.0;
         for (u32 left = mine ? cells : 0; left != 0; left &= left - 1) {
             u32 cell = lowest_of(left);
-            size += size_of(coefficient(lane, cell)) * sizes[cell];
+            double factor = size_of(coefficient(lane, cell));
+            // (Not 0 times infinity.)
+            size += factor > 0.0 ? factor * sizes[cell] : 0.0;
         }
         return most_of_rows(size * (block == NO_BLOCK ? 4.0 : 8.0)) * unit_roundoff;
     }

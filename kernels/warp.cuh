@@ -13,11 +13,13 @@ __device__ __forceinline__ S sum_of_rows(S value) {
     return value;
 }
 
+// With a NaN among them this is NaN, in every lane.
 template <int WIDTH = WARP_LANES, class S>
 __device__ __forceinline__ S most_of_rows(S value) {
 #pragma unroll
     for (int flip = 1; flip < WIDTH; flip *= 2) {
-        value = larger(value, __shfl_xor_sync(FULL_WARP, value, flip));
+        S other = __shfl_xor_sync(FULL_WARP, value, flip);
+        value = value > other || value != value ? value : other;
     }
     return value;
 }
@@ -26,7 +28,27 @@ template <int WIDTH = WARP_LANES, class S>
 __device__ __forceinline__ S least_of_rows(S value) {
 #pragma unroll
     for (int flip = 1; flip < WIDTH; flip *= 2) {
-        value = smaller(value, __shfl_xor_sync(FULL_WARP, value, flip));
+        S other = __shfl_xor_sync(FULL_WARP, value, flip);
+        value = value < other || value != value ? value : other;
+    }
+    return value;
+}
+
+// The same of what is known to be numbers, in fewer instructions.
+template <int WIDTH, class S>
+__device__ __forceinline__ S max_of_rows(S value) {
+#pragma unroll
+    for (int flip = 1; flip < WIDTH; flip *= 2) {
+        value = max(value, __shfl_xor_sync(FULL_WARP, value, flip));
+    }
+    return value;
+}
+
+template <int WIDTH, class S>
+__device__ __forceinline__ S min_of_rows(S value) {
+#pragma unroll
+    for (int flip = 1; flip < WIDTH; flip *= 2) {
+        value = min(value, __shfl_xor_sync(FULL_WARP, value, flip));
     }
     return value;
 }
