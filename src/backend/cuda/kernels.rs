@@ -41,7 +41,7 @@ pub const HEADERS: [Source; 20] = [
     source!("vjp_rows.cuh"),
 ];
 
-/// The files with kernels, in the order of [`Kernel`]; each has one, of the same name.
+/// The files with kernels, in the order of `Kernel`; each has one, of the same name.
 pub const SOURCES: [Source; 7] = [
     source!("cells_prepare.cu"),
     source!("cells_pair.cu"),
