@@ -108,18 +108,17 @@ struct Layout {
     template <class T>
     static __device__ __forceinline__ void load(const Team<LANES>& team, const T* array, u32 n,
                                                 ArithmeticOf<T> (&values)[VALUES]) {
-        bool packed = is_packed(array, n);
         // (Asked once, not for every pack.)
-        if (packed && n == LANES * VALUES) {
+        if (is_packed(array, n)) {
 #pragma unroll
             for (u32 pack = 0; pack < PACKS; ++pack) {
-                take(*reinterpret_cast<const Pack<T>*>(array + start(team, pack)), pack, values);
+                take(load_pack(array, start(team, pack), n, true), pack, values);
             }
-            return;
-        }
+        } else {
 #pragma unroll
-        for (u32 pack = 0; pack < PACKS; ++pack) {
-            take(load_pack(array, start(team, pack), n, packed), pack, values);
+            for (u32 pack = 0; pack < PACKS; ++pack) {
+                take(load_pack(array, start(team, pack), n, false), pack, values);
+            }
         }
     }
 
