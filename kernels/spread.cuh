@@ -12,9 +12,11 @@ constexpr u32 MOST_CELLS = 32;
 // Steps of Newton's method after which all sums are exact.
 constexpr u32 MAX_ROUGH_STEPS = 8;
 
-// What a problem waits for: rough sums, exact ones, or those of y = clip(z), which it ends with unsolved: `cells_newton` takes
-// it over.
-enum Stage { ROUGH, EXACT, CLIPPED, SOLVED };
+// Tolerances of a residual that are accepted where rounding leaves no smaller one.
+constexpr u32 AT_THE_FLOOR = 8;
+
+// What a problem waits for: rough sums, exact ones, or those of y = clip(z), which it ends with unsolved; or another method.
+enum Stage { ROUGH, EXACT, CLIPPED, SOLVED, LEFT };
 
 // `SpreadCall` of `src/backend/cuda/calls.rs`; a test holds both together.
 struct SpreadCall {
@@ -106,15 +108,25 @@ struct Layout {
     template <class T>
     static __device__ __forceinline__ void load(const Team<LANES>& team, const T* array, u32 n,
                                                 ArithmeticOf<T> (&values)[VALUES]) {
-        bool packed = is_packed(array, n), whole = packed && n == LANES * VALUES;
+        // (Asked once, not for every pack.)
+        if (is_packed(array, n)) {
 #pragma unroll
-        for (u32 pack = 0; pack < PACKS; ++pack) {
-            u32 i = start(team, pack);
-            Pack<T> four = whole ? *reinterpret_cast<const Pack<T>*>(array + i) : load_pack(array, i, n, packed);
-#pragma unroll
-            for (u32 k = 0; k < PACK; ++k) {
-                values[pack * PACK + k] = Storage<T>::widen(four.values[k]);
+            for (u32 pack = 0; pack < PACKS; ++pack) {
+                take(load_pack(array, start(team, pack), n, true), pack, values);
             }
+        } else {
+#pragma unroll
+            for (u32 pack = 0; pack < PACKS; ++pack) {
+                take(load_pack(array, start(team, pack), n, false), pack, values);
+            }
+        }
+    }
+
+    template <class T>
+    static __device__ __forceinline__ void take(const Pack<T>& four, u32 pack, ArithmeticOf<T> (&values)[VALUES]) {
+#pragma unroll
+        for (u32 k = 0; k < PACK; ++k) {
+            values[pack * PACK + k] = Storage<T>::widen(four.values[k]);
         }
     }
 };

@@ -1,6 +1,5 @@
 //! The kernels' texts, their variants, and which of them a problem gets.
 
-use crate::backend::MAX_GPU_CELLS;
 use crate::storage::Dtype;
 
 /// A file of `kernels/`.
@@ -90,6 +89,11 @@ impl Kernel {
         SOURCES[self as usize]
     }
 
+    /// Whether a team has enough lanes for so many cells: for one spread, each has one in every warp.
+    pub(crate) fn is_for(self, team: &Team, cells: u32) -> bool {
+        !matches!(self, Self::CellsSpread | Self::VjpSpread) || cells <= team.lanes.min(WARP)
+    }
+
     fn entry(self) -> &'static str {
         self.source().name.trim_end_matches(".cu")
     }
@@ -121,10 +125,10 @@ const OF_PAIRS_OF_DOUBLES: [Team; 6] =
 const BACK_OF_PAIRS_OF_DOUBLES: [Team; 6] =
     [team(4, 16), team(16, 16), team(32, 16), team(64, 16), team(128, 16), team(512, 16)];
 
-/// The same for problems of more cells, each of which a lane of a warp has.
-const OF_SPREADS: [Team; 6] = [team(32, 4), team(32, 8), team(32, 16), team(64, 16), team(128, 16), team(256, 32)];
-const OF_SPREADS_OF_DOUBLES: [Team; 6] =
-    [team(32, 4), team(32, 8), team(32, 16), team(64, 16), team(128, 16), team(256, 16)];
+/// The same for problems of more cells, each of which a lane has in every warp of the team: those of few cells can have few lanes.
+const OF_SPREADS: [Team; 7] =
+    [team(8, 8), team(8, 32), team(16, 16), team(32, 16), team(32, 32), team(64, 32), team(256, 32)];
+const OF_SPREADS_OF_DOUBLES: [Team; 5] = [team(8, 8), team(16, 16), team(32, 16), team(64, 16), team(256, 16)];
 
 /// The same for any rows over cells: what a thread "holds" it reads again for every pass, one after the other.
 const OF_CELLS: [Team; 2] = [team(32, 32), team(256, 1 << 16)];
@@ -207,16 +211,16 @@ impl Variant {
             Kernel::CellsNewton | Kernel::CellsVjp => return size.shared_bytes(lanes / WARP),
             _ => {}
         }
-        let cells = size.cells;
         let warps = lanes.div_ceil(WARP);
         let of_team = if warps > 1 { 2 * MOST_SUMS * warps * 8 } else { 0 };
         if self.kernel.is_of_pairs() {
             return of_team;
         }
         let sums = 2 * size_of::<f64>() as u32;
-        let tables = warps * (MAX_GPU_CELLS as u32 + 1) * sums;
+        let width = lanes.min(WARP);
+        let table = (width + 1) * (WARP / width) * sums;
         let told = if warps > 1 { 2 * warps * WARP * sums } else { 0 };
-        of_team + self.block().1 * (tables + told + (cells + 1) * lanes * sums)
+        of_team + told + self.block().0 / WARP * (table + (size.cells + 1) * WARP * sums)
     }
 }
 

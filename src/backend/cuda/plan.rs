@@ -16,7 +16,7 @@ use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::error::{Error, Result};
 use crate::settings::{Infeasible, Method, Settings};
 use crate::solution::{Wanted, foreign_solution};
-use crate::storage::Storage;
+use crate::storage::{Dtype, Storage};
 
 /// A plan: nothing of the data, but memory for it.
 #[derive(Debug)]
@@ -129,9 +129,12 @@ struct Class {
     listed: Range<usize>,
 }
 
-/// The kernels and teams that a batch's problems are given to, from small to large.
-fn ways(short_cut: Option<Kernel>, general: Kernel, dtype: crate::storage::Dtype) -> Vec<(Kernel, Team)> {
-    let of_kernel = |kernel: Kernel| teams(kernel, dtype).iter().map(move |&team| (kernel, team));
+/// The kernels and teams that a batch's problems of so many cells are given to, from small to large.
+fn ways(short_cut: Option<Kernel>, general: Kernel, dtype: Dtype, cells: u32) -> Vec<(Kernel, Team)> {
+    let of_kernel = |kernel: Kernel| {
+        let teams = teams(kernel, dtype).iter().filter(move |team| kernel.is_for(team, cells));
+        teams.map(move |&team| (kernel, team))
+    };
     let short = short_cut.into_iter().flat_map(of_kernel);
     let reach = short_cut.map_or(0, |kernel| largest(teams(kernel, dtype)));
     short.chain(of_kernel(general).filter(|(_, team)| team.room() > reach)).collect()
@@ -197,7 +200,7 @@ impl<T: Storage> CudaPlan<T> {
     /// The kernels and teams of forward calls (0) or backward ones (1), with the short cut where it is taken.
     fn ways(&self, way: usize, short_cut: bool) -> Vec<(Kernel, Team)> {
         let short = self.short_cut.filter(|_| short_cut).map(|short| short.kernels[way]);
-        ways(short, GENERAL[way], T::DTYPE)
+        ways(short, GENERAL[way], T::DTYPE, self.size.cells)
     }
 
     pub(crate) fn answers(&self) -> Answers<T> {
