@@ -2,7 +2,7 @@
 
 use fairlayer::{Batch, Criterion, DemographicParity, Population, Result, StreamSettings, Streaming};
 
-pub fn main() -> Result<()> {
+pub(crate) fn main() -> Result<()> {
     let set = DemographicParity::within(0.05).constraints(&Population::one_feature(2))?;
     let settings = StreamSettings { bounds: (0.0, 1.0), ..StreamSettings::default() };
     let mut stream = Streaming::new(&set, settings)?;
