@@ -31,6 +31,8 @@ for line in built.read_text().splitlines():
     shutil.copy2(message["executable"], folder / message["target"]["name"])
 PYTHON
 find "$pack" -type f -exec strip {} +
+# What is timed beside it, where that machine has torch.
+python3 -m pip install --quiet --no-deps --disable-pip-version-check --root-user-action=ignore --target "$pack/python" qpth==0.0.18
 commit=$(git rev-parse HEAD)
 [ -z "$(git status --porcelain)" ] || commit="$commit, changed"
 echo "$commit" >"$pack/commit"

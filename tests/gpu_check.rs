@@ -293,6 +293,8 @@ fn a_machine_that_is_well() {
     assert_eq!(step(&report, "bench cuda")["figures"]["first_use"]["warm"]["plan_ms"], 31);
     assert_eq!(step(&report, "nvrtc cache")["outcome"], "passed");
     assert_eq!(step(&report, "suite wgpu")["outcome"], "absent");
+    // (Here there is no torch, or none that sees a GPU.)
+    assert_eq!(step(&report, "peers")["outcome"], "absent");
     let table = String::from_utf8(output.stdout).unwrap();
     assert!(table.starts_with(&machine.result(".txt")));
     for line in [
@@ -308,6 +310,32 @@ fn a_machine_that_is_well() {
     // A second check of the day has a file of its own.
     assert_eq!(code(&machine.check(&["--only", "suite"])), 0);
     assert_eq!(machine.folder.path().join("results").read_dir().unwrap().count(), 4);
+}
+
+/// A torch that has a GPU, and can do nothing.
+const TORCH: &str = "
+float64 = None
+class cuda:
+    is_available = lambda: True
+    synchronize = lambda: None
+def tensor(*_, **__):
+    raise RuntimeError('out of memory')";
+
+#[test]
+fn peers_that_fail_are_shown() {
+    let Some(python) = python() else { return };
+    let machine = Machine::new(&python, Wrong::Nothing);
+    let folder = machine.folder.path().join("pack/python");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("torch.py"), TORCH).unwrap();
+    assert_eq!(code(&machine.check(&["--only", "bench,peers"])), 0);
+    let report: Value = serde_json::from_str(&machine.result(".json")).unwrap();
+    let rows = step(&report, "bench peers")["figures"]["peers"].as_array().unwrap();
+    let of = |name: &str| rows.iter().filter(|row| row["peer"] == name).collect::<Vec<_>>();
+    assert_eq!(of("bisection in torch").len(), 4);
+    assert!(of("Newton in torch").iter().all(|row| row["failed"] == "RuntimeError: out of memory"));
+    assert_eq!(of("qpth")[0]["not_measured"], "there is no qpth");
+    assert!(machine.result(".txt").contains("RuntimeError: out of memory"));
 }
 
 #[test]

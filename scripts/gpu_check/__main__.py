@@ -17,7 +17,7 @@ import tests
 from machine import Absent
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-STEPS = ["suite", "bench", "sanitizer", "wgpu"]
+STEPS = ["suite", "bench", "peers", "sanitizer", "wgpu"]
 
 
 def arguments():
@@ -111,6 +111,33 @@ def cuda_bench(program, options, **variables):
         yield {"name": "nvrtc cache", "why": None if warm < cold else f"it saves nothing: {note}", "note": note}
 
 
+def peers(pack, options, steps):
+    """What others take on the same GPU, and how many times that is what the crate takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / "peers.json"
+        script = pathlib.Path(__file__).with_name("peers.py")
+        folders = [str(pack / "python"), os.environ.get("PYTHONPATH")]
+        command = [sys.executable, script, "--json", file]
+        code, output, took = machine.run(command, options.limit, PYTHONPATH=":".join(filter(None, folders)))
+        rows = json.loads(file.read_text()) if file.exists() else []
+    if output.startswith("absent: "):
+        yield {"name": "peers", "absent": output.removeprefix("absent: ").strip()}
+        return
+    own = {}
+    for row in (row for step in steps for row in step.get("figures", {}).get("rows", [])):
+        case, figures = row["case"], row["figures"]
+        if case["groups"] == 2 and case["dtype"] == "f32" and "kernel_forward_us" in figures:
+            own[case["problems"], case["n"]] = figures["kernel_forward_us"] + figures["kernel_backward_us"]
+    notes = []
+    for row in rows:
+        ours = own.get((row.get("problems"), row.get("n")))
+        if ours and "both_us_a_problem" in row:
+            row["times_ours"] = row["both_us_a_problem"] * row["problems"] / ours
+            notes.append(f"{row['peer']} {row['problems']} x {row['n']}: {row['times_ours']:.0f} times ours")
+    why = None if code == 0 and rows else "it took too long" if code is None else f"it ended with {code}"
+    yield {"name": "bench peers", "why": why, "seconds": round(took, 2), "output": output, "figures": {"peers": rows}, "note": "; ".join(notes)}
+
+
 def main():
     options = arguments()
     with tempfile.TemporaryDirectory() as folder:
@@ -155,6 +182,7 @@ def check(options, folder):
     of_step = {
         "suite": lambda: suite(pack, options, **required),
         "bench": lambda: cuda_bench(pack / "benches/cuda", options, **variables),
+        "peers": lambda: peers(pack, options, results["steps"]),
         "sanitizer": lambda: sanitizer.check_all(programs(pack / "tests"), capability, options.limit, **required),
         "wgpu": lambda: wgpu(pack, options, **variables),
     }
