@@ -19,20 +19,17 @@ EPSILON = 0.05
 MOST_DENSE = 1 << 24
 
 
-def draw(problems, n):
-    """Scores, whether they are of group 1, and a gradient: those of `benches/cuda.rs`."""
-    wrapped = (1 << 64) - 1
+# (What follows takes arrays of numpy as well as tensors: `[problems, n]`.)
+
+
+def draw(index):
+    """Scores, whether they are of group 1, and a gradient, by the number of a score: those of `benches/cuda.rs`."""
 
     def unit(i):
-        return (i * 2_654_435_761 & wrapped) >> 7 & 0xFFFF
+        return ((i * 2_654_435_761 >> 7) & 0xFFFF) / 65_535
 
-    total = range(problems * n)
-    ones = [(i * 40_503 >> 5) % 2 for i in total]
-    z = [unit(i) / 65_535 + 0.2 * one - 0.15 for i, one in zip(total, ones)]
-    return z, ones, [unit(i + 1) / 65_535 - 0.4 for i in total]
-
-
-# (What follows takes arrays of numpy as well as tensors: `[problems, n]`.)
+    ones = (index * 40_503 >> 5) % 2 * 1.0
+    return unit(index) + 0.2 * ones - 0.15, ones, unit(index + 1) - 0.4
 
 
 def row_of(ones):
@@ -147,7 +144,8 @@ def measure(torch, device, peer, problems, n, seconds=2.0):
     for need in needs:
         if importlib.util.find_spec(need) is None:
             raise ImportError(f"there is no {need}")
-    wide = [torch.tensor(values, dtype=torch.float64, device=device).view(problems, n) for values in draw(problems, n)]
+    index = torch.arange(problems * n, device=device).view(problems, n)
+    wide = [values.to(torch.float64) for values in draw(index)]
     timed = min(problems, max(1, MOST_DENSE // (2 * n * n))) if dense else problems
     some = [values[:timed] for values in wide]
     inputs = [values.to(getattr(torch, dtype)) for values in some]
