@@ -126,7 +126,8 @@ fn parity(groups: usize) -> ConstraintSet {
 /// Sizes up to the teams' limits, and beside them.
 fn sizes(rng: &mut Pcg64Mcg) -> Vec<usize> {
     let mut sizes: Vec<usize> = (0..3 * KINDS).map(|_| rng.random_range(1..80)).collect();
-    sizes.extend([0, 1, 2, 63, 64, 65, 255, 256, 257, 512, 1000, 1024, 1500, 2048, 4000, 4096, 5000, 8192, 9000]);
+    sizes
+        .extend([0, 1, 2, 63, 64, 65, 255, 256, 257, 512, 1000, 1024, 1500, 2048, 4000, 4096, 5000, 8192, 9000, 20000]);
     sizes
 }
 
@@ -472,8 +473,8 @@ const REGISTERS: [(&str, [u32; 2]); 7] = [
     ("cells_prepare", [40, 40]),
     ("cells_pair<", [128, 240]),
     ("vjp_pair<", [128, 152]),
-    ("cells_spread<", [248, 208]),
-    ("vjp_spread<", [232, 168]),
+    ("cells_spread<", [255, 224]),
+    ("vjp_spread<", [240, 168]),
     ("cells_newton<", [255, 255]),
     ("cells_vjp<", [168, 168]),
 ];

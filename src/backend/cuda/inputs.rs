@@ -31,10 +31,17 @@ pub(super) struct Inputs {
     warm: Memory,
     own_cells: Memory,
     order: Memory,
+    arrivals: Memory,
+    boards: Memory,
     reals: Vec<f64>,
     ids: Vec<u8>,
     kinds: Vec<Feature>,
 }
+
+/// Bytes of `Arrivals` of `kernels/meeting.cuh`, and of what a block brings to two meetings there: `MOST_BROUGHT` numbers to
+/// each.
+const ARRIVALS_BYTES: usize = 2 * size_of::<u32>();
+const BOARD_BYTES: usize = 2 * 128 * size_of::<u64>();
 
 fn if_shared(sharing: Sharing, flag: u32) -> u32 {
     if sharing == Sharing::Shared { flag } else { 0 }
@@ -61,6 +68,13 @@ impl Inputs {
         self.offsets.hold(device, problems.saturating_add(1).saturating_mul(8))?;
         self.list.hold(device, problems.saturating_mul(4))?;
         self.levels.hold(device, problems.max(1).saturating_mul(8))?;
+        Ok(())
+    }
+
+    /// Makes room for so many blocks to meet in; nobody is there yet.
+    pub(super) fn reserve_meetings(&mut self, device: &CudaDevice, blocks: u32, call: &mut CellsCall) -> Result<()> {
+        call.arrivals = self.arrivals.upload(device, &vec![0; ARRIVALS_BYTES * blocks as usize])?;
+        call.boards = self.boards.hold(device, BOARD_BYTES * blocks as usize)?;
         Ok(())
     }
 
