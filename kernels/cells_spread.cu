@@ -26,8 +26,9 @@ struct Held {
 enum Finds { OF_Y, OF_Y_AND_THERE, OF_SIZES };
 
 // Rough sums of y, or of |y|, and numbers of free elements (and of all, the first time), by cell.
-template <Finds FINDS, class T, int LANES, int VALUES>
-__device__ __forceinline__ Sums<ArithmeticOf<T>> rough_pass(const Held<T, VALUES>& held, Columns<LANES>& columns, double shift) {
+template <Finds FINDS, class Holder, class T, int LANES, int VALUES>
+__device__ __forceinline__ Found<ArithmeticOf<T>> rough_pass(Holder& team, const Held<T, VALUES>& held, Columns<LANES>& columns,
+                                                             double shift) {
     typedef ArithmeticOf<T> A;
     columns.template begin<A, A>(shift);
 #pragma unroll
@@ -45,13 +46,13 @@ __device__ __forceinline__ Sums<ArithmeticOf<T>> rough_pass(const Held<T, VALUES
             column = sums;
         }
     }
-    return columns.template end<A>();
+    return columns.template end<A>(team);
 }
 
 // Exact sums; what is summed is stored in the first n places.
-template <class T, int LANES, int VALUES>
-__device__ __forceinline__ Sums<double> exact_pass(const Team<LANES>& team, const Held<T, VALUES>& held, Columns<LANES>& columns,
-                                                   double shift, T* y, u32 n, Beyond& beyond) {
+template <class Holder, class T, int LANES, int VALUES>
+__device__ __forceinline__ Found<double> exact_pass(Holder& team, const Held<T, VALUES>& held, Columns<LANES>& columns,
+                                                    double shift, T* y, u32 n, Beyond& beyond) {
     typedef ArithmeticOf<T> A;
     columns.template begin<double, A>(shift);
     bool packed = is_packed(y, n);
@@ -78,7 +79,7 @@ __device__ __forceinline__ Sums<double> exact_pass(const Team<LANES>& team, cons
         }
         store_pack(y, Layout<LANES, VALUES>::start(team, pack), n, packed, stored);
     }
-    return columns.template end<double>();
+    return columns.template end<double>(team);
 }
 
 // The method for one problem. What a lane has is of its union; the rest is the same in all lanes of the team.
@@ -399,9 +400,10 @@ struct Brackets {
 };
 
 // Writes what a problem ends with, beside y. All teams of a warp together, as above.
-template <class T, int LANES, int VALUES>
-__device__ __forceinline__ void finish(const Team<LANES>& team, const SpreadCall& call, const Place& place,
-                                       const Spread<T, LANES>& spread, bool ends, u32 status, Beyond beyond, double sum) {
+template <int VALUES, class Holder, class T, int LANES>
+__device__ __forceinline__ void finish(const Holder& team, const SpreadCall& call, const Spread<T, LANES>& spread, bool ends,
+                                       u32 status, Beyond beyond, double sum) {
+    const Place& place = team.place;
     u32* clamp = call.clamp + (place.present ? clamp_start(place.problem, place.first) : 0);
     write_clamp<LANES, VALUES>(team, beyond, clamp, place.n, ends);
     double error, over = spread.measure(sum, error);
@@ -411,7 +413,7 @@ __device__ __forceinline__ void finish(const Team<LANES>& team, const SpreadCall
             mask |= (inactive >> cell & 1) << call.union_of_cell[cell];
         }
     }
-    if (ends && row == 0) {
+    if (ends && team.leads()) {
         bool trivial = !(spread.lightest < static_cast<ArithmeticOf<T>>(infinity()));
         outcome_of(call, place.problem) = Outcome{status,           spread.iterations, trivial ? 0 : spread.passes, mask,
                                                   spread.residual, over > error ? over : 0.0};
@@ -425,13 +427,16 @@ __device__ __forceinline__ void finish(const Team<LANES>& team, const SpreadCall
 template <class T, int VALUES>
 constexpr int RESIDENT_OF_SPREAD = sizeof(ArithmeticOf<T>) == 8 ? 256 : VALUES > 16 ? 384 : 512;
 
-template <class T, int LANES, int VALUES>
+template <class T, int LANES, int VALUES, bool SEVERAL>
 __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDENT_OF_SPREAD<T, VALUES>))
     cells_spread(const __grid_constant__ SpreadCall call) {
     typedef ArithmeticOf<T> A;
     DYNAMIC_SHARED(u8, shared);
-    Team<LANES> team;
-    Place place = place_of(call, team);
+    Holder<LANES, VALUES, SEVERAL> team(call);
+    const Place& place = team.place;
+    if (SEVERAL && !place.present) {
+        return;
+    }
     Columns<LANES> columns(shared + Team<LANES>::SHARED, call.unions);
     T* y = static_cast<T*>(call.y) + place.first;
     u32* clamp = call.clamp + (place.present ? clamp_start(place.problem, place.first) : 0);
@@ -439,7 +444,7 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
     Held<T, VALUES> held;
     bool usable = true;
     Layout<LANES, VALUES>::load(team, static_cast<const T*>(call.z) + place.first, place.n, held.z);
-    load_ids<LANES, VALUES>(team, call.cells + (call.shared_cells ? 0 : place.first), place.n, call.unions, held.ids, usable);
+    load_ids<LANES, VALUES>(team, call.cells + (call.shared_cells ? place.before : place.first), place.n, call.unions, held.ids, usable);
     held.lo = static_cast<A>(call.lo);
     held.hi = static_cast<A>(call.hi);
     A check = A(0);
@@ -454,11 +459,11 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
     usable = !team.has(!usable);
 
     Spread<T, LANES> spread;
-    Sums<A> first = rough_pass<OF_Y_AND_THERE>(held, columns, 0.0);
-    A sizes = call.lo < 0.0 ? rough_pass<OF_SIZES>(held, columns, 0.0).value : first.value;
-    spread.begin(first.counts / ONE_THERE, level, first.value, sizes);
+    Found<A> first = rough_pass<OF_Y_AND_THERE>(team, held, columns, 0.0);
+    A sizes = call.lo < 0.0 ? rough_pass<OF_SIZES>(team, held, columns, 0.0).value : first.value;
+    spread.begin(first.there, level, first.value, sizes);
     bool waits = place.present && usable;
-    Stage stage = spread.take(call, team, waits, false, first.value, 0.0, first.counts & ALL_FREE);
+    Stage stage = spread.take(call, team, waits, false, first.value, 0.0, first.free);
     stage = waits ? stage : SOLVED;
 
 #pragma unroll 1
@@ -469,20 +474,20 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
         u32 free = 0;
         Beyond beyond = {0, 0};
         if (team.any(rough)) {
-            Sums<A> found = rough_pass<OF_Y>(held, columns, spread.shift);
+            Found<A> found = rough_pass<OF_Y>(team, held, columns, spread.shift);
             rough_sum = found.value;
-            free = found.counts;
+            free = found.free;
         }
         if (team.any(exact)) {
-            Sums<double> found = exact_pass(team, held, columns, spread.shift, y, exact ? place.n : 0, beyond);
+            Found<double> found = exact_pass(team, held, columns, spread.shift, y, exact ? place.n : 0, beyond);
             sum = found.value;
-            free = exact ? found.counts : free;
+            free = exact ? found.free : free;
         }
         Stage next = spread.take(call, team, takes, exact, rough_sum, sum, free);
         stage = takes ? next : stage;
         bool ends = exact && stage == SOLVED;
         if (team.any(ends)) {
-            finish<T, LANES, VALUES>(team, call, place, spread, ends, STATUS_SOLVED, beyond, sum);
+            finish<VALUES>(team, call, spread, ends, STATUS_SOLVED, beyond, sum);
         }
     }
     if (team.any(stage == LEFT)) {
@@ -493,17 +498,18 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
             bool clipped = stage == CLIPPED, exact = stage != SOLVED, takes = stage == EXACT;
             spread.shift = clipped ? 0.0 : spread.shift;
             Beyond beyond;
-            Sums<double> found = exact_pass(team, held, columns, spread.shift, y, exact ? place.n : 0, beyond);
-            Stage next = brackets.take(spread, call, team, takes, found.value, found.counts);
+            Found<double> found = exact_pass(team, held, columns, spread.shift, y, exact ? place.n : 0, beyond);
+            Stage next = brackets.take(spread, call, team, takes, found.value, found.free);
             stage = takes ? next : SOLVED;
             bool ends = exact && stage == SOLVED;
             if (team.any(ends)) {
                 u32 status = clipped ? STATUS_ITERATION_LIMIT : STATUS_SOLVED;
-                finish<T, LANES, VALUES>(team, call, place, spread, ends, status, clipped ? Beyond{~0u, 0} : beyond, found.value);
+                finish<VALUES>(team, call, spread, ends, status, clipped ? Beyond{~0u, 0} : beyond, found.value);
             }
         }
     }
     if (place.present && !usable) {
         write_unusable<T>(team, call, place, clamp);
     }
+    team.leave();
 }

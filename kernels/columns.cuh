@@ -12,7 +12,15 @@ struct __align__(2 * sizeof(S)) Sums {
     u32 counts;
 };
 
-// Two counts in one: elements that are free, and elements.
+// The same of all.
+template <class S>
+struct Found {
+    S value;
+    u32 free;
+    u32 there;
+};
+
+// Two counts in one: elements that are free, and elements. (A block has fewer than 2^16.)
 constexpr u32 ONE_FREE = 1;
 constexpr u32 ONE_THERE = 1u << 16;
 constexpr u32 ALL_FREE = ONE_THERE - 1;
@@ -85,8 +93,8 @@ struct Columns {
     }
 
     // Ends it: the lane of every cell gets its sums.
-    template <class S>
-    __device__ __forceinline__ Sums<S> end() {
+    template <class S, class Holder>
+    __device__ __forceinline__ Found<S> end(Holder& team) {
         __syncwarp();
         Sums<S> all = {S(0), 0};
         if (row() < unions) {
@@ -110,7 +118,9 @@ struct Columns {
                 all.counts += all_told[other * WARP_LANES + threadIdx.x % WARP_LANES].counts;
             }
         }
-        return all;
+        Found<S> found = {all.value, all.counts & ALL_FREE, all.counts / ONE_THERE};
+        team.add_up_rows(found.value, found.free, found.there);
+        return found;
     }
 };
 

@@ -9,14 +9,17 @@
 template <class T, int VALUES>
 constexpr int RESIDENT_BACK_OF_SPREAD = sizeof(ArithmeticOf<T>) == 8 ? 384 : VALUES > 16 ? 256 : 512;
 
-template <class T, int LANES, int VALUES>
+template <class T, int LANES, int VALUES, bool SEVERAL>
 __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDENT_BACK_OF_SPREAD<T, VALUES>))
     vjp_spread(const __grid_constant__ SpreadCall call) {
     typedef ArithmeticOf<T> A;
     typedef Layout<LANES, VALUES> Layout;
     DYNAMIC_SHARED(u8, shared);
-    Team<LANES> team;
-    Place place = place_of(call, team);
+    Holder<LANES, VALUES, SEVERAL> team(call);
+    const Place& place = team.place;
+    if (SEVERAL && !place.present) {
+        return;
+    }
     Columns<LANES> columns(shared + Team<LANES>::SHARED, call.unions);
     T* to_predictions = static_cast<T*>(call.to_predictions) + place.first;
     const u32* clamp = call.clamp + (place.present ? clamp_start(place.problem, place.first) : 0);
@@ -30,7 +33,7 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
     bool usable = true;
     Layout::load(team, static_cast<const T*>(call.g) + place.first, place.n, values);
     u32 clamped = load_clamped<LANES, VALUES>(team, clamp, place.n);
-    load_ids<LANES, VALUES>(team, call.cells + (call.shared_cells ? 0 : place.first), place.n, call.unions, ids, usable);
+    load_ids<LANES, VALUES>(team, call.cells + (call.shared_cells ? place.before : place.first), place.n, call.unions, ids, usable);
 
     columns.template begin<double, A>(0.0);
     A check = A(0);
@@ -45,8 +48,8 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
         column = sums;
     }
     bool spoilt = team.has(check != A(0));
-    Sums<double> sums = columns.template end<double>();
-    double count = sums.counts / ONE_THERE, free = sums.counts & ALL_FREE;
+    Found<double> sums = columns.template end<double>(team);
+    double count = sums.there, free = sums.free;
 
     double level = place.present ? call.levels[call.shared_levels ? 0 : place.problem] : 0.0;
     bool several = __popc(lanes_where<WIDTH>(count > 0.0)) > 1;
@@ -80,7 +83,8 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
         }
         store_pack(to_predictions, Layout::start(team, pack), place.n, packed, four);
     }
-    if (place.present && team.lane == 0) {
+    if (place.present && team.leads()) {
         call.to_levels[place.problem] = spoilt && solved ? infinity() - infinity() : to_level;
     }
+    team.leave();
 }

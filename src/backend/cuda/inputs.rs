@@ -17,6 +17,8 @@ pub(super) struct Inputs {
     pub(super) g: Memory,
     pub(super) offsets: Memory,
     pub(super) list: Memory,
+    /// The numbers of all problems.
+    pub(super) all: Memory,
     cells: Memory,
     groups: Memory,
     features: Memory,
@@ -31,10 +33,17 @@ pub(super) struct Inputs {
     warm: Memory,
     own_cells: Memory,
     order: Memory,
+    arrivals: Memory,
+    boards: Memory,
     reals: Vec<f64>,
     ids: Vec<u8>,
     kinds: Vec<Feature>,
 }
+
+/// Bytes of `Arrivals` of `kernels/meeting.cuh`, and of what a block brings to two meetings there: `MOST_BROUGHT` numbers to
+/// each.
+const ARRIVALS_BYTES: usize = 2 * size_of::<u32>();
+const BOARD_BYTES: usize = 2 * 128 * size_of::<u64>();
 
 fn if_shared(sharing: Sharing, flag: u32) -> u32 {
     if sharing == Sharing::Shared { flag } else { 0 }
@@ -61,6 +70,21 @@ impl Inputs {
         self.offsets.hold(device, problems.saturating_add(1).saturating_mul(8))?;
         self.list.hold(device, problems.saturating_mul(4))?;
         self.levels.hold(device, problems.max(1).saturating_mul(8))?;
+        Ok(())
+    }
+
+    /// Makes room for so many blocks to meet in, where nobody is yet, and lists all problems, of which some may have to wait.
+    pub(super) fn reserve_meetings(
+        &mut self,
+        device: &CudaDevice,
+        blocks: u32,
+        problems: usize,
+        call: &mut CellsCall,
+    ) -> Result<()> {
+        let all: Vec<u32> = (0..problems as u32).collect();
+        self.all.upload(device, bytemuck::cast_slice(&all))?;
+        call.arrivals = self.arrivals.upload(device, &vec![0; ARRIVALS_BYTES * blocks as usize])?;
+        call.boards = self.boards.hold(device, BOARD_BYTES * blocks as usize)?;
         Ok(())
     }
 

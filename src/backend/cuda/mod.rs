@@ -15,8 +15,10 @@ mod memory;
 mod pinned;
 mod plan;
 mod real;
+mod short_cut;
 mod staging;
 mod tables;
+mod ways;
 
 pub(crate) use answers::{Answers, Slopes};
 pub use device::CudaDevice;
