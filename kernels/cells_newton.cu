@@ -132,25 +132,16 @@ __device__ __forceinline__ Outcome outcome_of_parts(const Memory& memory, const 
     return outcome;
 }
 
-// Projects a problem.
+// Begins with the parts of a problem. False, for a warp that leads, if a number of it cannot be used.
 template <int LANES, class T>
-__device__ __forceinline__ void project(const Problem<T>& problem, Meeting<CellsCall>& meeting) {
-    DYNAMIC_SHARED(double, shared);
+__device__ __forceinline__ bool begin_parts(const Problem<T>& problem, double* shared, const Task& task, Meeting<CellsCall>& meeting) {
     const CellsCall& call = problem.call;
     Memory memory(shared, call, LANES / WARP_LANES);
-    bool leads = threadIdx.x < WARP_LANES, writes = leads && meeting.block() == 0;
-    if (problem.whole == 0) {
-        if (writes) {
-            u32 all = call.rows < 32 ? below(call.rows) : FULL_WARP;
-            write_record(problem, Outcome{STATUS_SOLVED, 0, 0, all, 0.0, 0.0});
-        }
-        return;
-    }
+    bool leads = threadIdx.x < WARP_LANES;
     if (threadIdx.x == 0) {
         memory.flags[PASSES] = 0;
     }
     bool usable = prepare<LANES>(problem, memory, meeting);
-    const Task task = {call.tolerance, Storage<T>::UNIT_ROUNDOFF, call.max_iterations, problem.has(RELAXES)};
     if (leads && usable) {
         u32 first_row = 0, first_block = 0;
         if (threadIdx.x < memory.cells) {
@@ -174,7 +165,26 @@ __device__ __forceinline__ void project(const Problem<T>& problem, Meeting<Cells
             newton.save(memory.state + STATE_DOUBLES * part);
         }
     }
-    if (__syncthreads_or(leads && !usable)) {
+    return usable || !leads;
+}
+
+// Projects a problem.
+template <int LANES, class T>
+__device__ __forceinline__ void project(const Problem<T>& problem, Meeting<CellsCall>& meeting) {
+    DYNAMIC_SHARED(double, shared);
+    const CellsCall& call = problem.call;
+    constexpr u32 WARPS = LANES / WARP_LANES;
+    bool leads = threadIdx.x < WARP_LANES, writes = leads && meeting.block() == 0;
+    if (problem.whole == 0) {
+        if (writes) {
+            u32 all = call.rows < 32 ? below(call.rows) : FULL_WARP;
+            write_record(problem, Outcome{STATUS_SOLVED, 0, 0, all, 0.0, 0.0});
+        }
+        return;
+    }
+    const Task task = {call.tolerance, Storage<T>::UNIT_ROUNDOFF, call.max_iterations, problem.has(RELAXES)};
+    bool usable = begin_parts<LANES>(problem, shared, task, meeting);
+    if (__syncthreads_or(!usable)) {
         write_clipped<LANES>(problem);
         if (writes) {
             write_record(problem, Outcome{STATUS_BAD_NUMBER, 0, 0, 0, 0.0, infinity()});
@@ -183,6 +193,7 @@ __device__ __forceinline__ void project(const Problem<T>& problem, Meeting<Cells
     }
 #pragma unroll 1
     for (;;) {
+        Memory memory(shared, call, WARPS);
         if (leads) {
             bool waits = false, fails = false;
             for (u32 part = 0; part < call.parts; ++part) {
@@ -214,11 +225,12 @@ __device__ __forceinline__ void project(const Problem<T>& problem, Meeting<Cells
             if (threadIdx.x == 0) {
                 ++memory.flags[PASSES];
             }
+            Memory own(shared, call, WARPS);
 #pragma unroll 1
             for (u32 part = 0; part < call.parts; ++part) {
-                double* state = memory.state + STATE_DOUBLES * part;
+                double* state = own.state + STATE_DOUBLES * part;
                 if (reinterpret_cast<const NewtonState*>(state)->waiting) {
-                    Newton newton(memory, task);
+                    Newton newton(own, task);
                     newton.load(state);
                     newton.receive();
                     newton.save(state);
@@ -231,6 +243,7 @@ __device__ __forceinline__ void project(const Problem<T>& problem, Meeting<Cells
     if (!writes) {
         return;
     }
+    Memory memory(shared, call, WARPS);
     Outcome outcome = outcome_of_parts(memory, call);
     bool has_answer = outcome.status == STATUS_SOLVED || outcome.status == STATUS_RELAXED;
     Newton newton(memory, task);

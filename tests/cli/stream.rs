@@ -24,7 +24,7 @@ impl Place {
 /// Rows of a score, a group, a label and a control value; the scores of group b are lower, and c comes late.
 fn rows(n: u32) -> String {
     let row = |i: u32| {
-        let group = if i > 60 && i % 7 == 0 { "c" } else { ["a", "b"][(i % 2) as usize] };
+        let group = if i > 60 && i.is_multiple_of(7) { "c" } else { ["a", "b"][(i % 2) as usize] };
         let score = f64::from(i * 379 % 1000) / 1500.0 + if group == "b" { 0.0 } else { 0.3 };
         format!("{score},{group},{},{}\n", i / 3 % 2, ["u", "v"][(i / 5 % 2) as usize])
     };
