@@ -64,44 +64,48 @@ pub(super) struct Class {
 
 /// Puts problems into classes and lists those of a class one after the other; problems of one size that have a block at the
 /// most each need no list.
-pub(super) fn classes(ways: &[Way], offsets: &Offsets<'_>, listed: &mut Vec<u32>) -> Vec<Class> {
+pub(super) fn classify(ways: &[Way], offsets: &Offsets<'_>, classes: &mut Vec<Class>, listed: &mut Vec<u32>) {
     let problems = offsets.problems();
+    classes.clear();
     listed.clear();
-    if let Offsets::Equal { n, .. } = *offsets {
-        let way = way_of(ways, n);
-        if way.several {
-            listed.extend(0..problems as u32);
-        }
-        let all = Class { way, listed: 0..problems, largest: n };
-        return if problems > 0 { vec![all] } else { Vec::new() };
-    }
     let size = |problem: usize| offsets.range(problem).len();
-    let mut classes = Vec::new();
-    for &way in ways {
-        let first = listed.len();
-        let fits = |problem: &usize| way_of(ways, size(*problem)) == way;
-        listed.extend((0..problems).filter(fits).map(|problem| problem as u32));
-        if let Some(largest) = listed[first..].iter().map(|problem| size(*problem as usize)).max() {
-            classes.push(Class { way, listed: first..listed.len(), largest });
+    match *offsets {
+        Offsets::Equal { .. } if problems == 0 => {}
+        Offsets::Equal { n, .. } => {
+            let way = way_of(ways, n);
+            if way.several {
+                listed.extend(0..problems as u32);
+            }
+            classes.push(Class { way, listed: 0..problems, largest: n });
+        }
+        Offsets::Ragged(_) => {
+            for &way in ways {
+                let first = listed.len();
+                let fits = |problem: &usize| way_of(ways, size(*problem)) == way;
+                listed.extend((0..problems).filter(fits).map(|problem| problem as u32));
+                if let Some(largest) = listed[first..].iter().map(|problem| size(*problem as usize)).max() {
+                    classes.push(Class { way, listed: first..listed.len(), largest });
+                }
+            }
         }
     }
-    classes
 }
 
-/// The classes of Newton's method for what short cuts leave of theirs. Neighbours with the same way are one.
-pub(super) fn taking_over(classes: &[Class], kernel: Kernel, dtype: Dtype) -> Vec<Class> {
-    let ways: Vec<Way> = of_any_rows(kernel, dtype, 0).collect();
-    let mut left: Vec<Class> = Vec::new();
-    for class in classes {
-        // (Of a class with several blocks a problem all are large.)
-        let way = way_of(&ways, if class.way.several { LARGEST } else { class.way.room });
-        match left.last_mut() {
-            Some(last) if last.way == way => {
-                last.listed.end = class.listed.end;
-                last.largest = last.largest.max(class.largest);
-            }
-            _ => left.push(Class { way, ..class.clone() }),
+/// The classes of a kernel for any rows, by its ways, for what the short cuts leave of theirs. Neighbours with the same way
+/// are one.
+pub(super) fn taking_over<'a>(
+    classes: impl Iterator<Item = &'a Class>,
+    ways: &'a [Way],
+) -> impl Iterator<Item = Class> {
+    // (Of a class with several blocks a problem all are large.)
+    let way = |class: &Class| way_of(ways, if class.way.several { LARGEST } else { class.way.room });
+    let mut rest = classes.map(move |class| Class { way: way(class), ..class.clone() }).peekable();
+    std::iter::from_fn(move || {
+        let mut all = rest.next()?;
+        while let Some(next) = rest.next_if(|next| next.way == all.way) {
+            all.listed.end = next.listed.end;
+            all.largest = all.largest.max(next.largest);
         }
-    }
-    left
+        Some(all)
+    })
 }
