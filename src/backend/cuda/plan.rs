@@ -32,9 +32,12 @@ pub(crate) struct CudaPlan<T: Storage> {
     /// What `call` names.
     _tables: SetTables,
     inputs: Inputs,
-    /// Scratch for uploads.
+    /// The ways of forward calls and of backward ones, each without the short cut and with it.
+    ways: [[Vec<Way>; 2]; 2],
+    /// Scratch of calls.
     starts: Vec<u64>,
     listed: Vec<u32>,
+    classes: Vec<Class>,
     storage: PhantomData<T>,
 }
 
@@ -87,8 +90,10 @@ impl<T: Storage> CudaPlan<T> {
             short_cut: ShortCut::of(set),
             _tables: tables,
             inputs: Inputs::default(),
+            ways: Default::default(),
             starts: Vec::with_capacity(capacities.problems + 1),
             listed: Vec::with_capacity(capacities.problems),
+            classes: Vec::new(),
             storage: PhantomData,
         };
         if capacities.largest > LARGEST {
@@ -104,9 +109,9 @@ impl<T: Storage> CudaPlan<T> {
     fn reserve(&mut self) -> Result<()> {
         self.inputs.reserve::<T>(&self.device, self.capacities)?;
         self.load(self.variant(Kernel::CellsPrepare, OF_ELEMENTS[0]))?;
-        let mut meet = false;
-        for (direction, short_cut) in [(0, true), (0, false), (1, true)] {
-            let ways = self.ways(direction, short_cut)?;
+        let (mut most, mut meet) = (0, false);
+        for (direction, short_cut) in [(0, false), (0, true), (1, false), (1, true)] {
+            let ways = self.find_ways(direction, short_cut)?;
             let needed = ways.iter().position(|way| way.room >= self.capacities.largest).map_or(1, |last| last + 1);
             for way in &ways[..needed] {
                 meet |= way.several;
@@ -114,7 +119,10 @@ impl<T: Storage> CudaPlan<T> {
                     self.load(self.variant(way.kernel, way.team))?;
                 }
             }
+            most = most.max(ways.len());
+            self.ways[direction][usize::from(short_cut)] = ways;
         }
+        self.classes.reserve(most);
         if meet {
             self.inputs.reserve_meetings(&self.device, MOST_BLOCKS, self.capacities.problems, &mut self.call)?;
         }
@@ -135,8 +143,7 @@ impl<T: Storage> CudaPlan<T> {
         blocks.map(|blocks| blocks.min(MOST_BLOCKS)).map_err(|problem| self.device.failed(problem))
     }
 
-    /// The ways of forward calls (0) or backward ones (1), with the short cut where it is taken.
-    fn ways(&self, direction: usize, short_cut: bool) -> Result<Vec<Way>> {
+    fn find_ways(&self, direction: usize, short_cut: bool) -> Result<Vec<Way>> {
         let mut ways = Vec::new();
         if let Some(short) = self.short_cut.filter(|_| short_cut) {
             let kernel = short.kernels[direction];
@@ -172,8 +179,7 @@ impl<T: Storage> CudaPlan<T> {
         answers.begin(set.rows())?;
         (call.y, call.clamp, call.outcomes) =
             (answers.y.address(), answers.clamp.address(), answers.outcomes.address());
-        let ways = self.ways(0, ShortCut::takes(batch))?;
-        self.launch(&ways, batch, call)
+        self.launch(0, ShortCut::takes(batch), batch, call)
     }
 
     /// The gradients of every problem: uploads, launches, and does not wait.
@@ -196,19 +202,20 @@ impl<T: Storage> CudaPlan<T> {
             (answers.y.address(), answers.clamp.address(), answers.outcomes.address());
         slopes.begin(set, &mut call)?;
         let Wanted { bounds, weights, labels, .. } = slopes.wanted;
-        let ways = self.ways(1, ShortCut::takes(batch) && !(bounds || weights || labels))?;
-        self.launch(&ways, batch, call)
+        self.launch(1, ShortCut::takes(batch) && !(bounds || weights || labels), batch, call)
     }
 
-    /// Launches a kernel for every problem, those of a size together.
-    fn launch(&mut self, ways: &[Way], batch: &Batch<'_, T>, mut call: CellsCall) -> Result<()> {
+    /// Launches a kernel for every problem, those of a size together: forward (0) or backward (1), with the short cut where it
+    /// may be taken.
+    fn launch(&mut self, direction: usize, short_cut: bool, batch: &Batch<'_, T>, mut call: CellsCall) -> Result<()> {
         let offsets = batch.offsets();
-        let classes = ways::classes(ways, &offsets, &mut self.listed);
+        let ways = &self.ways[direction][usize::from(short_cut)];
+        ways::classify(ways, &offsets, &mut self.classes, &mut self.listed);
         self.upload_offsets(&offsets, &mut call)?;
         if call.cells == 0 {
             self.prepare(batch, &mut call)?;
         }
-        for class in &classes {
+        for class in &self.classes {
             match self.short_cut.filter(|_| !class.way.kernel.is_general()) {
                 Some(short) => self.launch_class(class, short.call(&call))?,
                 None => self.launch_class(class, call)?,

@@ -64,23 +64,26 @@ pub(super) struct Class {
 }
 
 /// Puts problems into classes and lists those of a class one after the other; problems of one size need no list.
-pub(super) fn classes(ways: &[Way], offsets: &Offsets<'_>, listed: &mut Vec<u32>) -> Vec<Class> {
+pub(super) fn classify(ways: &[Way], offsets: &Offsets<'_>, classes: &mut Vec<Class>, listed: &mut Vec<u32>) {
     let problems = offsets.problems();
+    classes.clear();
     listed.clear();
-    if let Offsets::Equal { n, .. } = *offsets {
-        let way = way_of(ways, n);
-        let all = Class { way, listed: 0..problems, largest: n };
-        return if problems > 0 { vec![all] } else { Vec::new() };
-    }
     let size = |problem: usize| offsets.range(problem).len();
-    let mut classes = Vec::new();
-    for &way in ways {
-        let first = listed.len();
-        let fits = |problem: &usize| way_of(ways, size(*problem)) == way;
-        listed.extend((0..problems).filter(fits).map(|problem| problem as u32));
-        if let Some(largest) = listed[first..].iter().map(|problem| size(*problem as usize)).max() {
-            classes.push(Class { way, listed: first..listed.len(), largest });
+    match *offsets {
+        Offsets::Equal { .. } if problems == 0 => {}
+        Offsets::Equal { n, .. } => {
+            let way = way_of(ways, n);
+            classes.push(Class { way, listed: 0..problems, largest: n });
+        }
+        Offsets::Ragged(_) => {
+            for &way in ways {
+                let first = listed.len();
+                let fits = |problem: &usize| way_of(ways, size(*problem)) == way;
+                listed.extend((0..problems).filter(fits).map(|problem| problem as u32));
+                if let Some(largest) = listed[first..].iter().map(|problem| size(*problem as usize)).max() {
+                    classes.push(Class { way, listed: first..listed.len(), largest });
+                }
+            }
         }
     }
-    classes
 }
