@@ -14,8 +14,13 @@ import sys
 import tempfile
 
 KERNELS = pathlib.Path(__file__).resolve().parent.parent / "kernels"
-VARIANTS = ["cells_pair<float, 8, 32>", "vjp_pair<float, 8, 32>", "cells_spread<float, 8, 32>", "cells_spread<float, 16, 16>",
-            "vjp_spread<float, 8, 32>"]
+VARIANTS = [
+    "cells_pair<float, 8, 32, false>",
+    "vjp_pair<float, 8, 32, false>",
+    "cells_spread<float, 8, 32, false>",
+    "cells_spread<float, 16, 16, false>",
+    "vjp_spread<float, 8, 32, false>",
+]
 
 # Texts of lines that run only where elements cannot be moved by four, or cannot be used.
 RARE = ["array[i + j]", "if (i + j < n)", "i + k < n", "if (place.present && !usable)", "write_unusable<T>("]
@@ -86,7 +91,7 @@ def count(text, name):
 
 
 def show(variant, architecture):
-    name, values = variant.partition("<")[0], int(variant.rstrip(">").rsplit(",", 1)[1])
+    name, values = variant.partition("<")[0], int(variant.split(",")[2])
     source = (KERNELS / f"{name}.cu").read_text().splitlines()
     counts = count(disassemble(variant, architecture), name)
     classes = ["single", "double", "convert", "integer", "move", "memory", "shared", "warp", "control"]
@@ -107,7 +112,7 @@ def show(variant, architecture):
 
 def main():
     parser = argparse.ArgumentParser(prog="scripts/sass-count.sh", description=__doc__.partition("\n")[0])
-    parser.add_argument("variants", nargs="*", default=VARIANTS, help="such as 'vjp_pair<float, 8, 32>'")
+    parser.add_argument("variants", nargs="*", default=VARIANTS, help="such as 'vjp_pair<float, 8, 32, false>'")
     parser.add_argument("--architecture", default="sm_90", help="%(default)s")
     options = parser.parse_args()
     for of, element_bytes in [("forward, 9 bytes an element", 9), ("backward, 9.25", 9.25)]:

@@ -133,16 +133,8 @@ const BACK_OF_PAIRS_OF_DOUBLES: [Team; 7] =
     [team(4, 16), team(16, 16), team(32, 16), team(64, 16), team(128, 16), team(512, 16), crowd(512, 16)];
 
 /// The same for problems of more cells, each of which a lane has in every warp of the team: those of few cells can have few lanes.
-const OF_SPREADS: [Team; 8] = [
-    team(8, 8),
-    team(8, 32),
-    team(16, 16),
-    team(32, 16),
-    team(32, 32),
-    team(64, 32),
-    team(256, 32),
-    crowd(256, 32),
-];
+const OF_SPREADS: [Team; 8] =
+    [team(8, 8), team(8, 32), team(16, 16), team(32, 16), team(32, 32), team(64, 32), team(256, 32), crowd(256, 32)];
 const OF_SPREADS_OF_DOUBLES: [Team; 6] =
     [team(8, 8), team(16, 16), team(32, 16), team(64, 16), team(256, 16), crowd(256, 16)];
 
