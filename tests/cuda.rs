@@ -518,7 +518,7 @@ const REGISTERS: [(&str, [u32; 2]); 7] = [
     ("cells_pair<", [128, 240]),
     ("vjp_pair<", [128, 152]),
     ("cells_spread<", [255, 224]),
-    ("vjp_spread<", [240, 168]),
+    ("vjp_spread<", [255, 168]),
     ("cells_newton<", [255, 255]),
     ("cells_vjp<", [168, 168]),
 ];
