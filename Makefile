@@ -6,13 +6,13 @@ export RUSTDOCFLAGS = -D warnings
 # The feature `tch` needs libtorch, of which a part is fetched.
 WITH_TORCH = LIBTORCH="$$(./scripts/setup-libtorch.sh)" LD_LIBRARY_PATH="$$(./scripts/setup-libtorch.sh)/lib:$$LD_LIBRARY_PATH"
 
-.PHONY: test setup lint docs torch package bench
+.PHONY: test setup lint docs torch package bench gpu-pack
 
 # The order matters: cargo's own test summary comes last.
 test: setup lint docs package torch
 	cargo test --no-default-features --lib
 	LD_LIBRARY_PATH="$$(./scripts/nvrtc.sh --libraries):$$LD_LIBRARY_PATH" \
-	FAIRLAYER_REQUIRE=wgpu,cuda_emu,nvrtc cargo test --no-fail-fast
+	FAIRLAYER_REQUIRE=wgpu,cuda_emu,nvrtc,python3 cargo test --no-fail-fast
 
 setup:
 	./scripts/setup-debian.sh
@@ -39,3 +39,7 @@ package:
 
 bench:
 	cargo bench
+
+# What scripts/gpu-check.sh runs, where there is a GPU.
+gpu-pack:
+	./scripts/gpu-pack.sh

@@ -1,10 +1,14 @@
-// `cells_newton`: projection onto spreads and contrasts, a block a problem, all of it in one launch. The first warp runs the
-// machine of `newton.cuh` for every part of the constraint set; all threads sum the elements at the shifts that those ask for,
-// and write them at the end, by the same arithmetic.
+// `cells_newton`: projection onto spreads and contrasts, a warp, a block or several blocks a problem, all of it in one launch. The
+// first warp runs the machine of `newton.cuh` for every part of the constraint set; all threads sum the elements at the shifts
+// that those ask for, and write them at the end, by the same arithmetic. (Of several blocks each runs the machine: they all know
+// the same sums, and meet once a pass.)
 
 #include "cell_sums.cuh"
 #include "newton.cuh"
 #include "spread.cuh"
+
+// What all threads of a block have to know: what they do next, and the passes so far.
+constexpr u32 NEXT = 0, PASSES = 1;
 
 // What the threads of a block do next.
 constexpr u32 DO_PASS = 0, DO_ANSWER = 1, DO_LAST_PASS = 2;
@@ -33,8 +37,8 @@ __device__ __forceinline__ Moved<ArithmeticOf<T>> move_element(const Problem<T>&
 
 // Sums the elements by cell at the shifts that are set, over weights that sum to 1. (For the first warp.)
 template <int LANES, class T>
-__device__ __forceinline__ void pass(const Problem<T>& problem, const Memory& memory) {
-    sum_by_cell<LANES>(problem.order(), memory, memory.sums, [&](u32 i, u32 cell, double(&sums)[SUMS]) {
+__device__ __forceinline__ void pass(const Problem<T>& problem, const Memory& memory, Meeting<CellsCall>& meeting) {
+    sum_by_cell<LANES>(problem.order(), memory, meeting, memory.sums, [&](u32 i, u32 cell, double(&sums)[SUMS]) {
         auto moved = move_element(problem, memory, i, cell);
         double w = problem.weight(i), y = static_cast<double>(Storage<T>::widen(Storage<T>::narrow(moved.clipped)));
         sums[SUM_Y] += w * y;
@@ -107,8 +111,8 @@ __device__ __forceinline__ void split_shifts(const Memory& memory) {
 }
 
 // The outcome of a problem whose parts have ended, or one of them without an answer: by part the worst.
-__device__ __forceinline__ Outcome outcome_of_parts(const Memory& memory, const CellsCall& call, u32 passes) {
-    Outcome outcome = {STATUS_SOLVED, 0, passes, 0, 0.0, 0.0};
+__device__ __forceinline__ Outcome outcome_of_parts(const Memory& memory, const CellsCall& call) {
+    Outcome outcome = {STATUS_SOLVED, 0, memory.flags[PASSES], 0, 0.0, 0.0};
     for (u32 part = 0; part < call.parts; ++part) {
         const NewtonState& state = *reinterpret_cast<const NewtonState*>(memory.state + STATE_DOUBLES * part);
         bool has_answer = state.status == STATUS_SOLVED || state.status == STATUS_RELAXED;
@@ -128,25 +132,16 @@ __device__ __forceinline__ Outcome outcome_of_parts(const Memory& memory, const 
     return outcome;
 }
 
-// Projects the problem at a place of the launch's list.
-template <class T, int LANES>
-__device__ __forceinline__ void project(const CellsCall& call, u32 place) {
-    DYNAMIC_SHARED(double, shared);
-    Problem<T> problem(call, place);
+// Begins with the parts of a problem. False, for a warp that leads, if a number of it cannot be used.
+template <int LANES, class T>
+__device__ __forceinline__ bool begin_parts(const Problem<T>& problem, double* shared, const Task& task, Meeting<CellsCall>& meeting) {
+    const CellsCall& call = problem.call;
     Memory memory(shared, call, LANES / WARP_LANES);
     bool leads = threadIdx.x < WARP_LANES;
-    if (problem.n == 0) {
-        if (leads) {
-            u32 all = call.rows < 32 ? below(call.rows) : FULL_WARP;
-            write_record(problem, Outcome{STATUS_SOLVED, 0, 0, all, 0.0, 0.0});
-        }
-        return;
+    if (threadIdx.x == 0) {
+        memory.flags[PASSES] = 0;
     }
-    // What a short cut has spent on it.
-    u32 steps = problem.has(TAKES_OVER) ? problem.outcome().iterations : 0;
-    u32 passes = problem.has(TAKES_OVER) ? problem.outcome().passes : 0;
-    bool usable = prepare<LANES>(problem, memory);
-    const Task task = {call.tolerance, Storage<T>::UNIT_ROUNDOFF, call.max_iterations, problem.has(RELAXES)};
+    bool usable = prepare<LANES>(problem, memory, meeting);
     if (leads && usable) {
         u32 first_row = 0, first_block = 0;
         if (threadIdx.x < memory.cells) {
@@ -165,20 +160,40 @@ __device__ __forceinline__ void project(const CellsCall& call, u32 place) {
                 start = problem.warm(memory.source[newton.live.base + threadIdx.x]) / *memory.total;
                 start = is_finite(start) ? start : 0.0;
             }
-            newton.start(steps, call.warm != nullptr, start);
+            newton.start(call.warm != nullptr, start);
             newton.end_at_contradiction();
             newton.save(memory.state + STATE_DOUBLES * part);
         }
     }
-    if (__syncthreads_or(leads && !usable)) {
+    return usable || !leads;
+}
+
+// Projects a problem.
+template <int LANES, class T>
+__device__ __forceinline__ void project(const Problem<T>& problem, Meeting<CellsCall>& meeting) {
+    DYNAMIC_SHARED(double, shared);
+    const CellsCall& call = problem.call;
+    constexpr u32 WARPS = LANES / WARP_LANES;
+    bool leads = threadIdx.x < WARP_LANES, writes = leads && meeting.block() == 0;
+    if (problem.whole == 0) {
+        if (writes) {
+            u32 all = call.rows < 32 ? below(call.rows) : FULL_WARP;
+            write_record(problem, Outcome{STATUS_SOLVED, 0, 0, all, 0.0, 0.0});
+        }
+        return;
+    }
+    const Task task = {call.tolerance, Storage<T>::UNIT_ROUNDOFF, call.max_iterations, problem.has(RELAXES)};
+    bool usable = begin_parts<LANES>(problem, shared, task, meeting);
+    if (__syncthreads_or(!usable)) {
         write_clipped<LANES>(problem);
-        if (leads) {
+        if (writes) {
             write_record(problem, Outcome{STATUS_BAD_NUMBER, 0, 0, 0, 0.0, infinity()});
         }
         return;
     }
 #pragma unroll 1
     for (;;) {
+        Memory memory(shared, call, WARPS);
         if (leads) {
             bool waits = false, fails = false;
             for (u32 part = 0; part < call.parts; ++part) {
@@ -194,25 +209,28 @@ __device__ __forceinline__ void project(const CellsCall& call, u32 place) {
             split_shifts<T>(memory);
             if (threadIdx.x == 0) {
                 // One part without an answer is a problem without one.
-                *memory.flags = fails ? DO_LAST_PASS : waits ? DO_PASS : DO_ANSWER;
+                memory.flags[NEXT] = fails ? DO_LAST_PASS : waits ? DO_PASS : DO_ANSWER;
             }
         }
         __syncthreads();
-        u32 next = *memory.flags;
+        u32 next = memory.flags[NEXT];
         if (next != DO_ANSWER) {
-            pass<LANES>(problem, memory);
+            pass<LANES>(problem, memory, meeting);
         }
         if (next != DO_PASS) {
             write_elements<LANES>(problem, memory, next == DO_ANSWER);
             break;
         }
-        ++passes;
         if (leads) {
+            if (threadIdx.x == 0) {
+                ++memory.flags[PASSES];
+            }
+            Memory own(shared, call, WARPS);
 #pragma unroll 1
             for (u32 part = 0; part < call.parts; ++part) {
-                double* state = memory.state + STATE_DOUBLES * part;
+                double* state = own.state + STATE_DOUBLES * part;
                 if (reinterpret_cast<const NewtonState*>(state)->waiting) {
-                    Newton newton(memory, task);
+                    Newton newton(own, task);
                     newton.load(state);
                     newton.receive();
                     newton.save(state);
@@ -222,10 +240,11 @@ __device__ __forceinline__ void project(const CellsCall& call, u32 place) {
         // (Others still read what was to be done.)
         __syncthreads();
     }
-    if (!leads) {
+    if (!writes) {
         return;
     }
-    Outcome outcome = outcome_of_parts(memory, call, passes);
+    Memory memory(shared, call, WARPS);
+    Outcome outcome = outcome_of_parts(memory, call);
     bool has_answer = outcome.status == STATUS_SOLVED || outcome.status == STATUS_RELAXED;
     Newton newton(memory, task);
     if (!has_answer) {
@@ -247,27 +266,14 @@ __device__ __forceinline__ void project(const CellsCall& call, u32 place) {
     }
 }
 
-// Which problems a short cut has left unfinished, of those at the 32 places from `first` on, as bits.
-__device__ __forceinline__ u32 left_of(const CellsCall& call, u32 first) {
-    u32 place = first + threadIdx.x % WARP_LANES;
-    bool left = false;
-    if (place < call.count) {
-        left = outcome_of(call, call.list ? call.list[place] : place).status == STATUS_ITERATION_LIMIT;
-    }
-    return lanes_where(left);
-}
-
 template <class T, int LANES>
 __global__ void __launch_bounds__(LANES, 256 / LANES) cells_newton(const __grid_constant__ CellsCall call) {
-    bool takes_over = (call.flags & TAKES_OVER) != 0;
-    u32 places = takes_over ? WARP_LANES : 1;
-#pragma unroll 1
-    for (u32 first = blockIdx.x * places; first < call.count; first += gridDim.x * places) {
-#pragma unroll 1
-        for (u32 left = takes_over ? left_of(call, first) : 1; left != 0; left &= left - 1) {
-            project<T, LANES>(call, first + lowest_of(left));
-            // (Shared memory is the next one's.)
-            __syncthreads();
-        }
+    Problem<T> problem(call, blockIdx.x / call.blocks);
+    // (There may be more blocks than this problem needs.)
+    if (problem.block() >= problem.blocks) {
+        return;
     }
+    Meeting<CellsCall> meeting(call, LANES == WARP_LANES ? 1 : problem.blocks);
+    project<LANES>(problem, meeting);
+    meeting.leave();
 }

@@ -1,5 +1,5 @@
-// `cells_vjp`: the gradient of a scalar function of y to every input of the projection onto spreads and contrasts, a block a
-// problem. Twin of `src/reference/cells_vjp.rs`, where it is explained.
+// `cells_vjp`: the gradient of a scalar function of y to every input of the projection onto spreads and contrasts, a warp, a
+// block or several blocks a problem. Twin of `src/reference/cells_vjp.rs`, where it is explained.
 
 #include "cell_sums.cuh"
 #include "vjp_rows.cuh"
@@ -145,28 +145,34 @@ __device__ __forceinline__ void write_gradients(const Problem<T>& problem, const
 template <class T, int LANES>
 __global__ void __launch_bounds__(LANES, 256 / LANES) cells_vjp(const __grid_constant__ CellsCall call) {
     DYNAMIC_SHARED(double, shared);
-    Problem<T> problem(call, blockIdx.x);
+    Problem<T> problem(call, blockIdx.x / call.blocks);
+    u32 block = problem.block();
+    if (block >= problem.blocks) {
+        return;
+    }
+    Meeting<CellsCall> meeting(call, LANES == WARP_LANES ? 1 : problem.blocks);
     Memory memory(shared, call, LANES / WARP_LANES);
     bool leads = threadIdx.x < WARP_LANES;
     // What no row writes is zero.
-    if (threadIdx.x < call.spreads) {
+    if (block == 0 && threadIdx.x < call.spreads) {
         call.to_levels[problem.index * u64(call.spreads) + threadIdx.x] = 0.0;
     }
-    if (threadIdx.x < call.contrasts) {
+    if (block == 0 && threadIdx.x < call.contrasts) {
         call.to_row_lower[problem.index * u64(call.contrasts) + threadIdx.x] = 0.0;
         call.to_row_upper[problem.index * u64(call.contrasts) + threadIdx.x] = 0.0;
     }
     u32 status = problem.outcome().status;
-    bool solved = problem.n > 0 && (status == STATUS_SOLVED || status == STATUS_RELAXED);
-    if (!solved || !prepare<LANES>(problem, memory)) {
+    bool solved = problem.whole > 0 && (status == STATUS_SOLVED || status == STATUS_RELAXED);
+    if (!solved || !prepare<LANES>(problem, memory, meeting)) {
         write_zeros<LANES>(problem);
+        meeting.leave();
         return;
     }
     const u32* clamp = problem.clamp();
     const T* g = problem.output(const_cast<void*>(call.g));
     const T* y = problem.output(call.y);
     bool needs_terms = call.to_weights || call.to_labels, needs_values = needs_terms || problem.has(HAS_RATIO);
-    sum_by_cell<LANES>(problem.order(), memory, memory.sums, [&](u32 i, u32, double(&sums)[SUMS]) {
+    sum_by_cell<LANES>(problem.order(), memory, meeting, memory.sums, [&](u32 i, u32, double(&sums)[SUMS]) {
         bool free = !ClampedAt(clamp, i).any;
         double w = problem.weight(i);
         sums[SUM_OF_FREE] += free ? w : 0.0;
@@ -209,7 +215,9 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) cells_vjp(const __grid_con
                 memory.pull[lane] = pull;
             }
             __syncwarp();
-            write_row_gradients(problem, held);
+            if (block == 0) {
+                write_row_gradients(problem, held);
+            }
             if (needs_terms) {
                 set_terms(problem, held);
             }
@@ -217,7 +225,8 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) cells_vjp(const __grid_con
     }
     if (__syncthreads_or(leads && !usable)) {
         write_zeros<LANES>(problem);
-        return;
+    } else {
+        write_gradients<LANES>(problem, memory);
     }
-    write_gradients<LANES>(problem, memory);
+    meeting.leave();
 }

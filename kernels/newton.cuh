@@ -119,11 +119,9 @@ struct Newton : NewtonState {
 
     __device__ __forceinline__ void set_shifts(u32 point) const { live.set_shifts(nu_of(point), rest_of(point), memory.shift); }
 
-    // Begins with a problem on which so many steps were spent, whose rows were built and loaded; the lane's multiplier to start
-    // from, if there is one.
-    __device__ __forceinline__ void start(u32 steps, bool has_start, double nu) {
-        iterations = steps;
-        passes = before = relaxations = 0;
+    // Begins with a problem whose rows were built and loaded; the lane's multiplier to start from, if there is one.
+    __device__ __forceinline__ void start(bool has_start, double nu) {
+        iterations = passes = before = relaxations = 0;
         room = ROOM;
         at = 0;
         trial = 1;

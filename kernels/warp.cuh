@@ -1,46 +1,75 @@
-// Sums and extremes over the lanes of a warp: every lane gets them, in an order that depends on nothing. With a NaN among them
-// they are NaN, in every lane.
+// Sums and extremes over the lanes of a warp, or over those of each of its parts of `WIDTH` lanes: every lane gets them, in an order
+// that depends on nothing.
 #pragma once
 
 #include "common.cuh"
 
-template <class S>
+template <int WIDTH = WARP_LANES, class S>
 __device__ __forceinline__ S sum_of_rows(S value) {
 #pragma unroll
-    for (int flip = 1; flip < WARP_LANES; flip *= 2) {
+    for (int flip = 1; flip < WIDTH; flip *= 2) {
         value += __shfl_xor_sync(FULL_WARP, value, flip);
     }
     return value;
 }
 
-template <class S>
+// With a NaN among them this is NaN, in every lane.
+template <int WIDTH = WARP_LANES, class S>
 __device__ __forceinline__ S most_of_rows(S value) {
 #pragma unroll
-    for (int flip = 1; flip < WARP_LANES; flip *= 2) {
+    for (int flip = 1; flip < WIDTH; flip *= 2) {
         S other = __shfl_xor_sync(FULL_WARP, value, flip);
         value = value > other || value != value ? value : other;
     }
     return value;
 }
 
-template <class S>
+template <int WIDTH = WARP_LANES, class S>
 __device__ __forceinline__ S least_of_rows(S value) {
 #pragma unroll
-    for (int flip = 1; flip < WARP_LANES; flip *= 2) {
+    for (int flip = 1; flip < WIDTH; flip *= 2) {
         S other = __shfl_xor_sync(FULL_WARP, value, flip);
         value = value < other || value != value ? value : other;
     }
     return value;
 }
 
-// The lanes for which something holds, as bits.
-__device__ __forceinline__ u32 lanes_where(bool holds) { return __ballot_sync(FULL_WARP, holds); }
+// The same of what is known to be numbers, in fewer instructions.
+template <int WIDTH, class S>
+__device__ __forceinline__ S max_of_rows(S value) {
+#pragma unroll
+    for (int flip = 1; flip < WIDTH; flip *= 2) {
+        value = max(value, __shfl_xor_sync(FULL_WARP, value, flip));
+    }
+    return value;
+}
+
+template <int WIDTH, class S>
+__device__ __forceinline__ S min_of_rows(S value) {
+#pragma unroll
+    for (int flip = 1; flip < WIDTH; flip *= 2) {
+        value = min(value, __shfl_xor_sync(FULL_WARP, value, flip));
+    }
+    return value;
+}
+
+// The lanes of the warp, or of this one's part of it, for which something holds, as bits.
+template <int WIDTH = WARP_LANES>
+__device__ __forceinline__ u32 lanes_where(bool holds) {
+    u32 all = __ballot_sync(FULL_WARP, holds);
+    if constexpr (WIDTH == WARP_LANES) {
+        return all;
+    } else {
+        return all >> (threadIdx.x % WARP_LANES / WIDTH * WIDTH) & ((1u << WIDTH) - 1);
+    }
+}
 
 __device__ __forceinline__ bool any_lane(bool holds) { return __any_sync(FULL_WARP, holds) != 0; }
 
-// What a lane has.
-__device__ __forceinline__ double of_lane(double value, u32 lane) {
-    return __shfl_sync(FULL_WARP, value, static_cast<int>(lane));
+// What a lane has, of the warp or of this one's part of it.
+template <int WIDTH = WARP_LANES, class S>
+__device__ __forceinline__ S of_lane(S value, u32 lane) {
+    return __shfl_sync(FULL_WARP, value, static_cast<int>(lane), WIDTH);
 }
 
 __device__ __forceinline__ u32 lowest_of(u32 bits) { return static_cast<u32>(__ffs(static_cast<int>(bits)) - 1); }

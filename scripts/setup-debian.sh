@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what building and testing need beside Rust itself: a linker, cargo's fmt and clippy, and for the tests of the GPU
 # kernels Mesa's lavapipe, a Vulkan device that the CPU emulates, a C++ compiler, and NVRTC, NVIDIA's compiler of CUDA
-# kernels, which needs no GPU. Does nothing where all is there. Rust is not installed: which one, and from where, is the
+# kernels, which needs no GPU; and Python. Does nothing where all is there. Rust is not installed: which one, and from where, is the
 # user's choice.
 set -eu
 cd "$(dirname "$0")/.."
@@ -19,6 +19,7 @@ command -v make >/dev/null || missing="$missing make"
 PATH="$PATH:/sbin:/usr/sbin" ldconfig -p 2>/dev/null | grep -q 'libvulkan\.so\.1' || missing="$missing libvulkan1"
 # NVRTC comes as a wheel; its version is one that drivers for CUDA 13.0 and later load code of.
 nvrtc=$(./scripts/nvrtc.sh)
+command -v python3 >/dev/null || missing="$missing python3"
 [ -d "$nvrtc" ] || python3 -m pip --version >/dev/null 2>&1 || missing="$missing python3-pip"
 find /usr/share/vulkan/icd.d /etc/vulkan/icd.d -name '*.json' 2>/dev/null | grep -q . || \
     missing="$missing mesa-vulkan-drivers"

@@ -20,6 +20,14 @@ pub enum Sharing {
 pub enum Place<'a, T> {
     /// In host memory.
     Host(&'a [T]),
+    /// In memory of the CUDA device that the projector was planned for.
+    #[cfg(feature = "cuda")]
+    Cuda {
+        /// The address of the first element.
+        address: u64,
+        /// The number of elements.
+        len: usize,
+    },
     /// In a buffer of the wgpu device that the projector was planned for.
     #[cfg(feature = "wgpu")]
     Wgpu {
@@ -30,6 +38,18 @@ pub enum Place<'a, T> {
         /// The number of elements.
         len: usize,
     },
+}
+
+/// Where a plan reads arrays of elements beside host memory.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// Nowhere else.
+    Host,
+    #[cfg(feature = "cuda")]
+    Cuda,
+    #[cfg(feature = "wgpu")]
+    Wgpu,
 }
 
 /// A borrowed array argument: where it lies, and whether problems share it. Slices convert into it.
@@ -43,6 +63,12 @@ impl<'a, T> Buffer<'a, T> {
     /// A host slice with a part for every problem.
     pub fn host(slice: &'a [T]) -> Self {
         Self { place: Place::Host(slice), sharing: Sharing::PerProblem }
+    }
+
+    /// An array of a device, with a part for every problem.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn at(place: Place<'a, T>) -> Self {
+        Self { place, sharing: Sharing::PerProblem }
     }
 
     /// Elements of a buffer on the wgpu device that the projector is planned for, with usage `STORAGE`: they are read where
@@ -63,6 +89,8 @@ impl<'a, T> Buffer<'a, T> {
     pub fn place(&self) -> Place<'a, T> {
         match self.place {
             Place::Host(slice) => Place::Host(slice),
+            #[cfg(feature = "cuda")]
+            Place::Cuda { address, len } => Place::Cuda { address, len },
             #[cfg(feature = "wgpu")]
             Place::Wgpu { buffer, first, len } => Place::Wgpu { buffer, first, len },
         }
@@ -77,6 +105,8 @@ impl<'a, T> Buffer<'a, T> {
     pub fn len(&self) -> usize {
         match self.place {
             Place::Host(slice) => slice.len(),
+            #[cfg(feature = "cuda")]
+            Place::Cuda { len, .. } => len,
             #[cfg(feature = "wgpu")]
             Place::Wgpu { len, .. } => len,
         }
@@ -91,18 +121,27 @@ impl<'a, T> Buffer<'a, T> {
     pub(crate) fn slice(&self) -> &'a [T] {
         match self.place {
             Place::Host(slice) => slice,
-            #[cfg(feature = "wgpu")]
-            Place::Wgpu { .. } => &[],
+            #[cfg(any(feature = "cuda", feature = "wgpu"))]
+            _ => &[],
         }
     }
 
-    /// Whether the array may lie where it does: on the host, or `elsewhere` too.
-    #[cfg(feature = "wgpu")]
-    pub(crate) fn check_place(&self, what: &'static str, elsewhere: bool) -> Result<()> {
+    /// Whether the array may lie where it does: on the host, or at `home`.
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    pub(crate) fn check_place(&self, what: &'static str, home: Home) -> Result<()> {
         match self.place {
             Place::Host(_) => Ok(()),
-            Place::Wgpu { .. } if !elsewhere => Err(Error::value(what, "give it as a host slice")),
-            Place::Wgpu { buffer, first, len } => {
+            #[cfg(feature = "cuda")]
+            Place::Cuda { address, len } if home == Home::Cuda => {
+                let bytes = (len as u64).checked_mul(size_of::<T>() as u64);
+                let is_there = len == 0 || (address != 0 && address.is_multiple_of(align_of::<T>() as u64));
+                match bytes.and_then(|bytes| address.checked_add(bytes)) {
+                    Some(_) if is_there => Ok(()),
+                    _ => Err(Error::value(what, format!("at {address:#x} no array of {len} elements can lie"))),
+                }
+            }
+            #[cfg(feature = "wgpu")]
+            Place::Wgpu { buffer, first, len } if home == Home::Wgpu => {
                 let bytes = first.checked_add(len).and_then(|end| end.checked_mul(size_of::<T>()));
                 let inside = bytes.is_some_and(|bytes| bytes as u64 <= buffer.size());
                 let bound = buffer.usage().contains(wgpu::BufferUsages::STORAGE) && buffer.size().is_multiple_of(4);
@@ -114,6 +153,7 @@ impl<'a, T> Buffer<'a, T> {
                     _ => Ok(()),
                 }
             }
+            _ => Err(Error::value(what, "give it as a host slice")),
         }
     }
 
@@ -192,7 +232,7 @@ impl<'a> Reals<'a> {
     }
 
     /// The host slice.
-    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    #[cfg(feature = "wgpu")]
     pub(crate) fn slice_all(&self) -> RealSlice<'a> {
         match self {
             Self::F32(buffer) => RealSlice::F32(buffer.slice()),
@@ -200,12 +240,12 @@ impl<'a> Reals<'a> {
         }
     }
 
-    /// As [`Buffer::check_place`]; elsewhere there is single precision only.
-    #[cfg(feature = "wgpu")]
-    fn check_place(&self, what: &'static str, elsewhere: bool) -> Result<()> {
+    /// As [`Buffer::check_place`], of either precision.
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    fn check_place(&self, what: &'static str, [single, double]: [Home; 2]) -> Result<()> {
         match self {
-            Self::F32(buffer) => buffer.check_place(what, elsewhere),
-            Self::F64(buffer) => buffer.check_place(what, false),
+            Self::F32(buffer) => buffer.check_place(what, single),
+            Self::F64(buffer) => buffer.check_place(what, double),
         }
     }
 
@@ -561,37 +601,45 @@ impl<'a, T: Storage> Batch<'a, T> {
         self.warm_start.map_or(Ok(()), |start| start.check("warm start", rows(set.rows())))
     }
 
-    /// Whether every array lies where it may: arrays of elements in buffers of the projector's own device, if that has
-    /// `buffers`, all else on the host.
-    #[cfg(feature = "wgpu")]
-    pub(crate) fn check_places(&self, set: &ConstraintSet, buffers: bool) -> Result<()> {
-        self.predictions.check_place("predictions", buffers)?;
+    /// Whether every array lies where it may: on the host, or, if kernels read it as it is, at `home`.
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    pub(crate) fn check_places(&self, set: &ConstraintSet, home: Home) -> Result<()> {
+        // (WGSL has no double precision, in which the CUDA kernels read what belongs to rows.)
+        let double = match home {
+            #[cfg(feature = "cuda")]
+            Home::Cuda => home,
+            _ => Home::Host,
+        };
+        self.predictions.check_place("predictions", home)?;
         match self.cells {
             None => {}
-            Some(CellInput::Ids(ids)) => ids.check_place("cells", buffers)?,
+            Some(CellInput::Ids(ids)) => ids.check_place("cells", home)?,
             // Groups that are cells are read where they lie.
             Some(CellInput::Groups(groups)) => {
                 let are_cells = groups.len() == 1 && set.layout().strata() == Strata::None;
-                groups.iter().try_for_each(|ids| ids.check_place("groups", buffers && are_cells))?;
+                let home = if are_cells { home } else { Home::Host };
+                groups.iter().try_for_each(|ids| ids.check_place("groups", home))?;
             }
         }
-        self.control.map_or(Ok(()), |control| control.check_place("control", buffers))?;
-        self.labels.map_or(Ok(()), |labels| labels.check_place("labels", buffers))?;
-        self.weights.map_or(Ok(()), |weights| weights.check_place("weights", buffers))?;
+        self.control.map_or(Ok(()), |control| control.check_place("control", home))?;
+        self.labels.map_or(Ok(()), |labels| labels.check_place("labels", [home, double]))?;
+        self.weights.map_or(Ok(()), |weights| weights.check_place("weights", [home, double]))?;
         for (what, bound) in [("lower bounds", self.lo), ("upper bounds", self.hi)] {
             if let Bound::PerElement(buffer) = bound {
-                buffer.check_place(what, buffers)?;
+                buffer.check_place(what, home)?;
             }
         }
         let (lower, upper) = self.row_bounds.unzip();
         let of_rows = [
-            ("levels", self.levels),
-            ("lower row bounds", lower),
-            ("upper row bounds", upper),
-            ("coefficients", self.coefficients),
-            ("warm start", self.warm_start),
+            ("levels", self.levels, double),
+            ("lower row bounds", lower, double),
+            ("upper row bounds", upper, double),
+            ("warm start", self.warm_start, double),
+            ("coefficients", self.coefficients, Home::Host),
         ];
-        of_rows.into_iter().try_for_each(|(what, reals)| reals.map_or(Ok(()), |reals| reals.check_place(what, false)))
+        of_rows.into_iter().try_for_each(|(what, reals, double)| {
+            reals.map_or(Ok(()), |reals| reals.check_place(what, [Home::Host, double]))
+        })
     }
 
     /// Whether this is a gradient to the outputs, `[n]`.

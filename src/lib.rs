@@ -52,6 +52,7 @@
 //! | answers | [`Solution`], [`SolutionView`], [`Outcome`], [`Status`], [`ClampState`] |
 //! | gradients | [`Gradients`], [`GradientsView`], [`Wanted`] |
 //! | number types: `f16`, `bf16`, `f32`, `f64` | [`Storage`], [`Dtype`] |
+//! | small batches that are answered as they come | the module [`streaming`]: [`Streaming`], [`StreamSettings`], [`StreamState`] |
 //! | how fair decisions are, with fairlearn's metrics | the module [`audit`] |
 //!
 //! A problem without a solution, or with a NaN in it, is not an error: it has a [`Status`], and its neighbours are
@@ -63,6 +64,7 @@
 //! | `cuda` | yes | NVIDIA GPUs: `Device::cuda`; so far for rows over cells |
 //! | `wgpu` | yes | GPUs of any vendor, through Vulkan, Metal or DirectX 12: `Device::wgpu` |
 //! | `tch` | no | a layer for torch: `torch::FairnessLayer`; needs libtorch to build |
+//! | `serde` | with `cli` | [`StreamState`] can be written and read |
 //! | `cli` | yes | the program `fairlayer` and what only it needs |
 //!
 //! `default-features = false` is a lean library.
@@ -93,6 +95,7 @@ mod reference;
 mod settings;
 mod solution;
 mod storage;
+pub mod streaming;
 mod sum;
 #[cfg(feature = "tch")]
 pub mod torch;
@@ -121,6 +124,7 @@ pub use projector::Projector;
 pub use settings::{AdmmSettings, Infeasible, Method, Settings};
 pub use solution::{ClampState, Gradients, GradientsView, Outcome, Solution, SolutionView, Status, Wanted};
 pub use storage::{Arithmetic, Dtype, Storage};
+pub use streaming::{Answered, PooledGap, StreamRule, StreamSettings, StreamState, Streaming};
 
 #[cfg(feature = "cuda")]
 pub use cudarc;

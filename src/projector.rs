@@ -8,6 +8,8 @@ use crate::backend::cpu::{self, CpuProjector};
 use crate::backend::cuda;
 #[cfg(feature = "wgpu")]
 use crate::backend::wgpu;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+use crate::batch::Home;
 use crate::batch::{Batch, Buffer, Capacities};
 use crate::constraints::ConstraintSet;
 use crate::error::{Error, Result};
@@ -36,11 +38,17 @@ enum Plan<T: Storage> {
     Wgpu(Box<wgpu::WgpuPlan<T>>),
 }
 
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 impl<T: Storage> Plan<T> {
-    /// Whether arrays may lie in buffers of the device.
-    fn has_buffers(&self) -> bool {
-        matches!(self, Self::Wgpu(_))
+    /// Where arrays may lie beside host memory.
+    fn home(&self) -> Home {
+        match self {
+            Self::Cpu(_) => Home::Host,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => Home::Cuda,
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu(_) => Home::Wgpu,
+        }
     }
 }
 
@@ -110,8 +118,8 @@ impl<T: Storage> Projector<T> {
     /// each problem is no error but its [`Status`](crate::Status).
     pub fn project_into(&mut self, batch: &Batch<'_, T>, solution: &mut Solution<T>) -> Result<()> {
         batch.check(&self.set, self.capacities)?;
-        #[cfg(feature = "wgpu")]
-        batch.check_places(&self.set, self.plan.has_buffers())?;
+        #[cfg(any(feature = "cuda", feature = "wgpu"))]
+        batch.check_places(&self.set, self.plan.home())?;
         solution.check_belongs(&self.set, self.capacities)?;
         match (&mut self.plan, &mut solution.answers) {
             (Plan::Cpu(plan), Answers::Host(host)) => plan.project(&self.set, batch, host),
@@ -150,13 +158,13 @@ impl<T: Storage> Projector<T> {
     ) -> Result<()> {
         let g = g.into();
         batch.check(&self.set, self.capacities)?;
-        #[cfg(feature = "wgpu")]
-        batch.check_places(&self.set, self.plan.has_buffers())?;
+        #[cfg(any(feature = "cuda", feature = "wgpu"))]
+        batch.check_places(&self.set, self.plan.home())?;
         solution.check_belongs(&self.set, self.capacities)?;
         solution.check_offsets(&batch.offsets())?;
         batch.check_output_gradient(&g)?;
-        #[cfg(feature = "wgpu")]
-        g.check_place("the gradient to the outputs", self.plan.has_buffers())?;
+        #[cfg(any(feature = "cuda", feature = "wgpu"))]
+        g.check_place("the gradient to the outputs", self.plan.home())?;
         gradients.check_belongs(&self.set, self.capacities)?;
         match (&mut self.plan, &solution.answers, &mut gradients.slopes) {
             (Plan::Cpu(plan), Answers::Host(host), Slopes::Host(slopes)) => {

@@ -155,6 +155,26 @@ impl<T: Storage> Solution<T> {
         if same { Ok(()) } else { Err(Error::value("the solution", "it is of a batch with other offsets")) }
     }
 
+    /// Where the projected values are on a CUDA device: the address of `[n]`, for work that follows the projection on the
+    /// device's stream, which need not wait. It stays the same for as long as the solution lives. `None` on other devices,
+    /// and before the first projection.
+    #[cfg(feature = "cuda")]
+    pub fn y_address(&self) -> Option<u64> {
+        match &self.answers {
+            Answers::Cuda(answers) => answers.y_address(),
+            _ => None,
+        }
+    }
+
+    /// Forgets what [`read`](Self::read) has copied, so that it copies again: for results that changed without a call, as
+    /// those of a CUDA graph do that is launched again.
+    #[cfg(feature = "cuda")]
+    pub fn forget_read(&mut self) {
+        if let Answers::Cuda(answers) = &mut self.answers {
+            answers.forget_read();
+        }
+    }
+
     /// Where the projected values are on a wgpu device, `[n]` from the buffer's beginning: for work that is submitted to the
     /// device's queue after the projection, which need not wait. `None` on other devices, before the first projection, and
     /// for batches beyond the device's limits, which lie in several buffers.
@@ -354,6 +374,23 @@ impl<T: Storage> Gradients<T> {
 
     pub(crate) fn begin(&mut self, offsets: &Offsets<'_>) {
         (self.problems, self.total) = (offsets.problems(), Capacities::of(offsets).total);
+    }
+
+    /// Where the gradients to the predictions are on a CUDA device: as [`Solution::y_address`].
+    #[cfg(feature = "cuda")]
+    pub fn predictions_address(&self) -> Option<u64> {
+        match &self.slopes {
+            Slopes::Cuda(slopes) => slopes.predictions_address(),
+            _ => None,
+        }
+    }
+
+    /// Forgets what [`read`](Self::read) has copied: as [`Solution::forget_read`].
+    #[cfg(feature = "cuda")]
+    pub fn forget_read(&mut self) {
+        if let Slopes::Cuda(slopes) = &mut self.slopes {
+            slopes.forget_read();
+        }
     }
 
     /// Where the gradients to the predictions are on a wgpu device: as [`Solution::y_buffer`].

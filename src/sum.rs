@@ -1,7 +1,8 @@
 //! Sums that keep what rounding takes from them.
 
 /// A running sum with Neumaier's compensation: a mean over 10^6 terms stays good to the last digit or two.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Sum {
     sum: f64,
     lost: f64,

@@ -11,6 +11,10 @@ use proptest::prelude::*;
 use serde_json::Value;
 use tempfile::TempDir;
 
+mod cli {
+    mod stream;
+}
+
 /// What a command did.
 struct Ran {
     code: Option<i32>,
@@ -229,7 +233,7 @@ fn unknown_names_are_answered_with_the_known_ones() {
         refuses(GOOD, &format!("{PARITY} --device {device}"), &["--device", device]);
     }
     let place = Place::new(GOOD);
-    for command in ["stream in.csv --score s -x", "train", "train --help", "help stream"] {
+    for command in ["train in.csv --score s -x", "train", "train --help", "help train"] {
         assert_refused(&place.run(command), command, &["not in this version"]);
     }
     assert_refused(&place.run("strean"), "strean", &["unrecognized subcommand 'strean'"]);
@@ -1051,7 +1055,7 @@ fn devices_are_listed() {
 #[test]
 fn help_has_examples_and_defaults() {
     let place = Place::new("");
-    for command in ["project", "audit", ""] {
+    for command in ["project", "audit", "stream", ""] {
         let ran = place.run(&format!("{command} --help"));
         succeeds(&ran);
         assert!(ran.stdout.contains("Example"), "{}", ran.stdout);

@@ -285,7 +285,7 @@ pub struct Bounds {
     pub hi: f64,
 }
 
-fn bounds(text: &str) -> Result<Bounds, String> {
+pub fn bounds(text: &str) -> Result<Bounds, String> {
     if text == "none" {
         return Ok(Bounds { lo: f64::NEG_INFINITY, hi: f64::INFINITY });
     }
@@ -312,7 +312,7 @@ fn moments(text: &str) -> Result<usize, String> {
     count.ok_or_else(|| format!("it must be a whole number from 1 to {most}"))
 }
 
-fn edges(text: &str) -> Result<Bins, String> {
+pub fn edges(text: &str) -> Result<Bins, String> {
     let edges = text.split(',').map(number).collect::<Result<Vec<_>, _>>()?;
     Bins::new(&edges).map_err(|error| error.to_string())
 }
@@ -326,7 +326,7 @@ fn ranged(text: &str, wanted: &str, fits: impl Fn(f64) -> bool) -> Result<f64, S
     if fits(value) { Ok(value) } else { Err(format!("it must be {wanted}")) }
 }
 
-fn positive_count(text: &str) -> Result<NonZeroUsize, String> {
+pub fn positive_count(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "it must be a whole number of at least 1".to_owned())
 }
 

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use clap::error::{ContextKind, ContextValue};
 
 /// Commands of the contract that a later version has.
-const PLANNED: [&str; 2] = ["stream", "train"];
+const PLANNED: [&str; 1] = ["train"];
 
 /// What was wrong, and what to do about it.
 #[derive(Debug)]

@@ -19,6 +19,7 @@ mod records;
 mod report;
 mod rows;
 mod solve;
+mod stream;
 mod summary;
 mod table;
 
@@ -35,6 +36,8 @@ Examples:
   fairlayer project scores.csv --output fair.csv --score score --sensitive sex \\
       --criterion demographic-parity --epsilon 0.02
   fairlayer audit fair.csv --score fair_score --label label --sensitive sex,age_band
+  tail -f scores.csv | fairlayer stream - --score score --sensitive sex \
+      --criterion demographic-parity --epsilon 0.02 --state state.json
   fairlayer devices
 
 Exit codes: 0 done; 1 a problem is infeasible or unsolved; 2 bad input or usage.";
@@ -54,6 +57,8 @@ enum Command {
     Project(Box<args::ProjectArgs>),
     /// Measure how fair the scores of a CSV file are, with fairlearn's metrics
     Audit(args::AuditArgs),
+    /// Write fair scores beside the scores of a stream of CSV rows, as they come
+    Stream(Box<stream::StreamArgs>),
     /// List the devices that can be used here, and why the others cannot
     Devices,
 }
@@ -90,6 +95,7 @@ fn dispatch(command: Command) -> Result<Ending> {
     match command {
         Command::Project(args) => project::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Stream(args) => stream::run(&args),
         Command::Devices => devices::run(),
     }
 }

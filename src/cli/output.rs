@@ -12,6 +12,7 @@ use super::records::{Source, escape};
 use super::table::Extent;
 
 /// Where a file is to be, found fit for it before any work is done.
+#[derive(Clone)]
 pub struct Target {
     path: PathBuf,
     /// A terminal, a pipe or a device such as `/dev/null`: written to as it is, and never replaced.

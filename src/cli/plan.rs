@@ -6,7 +6,7 @@ use crate::{
     SensitiveFeature, TruePositiveRateParity,
 };
 
-use super::args::{Bounds, Compare, Criterion, LimitArgs, ProjectArgs, name_of};
+use super::args::{Bounds, Compare, Criterion, LimitArgs, name_of};
 use super::failure::{Failure, Result, quoted};
 use super::table::Categories;
 
@@ -27,12 +27,12 @@ pub enum Limit {
 
 impl Limit {
     /// The limit that a criterion has by the arguments, if they fit together.
-    pub fn of(criterion: Criterion, args: &ProjectArgs) -> Result<Self> {
-        let LimitArgs { epsilon, ratio } = args.limit;
+    pub fn of(criterion: Criterion, limit: &LimitArgs, compare: Compare, bounds: Bounds) -> Result<Self> {
+        let LimitArgs { epsilon, ratio } = *limit;
         let name = || name_of(criterion);
         let does_not_apply = |what: &str| Failure::new(format!("--compare overall does not apply to {what}"));
         let epsilon_only = criterion.is_of_residuals() || criterion == Criterion::Covariance;
-        match (criterion, epsilon, ratio, args.compare) {
+        match (criterion, epsilon, ratio, compare) {
             (_, None, Some(_), _) if epsilon_only => {
                 Err(Failure::new(format!("{} takes --epsilon, not --ratio", name())))
             }
@@ -41,7 +41,7 @@ impl Limit {
             (Criterion::Covariance, Some(epsilon), ..) => Ok(Self::Covariance { epsilon }),
             (_, Some(epsilon), ..) if epsilon_only => Ok(Self::Residual { epsilon }),
             (_, None, Some(_), Compare::Overall) => Err(does_not_apply("--ratio")),
-            (_, None, Some(ratio), _) => Self::ratio(ratio, args.bounds()),
+            (_, None, Some(ratio), _) => Self::ratio(ratio, bounds),
             (_, Some(epsilon), _, Compare::Pairwise) => Ok(Self::Pairwise { epsilon }),
             (_, Some(epsilon), _, Compare::Overall) => Ok(Self::Overall { epsilon }),
             (_, None, None, _) => Err(Failure::new("one of --epsilon and --ratio is needed")),
@@ -122,7 +122,9 @@ impl Plan {
             .iter()
             .map(|column| Feature { name: column.name.clone(), groups: column.display_texts() })
             .collect();
-        let (strata, stratum_count) = strata(criterion.map(|(criterion, _)| criterion), control);
+        let levels = control.map(|column| (column.name.as_str(), column.display_texts()));
+        let levels = levels.as_ref().map(|(name, levels)| (*name, levels.as_slice()));
+        let (strata, stratum_count) = strata(criterion.map(|(criterion, _)| criterion), levels);
         let mut constraints = match (criterion, &covariance) {
             (Some((criterion, _)), Some(covariance)) => {
                 named(criterion, covariance.constraints(&Population::default()))?
@@ -163,17 +165,16 @@ impl Plan {
     }
 }
 
-/// The strata that the criterion compares within, and how many there are in all.
-fn strata(criterion: Option<Criterion>, control: Option<&Categories>) -> (Vec<Stratum>, usize) {
+/// The strata that the criterion compares within, and how many there are in all. The control feature has a name and values.
+pub fn strata(criterion: Option<Criterion>, control: Option<(&str, &[String])>) -> (Vec<Stratum>, usize) {
     let label = |index: usize| Stratum { index, name: Some(format!("label={index}")) };
     match (criterion, control) {
         (Some(Criterion::EqualizedOdds), _) => (vec![label(0), label(1)], 2),
         (Some(Criterion::TprParity), _) => (vec![label(1)], 2),
         (Some(Criterion::FprParity), _) => (vec![label(0)], 2),
-        (Some(Criterion::ConditionalParity), Some(column)) => {
-            let named = column.display_texts().into_iter().enumerate();
-            let level = |(index, text)| Stratum { index, name: Some(format!("{}={text}", column.name)) };
-            (named.map(level).collect(), column.texts.len())
+        (Some(Criterion::ConditionalParity), Some((name, levels))) => {
+            let level = |(index, text)| Stratum { index, name: Some(format!("{name}={text}")) };
+            (levels.iter().enumerate().map(level).collect(), levels.len())
         }
         _ => (vec![Stratum { index: 0, name: None }], 1),
     }
@@ -186,7 +187,8 @@ fn population(features: &[Feature], control: Option<&Categories>) -> Population 
     Population { control, ..Population::of_features(features) }
 }
 
-fn constraints(criterion: Criterion, limit: Limit, population: &Population) -> Result<ConstraintSet> {
+/// The constraints of a criterion for a population.
+pub fn constraints(criterion: Criterion, limit: Limit, population: &Population) -> Result<ConstraintSet> {
     let parity = match limit {
         Limit::Pairwise { epsilon } => Parity::Pairwise { epsilon },
         Limit::Overall { epsilon } | Limit::Residual { epsilon } | Limit::Covariance { epsilon } => {

@@ -23,8 +23,8 @@ use crate::Covariance;
 pub fn run(args: &ProjectArgs) -> Result<Ending> {
     let started = Instant::now();
     require_criterion(args)?;
-    let criterion =
-        args.criterion.map(|criterion| Limit::of(criterion, args).map(|limit| (criterion, limit))).transpose()?;
+    let limit_of = |criterion| Limit::of(criterion, &args.limit, args.compare, args.bounds());
+    let criterion = args.criterion.map(|criterion| limit_of(criterion).map(|limit| (criterion, limit))).transpose()?;
     require_columns(args)?;
     let engine = Engine::of(args)?;
     let fair_column = format!("fair_{}", args.score);

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use super::failure::{Failure, Result};
 
-/// A CSV input that can be read more than once.
+/// A CSV input that can be read more than once, unless it is read as it comes.
 pub struct Source {
     name: String,
     bytes: Bytes,
@@ -24,12 +24,26 @@ enum Bytes {
     File(File, u64),
     /// What came out of a pipe, which can be read only once.
     Spooled(Vec<u8>),
+    /// What is read once, as it comes.
+    Live(Box<dyn BufRead>),
 }
 
 impl Source {
+    /// Opens a file to be read once, line by line as they come; `-` is standard input.
+    pub fn live(path: &Path) -> Result<Self> {
+        let name = name(path);
+        let bytes = if path == Path::new("-") {
+            Bytes::Live(Box::new(BufReader::with_capacity(1 << 16, io::stdin())))
+        } else {
+            let file = File::open(path).map_err(|error| unreadable(&name, &error))?;
+            Bytes::Live(Box::new(BufReader::with_capacity(1 << 16, file)))
+        };
+        Ok(Self { name, bytes })
+    }
+
     /// Opens a file; `-` is standard input.
     pub fn open(path: &Path) -> Result<Self> {
-        let name = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
+        let name = name(path);
         let bytes = Self::bytes(path).map_err(|error| unreadable(&name, &error))?;
         Ok(Self { name, bytes })
     }
@@ -48,11 +62,12 @@ impl Source {
         &self.name
     }
 
-    /// The number of bytes, to measure progress by.
+    /// The number of bytes, to measure progress by; 0 where that is not known.
     pub fn len(&self) -> u64 {
         match &self.bytes {
             Bytes::File(_, len) => *len,
             Bytes::Spooled(bytes) => bytes.len() as u64,
+            Bytes::Live(_) => 0,
         }
     }
 
@@ -63,9 +78,15 @@ impl Source {
                 file.rewind().map(|()| Box::new(BufReader::with_capacity(1 << 16, file)) as Box<dyn BufRead>)
             }
             Bytes::Spooled(bytes) => Ok(Box::new(Cursor::new(&*bytes))),
+            Bytes::Live(input) => Ok(Box::new(input)),
         };
         input.and_then(|input| Records::new(&self.name, input)).map_err(|error| unreadable(&self.name, &error))
     }
+}
+
+/// What messages call an input.
+fn name(path: &Path) -> String {
+    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
 }
 
 fn spool(mut input: impl Read) -> io::Result<Bytes> {

@@ -1,5 +1,6 @@
 //! Columns of a CSV file by name, as numbers or as categories. Every error names the file, the line and the column.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::failure::{Result, quoted};
@@ -155,6 +156,8 @@ pub struct Table<'a> {
     bytes: u64,
     header_line: u64,
     header: Vec<String>,
+    /// The header as it lies in the file, and its line end.
+    raw_header: (Vec<u8>, Vec<u8>),
 }
 
 /// How much a reading found, to hold a second one against.
@@ -173,12 +176,18 @@ impl<'a> Table<'a> {
         };
         let text = |index| String::from_utf8_lossy(&record.field(index)).into_owned();
         let (header_line, header) = (record.line, (0..record.len()).map(text).collect());
-        Ok(Self { records, bytes, header_line, header })
+        let raw_header = (record.raw.to_vec(), record.line_end.to_vec());
+        Ok(Self { records, bytes, header_line, header, raw_header })
     }
 
     /// The names of the columns.
     pub fn header(&self) -> &[String] {
         &self.header
+    }
+
+    /// The header as it lies in the file, and its line end; that is empty if nothing follows.
+    pub fn raw_header(&self) -> (&[u8], &[u8]) {
+        (&self.raw_header.0, &self.raw_header.1)
     }
 
     /// Fails if a column has no name.
@@ -225,6 +234,13 @@ impl<'a> Table<'a> {
         Ok(Extent { rows, digest: self.records.digest() })
     }
 
+    /// Reads the rows one by one, these columns of them.
+    pub fn rows(self, columns: &[&str]) -> Result<Rows<'a>> {
+        let places = columns.iter().map(|name| self.place(name)).collect::<Result<Vec<_>>>()?;
+        let names = columns.iter().map(|&name| name.to_owned()).collect();
+        Ok(Rows { records: self.records, width: self.header.len(), places, names })
+    }
+
     fn place(&self, name: &str) -> Result<usize> {
         let mut places = (0..self.header.len()).filter(|&index| self.header[index] == name);
         match (places.next(), places.next()) {
@@ -249,6 +265,32 @@ impl<'a> Table<'a> {
         let names: Vec<String> = self.header.iter().take(MOST).map(|name| quoted(name.as_bytes())).collect();
         let more = if self.header.len() > MOST { ", ..." } else { "" };
         names.join(", ") + more
+    }
+}
+
+/// The rows of a CSV file, one by one.
+pub struct Rows<'a> {
+    records: Records<'a>,
+    width: usize,
+    places: Vec<usize>,
+    names: Vec<String>,
+}
+
+impl<'a> Rows<'a> {
+    /// Hands the next row over: its bytes, and its fields in the order of the columns; `false` at the end. What is wrong
+    /// with a column is told by its number and becomes an error that names the line.
+    pub fn next(&mut self, take: impl FnOnce(&[u8], &[Cow<'_, [u8]>]) -> Result<(), (usize, String)>) -> Result<bool> {
+        let Some(record) = self.records.next()? else { return Ok(false) };
+        let line = record.line;
+        if record.len() != self.width {
+            let what = format!("{} fields where the header has {}", record.len(), self.width);
+            return Err(self.records.failure(line, what));
+        }
+        let fields: Vec<Cow<'_, [u8]>> = self.places.iter().map(|&place| record.field(place)).collect();
+        take(record.raw, &fields).map(|()| true).map_err(|(column, what)| {
+            let name = quoted(self.names[column].as_bytes());
+            self.records.failure(line, format!("column {name}: {what}"))
+        })
     }
 }
 

@@ -29,9 +29,17 @@ impl<T: Storage> Answers<T> {
         Self { device: device.clone(), capacities, y, clamp, outcomes, host: OnceLock::new() }
     }
 
+    pub(crate) fn forget_read(&mut self) {
+        self.host = OnceLock::new();
+    }
+
+    pub(crate) fn y_address(&self) -> Option<u64> {
+        Some(self.y.address()).filter(|address| *address != 0)
+    }
+
     /// Forgets what was read: new answers come. Room for all that was planned for.
     pub(super) fn begin(&mut self, rows: usize) -> Result<()> {
-        self.host = OnceLock::new();
+        self.forget_read();
         let Capacities { problems, total, .. } = self.capacities;
         self.y.hold(&self.device, size_of::<T>().saturating_mul(total))?;
         self.clamp.hold(&self.device, (clamp_start(problems, total) + 1).saturating_mul(4))?;
@@ -123,9 +131,17 @@ impl<T: Storage> Slopes<T> {
         Self { device, wanted, capacities, predictions, lo, hi, weights, labels, levels, lower, upper, host }
     }
 
+    pub(crate) fn forget_read(&mut self) {
+        self.host = OnceLock::new();
+    }
+
+    pub(crate) fn predictions_address(&self) -> Option<u64> {
+        Some(self.predictions.address()).filter(|address| *address != 0)
+    }
+
     /// Forgets what was read: new gradients come. Room for all that was planned for, and where it is.
     pub(super) fn begin(&mut self, set: &ConstraintSet, call: &mut CellsCall) -> Result<()> {
-        self.host = OnceLock::new();
+        self.forget_read();
         let Capacities { problems, total, .. } = self.capacities;
         let Wanted { bounds, weights, labels, .. } = self.wanted;
         let device = &self.device;

@@ -20,6 +20,8 @@ pub(crate) struct SpreadCall {
     pub(crate) g: u64,
     pub(crate) to_predictions: u64,
     pub(crate) to_levels: u64,
+    pub(crate) arrivals: u64,
+    pub(crate) boards: u64,
     pub(crate) lo: f64,
     pub(crate) hi: f64,
     pub(crate) tolerance: f64,
@@ -28,6 +30,8 @@ pub(crate) struct SpreadCall {
     pub(crate) shared_cells: u32,
     pub(crate) shared_levels: u32,
     pub(crate) max_iterations: u32,
+    pub(crate) blocks: u32,
+    pub(crate) unused: u32,
     pub(crate) unions: u32,
     pub(crate) union_of_cell: [u8; MAX_GPU_CELLS],
 }
@@ -86,7 +90,6 @@ pub(crate) mod flags {
     pub(crate) const STRATA_BY_LABEL: u32 = 256;
     pub(crate) const RELAXES: u32 = 512;
     pub(crate) const HAS_RATIO: u32 = 1024;
-    pub(crate) const TAKES_OVER: u32 = 2048;
 }
 
 /// `CellsCall` of `kernels/cells_call.cuh`, where it is explained. Addresses are of the device.
@@ -106,6 +109,8 @@ pub(crate) struct CellsCall {
     pub(crate) outcomes: u64,
     pub(crate) offsets: u64,
     pub(crate) list: u64,
+    pub(crate) arrivals: u64,
+    pub(crate) boards: u64,
     pub(crate) levels: u64,
     pub(crate) row_lower: u64,
     pub(crate) row_upper: u64,
@@ -143,24 +148,25 @@ pub(crate) struct CellsCall {
     pub(crate) upper_stride: u32,
     pub(crate) warm_stride: u32,
     pub(crate) max_iterations: u32,
-    pub(crate) unused: u32,
+    pub(crate) blocks: u32,
 }
 
 /// What a launch hands over.
 pub(crate) trait Call: Pod {
-    /// The same for some of the problems: where their list is, 0 for the first ones, and how many they are.
-    fn of(self, list: u64, count: u32) -> Self;
+    /// The same for some of the problems: where their list is, 0 for the first ones, how many they are, and how many blocks
+    /// each has at the most.
+    fn of(self, list: u64, count: u32, blocks: u32) -> Self;
 }
 
 impl Call for SpreadCall {
-    fn of(self, list: u64, count: u32) -> Self {
-        Self { list, count, ..self }
+    fn of(self, list: u64, count: u32, blocks: u32) -> Self {
+        Self { list, count, blocks, ..self }
     }
 }
 
 impl Call for CellsCall {
-    fn of(self, list: u64, count: u32) -> Self {
-        Self { list, count, ..self }
+    fn of(self, list: u64, count: u32, blocks: u32) -> Self {
+        Self { list, count, blocks, ..self }
     }
 }
 
@@ -204,6 +210,8 @@ pub fn layouts() -> Vec<Layout> {
             g,
             to_predictions,
             to_levels,
+            arrivals,
+            boards,
             lo,
             hi,
             tolerance,
@@ -212,6 +220,8 @@ pub fn layouts() -> Vec<Layout> {
             shared_cells,
             shared_levels,
             max_iterations,
+            blocks,
+            unused,
             unions,
             union_of_cell,
         ),
@@ -235,6 +245,8 @@ pub fn layouts() -> Vec<Layout> {
             outcomes,
             offsets,
             list,
+            arrivals,
+            boards,
             levels,
             row_lower,
             row_upper,
@@ -272,7 +284,7 @@ pub fn layouts() -> Vec<Layout> {
             upper_stride,
             warm_stride,
             max_iterations,
-            unused
+            blocks
         ),
         layout!(OutcomeRecord, "Outcome", status, iterations, passes, inactive, residual, excess),
     ]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::compile::find_nvrtc;
 use super::driver::Driver;
-use super::emulated::Emulated;
+use super::emulated::{Asked, Emulated};
 use super::real::{self, Real};
 use crate::backend::DeviceInfo;
 use crate::error::{Error, Result};
@@ -58,6 +58,16 @@ impl CudaDevice {
         let opened = Emulated::open(library);
         let driver = opened.map_err(|problem| Error::Device { device: name.clone(), problem })?;
         Ok(Self { inner: Arc::new(Inner { driver: Driver::Emulated(driver), name }) })
+    }
+
+    /// What an emulated device was asked for, for the tests; nothing of a GPU.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn asked(&self) -> Option<&Asked> {
+        match &self.inner.driver {
+            Driver::Real(_) => None,
+            Driver::Emulated(emulated) => Some(emulated.asked()),
+        }
     }
 
     pub(super) fn driver(&self) -> &Driver {

@@ -3,7 +3,7 @@
 use super::CudaDevice;
 use super::calls::{CellsCall, Feature, flags};
 use super::memory::Memory;
-use super::tables::upload_reals;
+use super::tables::place_reals;
 use crate::batch::{Batch, Bound, Buffer, Capacities, CellInput, Reals, Sharing};
 use crate::cells::Strata;
 use crate::constraints::ConstraintSet;
@@ -17,6 +17,8 @@ pub(super) struct Inputs {
     pub(super) g: Memory,
     pub(super) offsets: Memory,
     pub(super) list: Memory,
+    /// The numbers of all problems.
+    pub(super) all: Memory,
     cells: Memory,
     groups: Memory,
     features: Memory,
@@ -31,20 +33,27 @@ pub(super) struct Inputs {
     warm: Memory,
     own_cells: Memory,
     order: Memory,
+    arrivals: Memory,
+    boards: Memory,
     reals: Vec<f64>,
     ids: Vec<u8>,
     kinds: Vec<Feature>,
 }
 
+/// Bytes of `Arrivals` of `kernels/meeting.cuh`, and of what a block brings to two meetings there: `MOST_BROUGHT` numbers to
+/// each.
+const ARRIVALS_BYTES: usize = 2 * size_of::<u32>();
+const BOARD_BYTES: usize = 2 * 128 * size_of::<u64>();
+
 fn if_shared(sharing: Sharing, flag: u32) -> u32 {
     if sharing == Sharing::Shared { flag } else { 0 }
 }
 
-/// Uploads an array of numbers beside the predictions as it is; whether it is of `f64`.
-fn upload_as_is(device: &CudaDevice, memory: &mut Memory, reals: &Reals<'_>) -> Result<(u64, bool)> {
+/// Where an array of numbers beside the predictions is, as it is; whether it is of `f64`.
+fn place_as_is(device: &CudaDevice, memory: &mut Memory, reals: &Reals<'_>) -> Result<(u64, bool)> {
     match reals {
-        Reals::F32(buffer) => Ok((memory.upload(device, bytemuck::cast_slice(buffer.slice()))?, false)),
-        Reals::F64(buffer) => Ok((memory.upload(device, bytemuck::cast_slice(buffer.slice()))?, true)),
+        Reals::F32(buffer) => Ok((memory.place(device, buffer)?, false)),
+        Reals::F64(buffer) => Ok((memory.place(device, buffer)?, true)),
     }
 }
 
@@ -64,6 +73,21 @@ impl Inputs {
         Ok(())
     }
 
+    /// Makes room for so many blocks to meet in, where nobody is yet, and lists all problems, of which some may have to wait.
+    pub(super) fn reserve_meetings(
+        &mut self,
+        device: &CudaDevice,
+        blocks: u32,
+        problems: usize,
+        call: &mut CellsCall,
+    ) -> Result<()> {
+        let all: Vec<u32> = (0..problems as u32).collect();
+        self.all.upload(device, bytemuck::cast_slice(&all))?;
+        call.arrivals = self.arrivals.upload(device, &vec![0; ARRIVALS_BYTES * blocks as usize])?;
+        call.boards = self.boards.hold(device, BOARD_BYTES * blocks as usize)?;
+        Ok(())
+    }
+
     /// Uploads what forward and backward passes both read.
     pub(super) fn upload<T: Storage>(
         &mut self,
@@ -76,8 +100,8 @@ impl Inputs {
         (call.own_cells, call.order) = (self.own_cells.address(), self.order.address());
         match batch.cells {
             None => {}
-            Some(CellInput::Ids(ids)) => self.upload_ids(device, &ids, call)?,
-            Some(CellInput::Groups(&[only])) if strata == Strata::None => self.upload_ids(device, &only, call)?,
+            Some(CellInput::Ids(ids)) => self.place_ids(device, &ids, call)?,
+            Some(CellInput::Groups(&[only])) if strata == Strata::None => self.place_ids(device, &only, call)?,
             Some(CellInput::Groups(groups)) => {
                 self.ids.clear();
                 self.kinds.clear();
@@ -95,16 +119,16 @@ impl Inputs {
         }
         if let Some(control) = &batch.control {
             call.flags |= if_shared(control.sharing(), flags::SHARED_CONTROL);
-            call.control = self.control.upload(device, control.slice())?;
+            call.control = self.control.place(device, control)?;
         }
         if let Some(weights) = &batch.weights {
-            let (at, is_double) = upload_as_is(device, &mut self.weights, weights)?;
+            let (at, is_double) = place_as_is(device, &mut self.weights, weights)?;
             call.weights = at;
             call.flags |= if_shared(weights.sharing(), flags::SHARED_WEIGHTS);
             call.flags |= if is_double { flags::DOUBLE_WEIGHTS } else { 0 };
         }
         if let Some(labels) = &batch.labels {
-            let (at, is_double) = upload_as_is(device, &mut self.labels, labels)?;
+            let (at, is_double) = place_as_is(device, &mut self.labels, labels)?;
             call.labels = at;
             call.flags |= if_shared(labels.sharing(), flags::SHARED_LABELS);
             call.flags |= if is_double { flags::DOUBLE_LABELS } else { 0 };
@@ -117,7 +141,7 @@ impl Inputs {
             match bound {
                 Bound::Scalar(value) => *scalar = value.to_f64(),
                 Bound::PerElement(buffer) => {
-                    *at = memory.upload(device, bytemuck::cast_slice(buffer.slice()))?;
+                    *at = memory.place(device, buffer)?;
                     call.flags |= if_shared(buffer.sharing(), flag);
                 }
             }
@@ -125,9 +149,9 @@ impl Inputs {
         self.upload_limits(device, set, batch, call)
     }
 
-    fn upload_ids(&mut self, device: &CudaDevice, ids: &Buffer<'_, u8>, call: &mut CellsCall) -> Result<()> {
+    fn place_ids(&mut self, device: &CudaDevice, ids: &Buffer<'_, u8>, call: &mut CellsCall) -> Result<()> {
         call.flags |= if_shared(ids.sharing(), flags::SHARED_CELLS);
-        call.cells = self.cells.upload(device, ids.slice())?;
+        call.cells = self.cells.place(device, ids)?;
         Ok(())
     }
 
@@ -142,15 +166,15 @@ impl Inputs {
         let scratch = &mut self.reals;
         if let Some(levels) = &batch.levels {
             (call.levels, call.level_stride) =
-                upload_reals(device, &mut self.levels, scratch, levels, set.spreads().len())?;
+                place_reals(device, &mut self.levels, scratch, levels, set.spreads().len())?;
         }
         if let Some((lower, upper)) = &batch.row_bounds {
             let count = set.bounded_rows();
-            (call.row_lower, call.lower_stride) = upload_reals(device, &mut self.row_lower, scratch, lower, count)?;
-            (call.row_upper, call.upper_stride) = upload_reals(device, &mut self.row_upper, scratch, upper, count)?;
+            (call.row_lower, call.lower_stride) = place_reals(device, &mut self.row_lower, scratch, lower, count)?;
+            (call.row_upper, call.upper_stride) = place_reals(device, &mut self.row_upper, scratch, upper, count)?;
         }
         if let Some(warm) = &batch.warm_start {
-            (call.warm, call.warm_stride) = upload_reals(device, &mut self.warm, scratch, warm, set.rows())?;
+            (call.warm, call.warm_stride) = place_reals(device, &mut self.warm, scratch, warm, set.rows())?;
         }
         Ok(())
     }

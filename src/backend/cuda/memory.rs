@@ -1,6 +1,9 @@
 //! Device memory that grows to what was asked for and is kept.
 
+use bytemuck::Pod;
+
 use super::CudaDevice;
+use crate::batch::{Buffer, Place};
 use crate::error::Result;
 
 /// An array on a device, of at least the size that was last asked for.
@@ -41,6 +44,14 @@ impl Memory {
         let address = self.hold(device, bytes.len())?;
         device.driver().upload(address, bytes).map_err(|problem| device.failed(problem))?;
         Ok(address)
+    }
+
+    /// Where kernels read an array: the caller's own as it lies, or here, a host slice uploaded.
+    pub(super) fn place<E: Pod>(&mut self, device: &CudaDevice, array: &Buffer<'_, E>) -> Result<u64> {
+        match array.place() {
+            Place::Cuda { address, .. } => Ok(address),
+            _ => self.upload(device, bytemuck::cast_slice(array.slice())),
+        }
     }
 
     /// Copies its beginning to the host. Waits.

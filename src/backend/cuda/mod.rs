@@ -2,6 +2,7 @@
 //! the same launches.
 
 mod answers;
+mod buffers;
 mod cache;
 mod calls;
 mod compile;
@@ -11,9 +12,13 @@ mod emulated;
 mod inputs;
 mod kernels;
 mod memory;
+mod pinned;
 mod plan;
 mod real;
+mod short_cut;
+mod staging;
 mod tables;
+mod ways;
 
 pub(crate) use answers::{Answers, Slopes};
 pub use device::CudaDevice;

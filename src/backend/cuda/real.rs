@@ -10,6 +10,8 @@ use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 use super::compile::{Image, find_nvrtc};
 use super::driver::{Launch, Outcome};
 use super::kernels::Variant;
+use super::pinned::Pinned;
+use super::staging::Staging;
 
 /// A stream of a GPU, with what was compiled for it.
 #[derive(Debug)]
@@ -20,7 +22,15 @@ pub(super) struct Real {
     /// Bytes of shared memory that a block can have.
     shared_bytes: i32,
     functions: Mutex<HashMap<Variant, Function>>,
+    /// What larger arrays are copied through.
+    staging: Mutex<Staging<Pinned>>,
 }
+
+/// Pieces that larger arrays are copied in, and how many are under way at a time.
+const PIECE: usize = 2 << 20;
+const PIECES: usize = 8;
+/// What the driver takes along with the command to copy it, so that it need not be pinned.
+const SMALL: usize = 64 << 10;
 
 /// A function of a loaded module. Modules stay loaded as long as their context.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +89,9 @@ impl Real {
         }
         let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
         let shared_bytes = stream.context().attribute(attribute).map_err(failed("the GPU cannot be asked"))?;
-        Ok(Self { stream, capability, shared_bytes, functions: Mutex::default() })
+        let slots = (0..PIECES).map(|_| Pinned::new(&stream, PIECE)).collect::<Result<Vec<Pinned>, DriverError>>();
+        let staging = Mutex::new(Staging::new(slots.map_err(failed("there is no pinned memory"))?));
+        Ok(Self { stream, capability, shared_bytes, functions: Mutex::default(), staging })
     }
 
     /// Makes the GPU's context that of the calling thread.
@@ -87,8 +99,21 @@ impl Real {
         self.stream.context().bind_to_thread().map_err(failed("the GPU's context cannot be used"))
     }
 
-    pub(super) fn allocate(&self, bytes: usize) -> Outcome<u64> {
+    /// The same, for what cannot be part of a CUDA graph: a capture would be lost by it.
+    fn bind_outside_of_graphs(&self, what: &str) -> Outcome<()> {
         self.bind()?;
+        let status = self.stream.capture_status().map_err(failed("the stream cannot be asked"))?;
+        match status {
+            sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE => Ok(()),
+            _ => Err(format!(
+                "{what} cannot be captured into a graph: have all inputs on the device (Buffer::cuda) and problems of \
+                 equal size, and make the call once before with the same solution and gradients"
+            )),
+        }
+    }
+
+    pub(super) fn allocate(&self, bytes: usize) -> Outcome<u64> {
+        self.bind_outside_of_graphs("an allocation")?;
         // SAFETY: the context is bound; nothing reads the memory before it is written.
         unsafe { result::malloc_sync(bytes.max(1)) }
             .map_err(|error| format!("{bytes} bytes are more GPU memory than can be had ({error})"))
@@ -103,14 +128,20 @@ impl Real {
     }
 
     pub(super) fn upload(&self, to: u64, bytes: &[u8]) -> Outcome<()> {
-        self.bind()?;
+        self.bind_outside_of_graphs("an upload")?;
+        if bytes.len() > SMALL {
+            return self.staging.lock().unwrap_or_else(PoisonError::into_inner).upload(to, bytes);
+        }
         // SAFETY: the allocation holds at least so many bytes. They are pageable, so that the driver has taken its copy when
         // it returns.
         unsafe { result::memcpy_htod_async(to, bytes, self.stream.cu_stream()) }.map_err(failed("an upload failed"))
     }
 
     pub(super) fn download(&self, from: u64, bytes: &mut [u8]) -> Outcome<()> {
-        self.bind()?;
+        self.bind_outside_of_graphs("a download")?;
+        if bytes.len() > SMALL {
+            return self.staging.lock().unwrap_or_else(PoisonError::into_inner).download(from, bytes);
+        }
         // SAFETY: the allocation holds at least so many bytes, and they stay where they are until the stream is done.
         let copied = unsafe { result::memcpy_dtoh_async(bytes, from, self.stream.cu_stream()) };
         let done = self.stream.synchronize();
@@ -152,22 +183,31 @@ impl Real {
         Ok(function)
     }
 
+    /// Blocks that can be there at once.
+    pub(super) fn resident(&self, variant: Variant, shared_bytes: u32) -> Outcome<u32> {
+        let Function(function) = self.function(variant)?;
+        self.bind()?;
+        let threads = variant.block().0 as i32;
+        // SAFETY: the function is there.
+        let of_one =
+            unsafe { result::occupancy::max_active_block_per_multiprocessor(function, threads, shared_bytes as usize) };
+        let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
+        let multiprocessors = self.stream.context().attribute(attribute);
+        let both = of_one.and_then(|of_one| Ok(of_one * multiprocessors?));
+        both.map(|blocks| blocks.unsigned_abs().max(1)).map_err(failed("the GPU cannot be asked"))
+    }
+
     pub(super) fn launch(&self, launch: Launch<'_>) -> Outcome<()> {
-        let Launch { variant, blocks, shared_bytes, argument } = launch;
+        let Launch { variant, blocks, shared_bytes, cooperative, argument } = launch;
         let Function(function) = self.function(variant)?;
         self.bind()?;
         let mut arguments = [argument.as_ptr().cast_mut().cast::<c_void>()];
         // SAFETY: the kernel takes one struct by value, whose bytes the driver copies before it returns. The arrays that it
         // names are the plan's and the caller's, which stay until the stream is done.
         unsafe {
-            result::launch_kernel(
-                function,
-                (blocks, 1, 1),
-                (variant.block().0, 1, 1),
-                shared_bytes,
-                self.stream.cu_stream(),
-                &mut arguments,
-            )
+            let launch = if cooperative { result::launch_cooperative_kernel } else { result::launch_kernel };
+            let (grid, block) = ((blocks, 1, 1), (variant.block().0, 1, 1));
+            launch(function, grid, block, shared_bytes, self.stream.cu_stream(), &mut arguments)
         }
         .map_err(failed("a kernel cannot be launched"))
     }

@@ -4,7 +4,7 @@ use super::CudaDevice;
 use super::calls::{CellsCall, NO_SPREAD, SetPart, SetRow, SetSpread, flags};
 use super::kernels::SetSize;
 use super::memory::Memory;
-use crate::batch::{RealSlice, Reals, Sharing};
+use crate::batch::{Reals, Sharing};
 use crate::cells::CellMask;
 use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::error::Result;
@@ -81,19 +81,21 @@ impl SetTables {
     }
 }
 
-/// Uploads numbers of problems, `count` each, as `f64`; their place, and how far apart problems are.
-pub(super) fn upload_reals(
+/// Where numbers of problems are, `count` each, as `f64`, and how far apart problems are.
+pub(super) fn place_reals(
     device: &CudaDevice,
     memory: &mut Memory,
     scratch: &mut Vec<f64>,
     reals: &Reals<'_>,
     count: usize,
 ) -> Result<(u64, u32)> {
-    scratch.clear();
-    match reals.slice_all() {
-        RealSlice::F32(slice) => scratch.extend(slice.iter().map(|value| f64::from(*value))),
-        RealSlice::F64(slice) => scratch.extend_from_slice(slice),
-    }
-    let stride = if reals.sharing() == Sharing::Shared { 0 } else { count as u32 };
-    Ok((memory.upload(device, bytemuck::cast_slice(scratch))?, stride))
+    let at = match reals {
+        Reals::F32(buffer) => {
+            scratch.clear();
+            scratch.extend(buffer.slice().iter().map(|value| f64::from(*value)));
+            memory.upload(device, bytemuck::cast_slice(scratch))?
+        }
+        Reals::F64(buffer) => memory.place(device, buffer)?,
+    };
+    Ok((at, if reals.sharing() == Sharing::Shared { 0 } else { count as u32 }))
 }

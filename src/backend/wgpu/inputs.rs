@@ -273,10 +273,6 @@ pub(super) fn place_elements<E: bytemuck::Pod>(
     at: &mut u32,
 ) -> Result<wgpu::Buffer> {
     match buffer.place() {
-        Place::Host(_) => {
-            *at = 0;
-            memory.upload(device, bytemuck::cast_slice(of_slab(buffer, slab))).cloned()
-        }
         Place::Wgpu { buffer: own, first, .. } => {
             let limit = device.limits().max_storage_buffer_binding_size;
             if own.size() > limit {
@@ -288,6 +284,10 @@ pub(super) fn place_elements<E: bytemuck::Pod>(
             let skipped = if buffer.sharing() == Sharing::Shared { 0 } else { slab.elements.start };
             *at = (first + skipped) as u32;
             Ok(own.clone())
+        }
+        _ => {
+            *at = 0;
+            memory.upload(device, bytemuck::cast_slice(of_slab(buffer, slab))).cloned()
         }
     }
 }
