@@ -1,4 +1,4 @@
-// What a launch hands to the kernels for any rows over cells, and a problem in it.
+// What a launch hands to the kernels for any rows, and a problem in it.
 #pragma once
 
 #include "storage.cuh"
@@ -14,6 +14,8 @@ constexpr u32 SHARED_CELLS = 1, SHARED_CONTROL = 2, SHARED_WEIGHTS = 4, SHARED_L
 constexpr u32 DOUBLE_WEIGHTS = 64, DOUBLE_LABELS = 128;
 // That strata are those of the labels; that rows which nothing meets are relaxed; that a spread is a ratio.
 constexpr u32 STRATA_BY_LABEL = 256, RELAXES = 512, HAS_RATIO = 1024;
+// The same of coefficients: that all problems share them, and that they are f64.
+constexpr u32 SHARED_COEFFICIENTS = 2048, DOUBLE_COEFFICIENTS = 4096;
 
 // A row of the constraint set: a mean over the cells `plus`, less `scale` times that over `minus`.
 struct SetRow {
@@ -79,6 +81,8 @@ struct CellsCall {
     // What kernels keep of every element: its cell, where that is not given, and the elements sorted by cell.
     u8* own_cells;
     u32* order;
+    // Of rows over samples, of each problem row by row; null where there are none.
+    const void* coefficients;
     // Backward: null where they are not wanted.
     const void* g;
     void* to_predictions;
@@ -86,6 +90,7 @@ struct CellsCall {
     void* to_hi;
     void* to_weights;
     void* to_labels;
+    void* to_coefficients;
     double* to_levels;
     double* to_row_lower;
     double* to_row_upper;
@@ -107,7 +112,8 @@ struct CellsCall {
     u32 upper_stride;
     u32 warm_stride;
     u32 max_iterations;
-    u32 unused;
+    // Rows over samples, the last of all.
+    u32 dense;
 };
 
 // A problem, for the block that has it in hand.
@@ -174,18 +180,25 @@ struct Problem {
         return call.outcomes + index * (sizeof(Outcome) + call.rows * sizeof(double));
     }
 
+    // The numbers of the first row that is a contrast, and of the first over samples.
+    __device__ __forceinline__ u32 first_contrast() const { return first_dense() - call.contrasts; }
+    __device__ __forceinline__ u32 first_dense() const { return call.rows - call.dense; }
+
+    // The coefficients of its first row over samples.
+    template <class C>
+    __device__ __forceinline__ const C* coefficients() const {
+        return static_cast<const C*>(call.coefficients) + (has(SHARED_COEFFICIENTS) ? 0 : first * call.dense);
+    }
+
     // The multipliers of the answer, row by row of the set.
     __device__ __forceinline__ double* multipliers() const { return reinterpret_cast<double*>(record() + sizeof(Outcome)); }
 
     __device__ __forceinline__ double level(u32 spread) const { return call.levels[index * u64(call.level_stride) + spread]; }
 
-    __device__ __forceinline__ double row_lower(u32 contrast) const {
-        return call.row_lower[index * u64(call.lower_stride) + contrast];
-    }
+    // Of contrasts, and of rows over samples behind them.
+    __device__ __forceinline__ double row_lower(u32 row) const { return call.row_lower[index * u64(call.lower_stride) + row]; }
 
-    __device__ __forceinline__ double row_upper(u32 contrast) const {
-        return call.row_upper[index * u64(call.upper_stride) + contrast];
-    }
+    __device__ __forceinline__ double row_upper(u32 row) const { return call.row_upper[index * u64(call.upper_stride) + row]; }
 
     __device__ __forceinline__ double warm(u32 row) const { return call.warm[index * u64(call.warm_stride) + row]; }
 };

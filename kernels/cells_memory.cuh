@@ -1,25 +1,18 @@
-// The shared memory of a block that has a problem with any rows over cells in hand. `cells_shared_bytes` of
-// `src/backend/cuda/kernels.rs` has its size.
+// The shared memory of a block that has a problem with rows over cells in hand: what it knows of the cells.
 #pragma once
 
 #include "cells_call.cuh"
+#include "row_memory.cuh"
 #include "warp.cuh"
 
-// Points of the dual that are kept: where the method is, what it tries, and the best of a line search.
-constexpr u32 POINTS = 3;
 // What a pass sums of a cell: w y, w |y|, w of the free elements, w |t - y|.
 constexpr u32 SUMS = 4;
 constexpr u32 SUM_Y = 0, SUM_SIZE = 1, SUM_FREE = 2, SUM_BEYOND = 3;
-// Doubles of a part's state between two passes.
-constexpr u32 STATE_DOUBLES = 48;
 
-struct Memory {
+struct CellMemory {
     u32 cells;
-    u32 rows;
-    u32 spreads;
-    // Distances between rows of matrices: odd, so that lanes with a row each read from different banks.
+    // Distance between rows of the matrix: odd, as in `RowMemory`.
     u32 matrix_pitch;
-    u32 model_pitch;
 
     // By cell, over weights that sum to 1: of w, w label, w lo, w hi; the sums of the last pass; the shifts to be tried.
     double* weight;
@@ -36,84 +29,39 @@ struct Memory {
     double* partial;
     // Where the elements of a cell begin among the sorted ones.
     u32* starts;
-    // By row, of all parts one after the other.
-    double* lower;
-    double* upper;
-    double* reach;
-    double* rough;
-    double* scale;
-    double* nu;
-    double* rest;
-    double* mean;
-    double* answer_nu;
-    double* answer_rest;
-    double* asked_lower;
-    double* asked_upper;
-    double* step;
-    double* model;
-    double* aim;
-    u32* source;
-    u32* block;
+    // Rows over cells, of all parts one after the other.
     double* matrix;
-    // Of the part in hand: the model's curvature, and room for a system.
-    double* h;
-    double* work;
-    // By block, of all parts one after the other.
-    double* limit;
-    u32* block_rows;
-    u32* block_spread;
-    double* state;
     // What all threads have to know.
     double* total;
     u32* flags;
 
-    __device__ __forceinline__ Memory(double* at, const CellsCall& call, u32 warps)
-        : cells(call.cell_count), rows(call.rows), spreads(call.spreads), matrix_pitch(call.cell_count | 1),
-          model_pitch(call.rows | 1) {
-        auto take = [&at](u32 count) {
-            double* taken = at;
-            at += count;
-            return taken;
-        };
-        weight = take(cells);
-        label = take(cells);
-        box_lo = take(cells);
-        box_hi = take(cells);
-        sums = take(SUMS * cells);
-        shift = take(cells);
-        split = take(2 * cells);
-        point_sums = take(POINTS * SUMS * cells);
-        curvature = take(cells);
-        pull = take(cells);
-        partial = take(warps * SUMS * cells);
-        starts = reinterpret_cast<u32*>(take(cells / 2 + 1));
-        lower = take(rows);
-        upper = take(rows);
-        reach = take(rows);
-        rough = take(rows);
-        scale = take(rows);
-        nu = take(POINTS * rows);
-        rest = take(POINTS * rows);
-        mean = take(POINTS * rows);
-        answer_nu = take(rows);
-        answer_rest = take(rows);
-        asked_lower = take(rows);
-        asked_upper = take(rows);
-        step = take(rows);
-        model = take(rows);
-        aim = take(rows);
-        source = reinterpret_cast<u32*>(take(rows));
-        block = source + rows;
-        matrix = take(rows * matrix_pitch);
-        h = take(rows * model_pitch);
-        u32 system = rows + spreads;
-        u32 of_system = system * (system | 1) + 2 * system, of_basis = rows * (cells + spreads + rows + 1);
-        work = take(of_system > of_basis ? of_system : of_basis);
-        limit = take(spreads);
-        block_rows = reinterpret_cast<u32*>(take(spreads));
-        block_spread = block_rows + spreads;
-        state = take(STATE_DOUBLES * call.parts);
-        total = take(1);
-        flags = reinterpret_cast<u32*>(take(1));
+    __device__ __forceinline__ CellMemory(Room& room, u32 cells, u32 rows, u32 warps)
+        : cells(cells), matrix_pitch(cells | 1) {
+        weight = room.take(cells);
+        label = room.take(cells);
+        box_lo = room.take(cells);
+        box_hi = room.take(cells);
+        sums = room.take(SUMS * cells);
+        shift = room.take(cells);
+        split = room.take(2 * cells);
+        point_sums = room.take(POINTS * SUMS * cells);
+        curvature = room.take(cells);
+        pull = room.take(cells);
+        partial = room.take(warps * SUMS * cells);
+        starts = reinterpret_cast<u32*>(room.take(cells / 2 + 1));
+        matrix = room.take(rows * matrix_pitch);
+        total = room.take(1);
+        flags = reinterpret_cast<u32*>(room.take(1));
     }
+};
+
+// Of a block with a problem with any rows over cells: one machine, part after part.
+struct Memory : CellMemory, RowMemory {
+    __device__ __forceinline__ Memory(double* at, const CellsCall& call, u32 warps) : Memory(Room{at}, call, warps) {}
+
+  private:
+    __device__ __forceinline__ Memory(Room room, const CellsCall& call, u32 warps)
+        : CellMemory(room, call.cell_count, call.rows, warps),
+          RowMemory(room, call.rows, call.spreads, call.parts,
+                    call.rows * (call.cell_count + call.spreads + call.rows + 1)) {}
 };

@@ -3,40 +3,25 @@
 // and write them at the end, by the same arithmetic.
 
 #include "cells_prepare.cuh"
+#include "elements.cuh"
 #include "newton.cuh"
-#include "spread.cuh"
+#include "rows_of_cells.cuh"
 
 // What the threads of a block do next.
 constexpr u32 DO_PASS = 0, DO_ANSWER = 1, DO_LAST_PASS = 2;
 
-// An element at a shift, and clipped. What is stored is the clipped value rounded to the storage type: rounding is monotone
-// and the bounds are of that type.
-template <class A>
-struct Moved {
-    A t;
-    A clipped;
-    A lo;
-    A hi;
-};
-
+// What elements of a cell are moved by.
 template <class T>
-__device__ __forceinline__ Moved<ArithmeticOf<T>> move_element(const Problem<T>& problem, const Memory& memory, u32 i, u32 cell) {
-    typedef ArithmeticOf<T> A;
-    SplitShift<A> shift = reinterpret_cast<const SplitShift<A>*>(memory.split)[cell];
-    Moved<A> moved;
-    moved.lo = problem.lo(i);
-    moved.hi = problem.hi(i);
-    moved.t = (problem.z(i) - shift.first) - shift.rest;
-    moved.clipped = clip(moved.t, moved.lo, moved.hi);
-    return moved;
+__device__ __forceinline__ SplitShift<ArithmeticOf<T>> shift_of(const Memory& memory, u32 cell) {
+    return reinterpret_cast<const SplitShift<ArithmeticOf<T>>*>(memory.split)[cell];
 }
 
 // Sums the elements by cell at the shifts that are set, over weights that sum to 1. (For the first warp.)
 template <int LANES, class T>
 __device__ __forceinline__ void pass(const Problem<T>& problem, const Memory& memory) {
     sum_by_cell<LANES>(problem.order(), memory, memory.sums, [&](u32 i, u32 cell, double(&sums)[SUMS]) {
-        auto moved = move_element(problem, memory, i, cell);
-        double w = problem.weight(i), y = static_cast<double>(Storage<T>::widen(Storage<T>::narrow(moved.clipped)));
+        auto moved = move_element(problem, shift_of<T>(memory, cell), i);
+        double w = problem.weight(i), y = stored_value<T>(moved.clipped);
         sums[SUM_Y] += w * y;
         sums[SUM_SIZE] += w * size_of(y);
         sums[SUM_FREE] += moved.t == moved.clipped ? w : 0.0;
@@ -53,50 +38,17 @@ __device__ __forceinline__ void pass(const Problem<T>& problem, const Memory& me
 // Writes what is stored at the shifts that are set, and the clamp states; what is not an answer has no free element.
 template <int LANES, class T>
 __device__ __forceinline__ void write_elements(const Problem<T>& problem, const Memory& memory, bool is_answer) {
-    T* y = problem.output(problem.call.y);
     const u8* cells = problem.cells();
     u32 lane = threadIdx.x % WARP_LANES;
-    // Two words of clamp states a warp at a time.
     for (u32 base = threadIdx.x - lane; base < problem.n; base += LANES) {
         u32 i = base + lane;
-        bool there = i < problem.n, below_lo = false, above_hi = false;
+        bool there = i < problem.n;
+        Moved<ArithmeticOf<T>> moved = {};
         if (there) {
-            auto moved = move_element(problem, memory, i, cells[i]);
-            y[i] = Storage<T>::narrow(moved.clipped);
-            below_lo = moved.t < moved.lo;
-            above_hi = moved.t > moved.hi;
+            moved = move_element(problem, shift_of<T>(memory, cells[i]), i);
         }
-        u32 lower = lanes_where(below_lo), upper = lanes_where(above_hi), clamped = lower | upper, shift = lane * CLAMP_LANES;
-        if (lane < 2 && base + shift < problem.n) {
-            u32 word = (clamped >> shift & 0xffff) | (upper >> shift & 0xffff) << 16;
-            problem.clamp()[(base + shift) / CLAMP_LANES] = is_answer ? word : ALL_CLAMPED;
-        }
+        write_moved(problem, i, there, moved, is_answer);
     }
-}
-
-// What a problem gets that cannot be used: y = clip(z), a NaN stays a NaN, and no element is free.
-template <int LANES, class T>
-__device__ __forceinline__ void write_clipped(const Problem<T>& problem) {
-    T* y = problem.output(problem.call.y);
-    for (u32 i = threadIdx.x; i < problem.n; i += LANES) {
-        y[i] = Storage<T>::narrow(clip(problem.z(i), problem.lo(i), problem.hi(i)));
-    }
-    for (u32 word = threadIdx.x; word * CLAMP_LANES < problem.n; word += LANES) {
-        problem.clamp()[word] = ALL_CLAMPED;
-    }
-}
-
-// Sets the record; the first warp calls it.
-template <class T>
-__device__ __forceinline__ void write_record(const Problem<T>& problem, const Outcome& outcome) {
-    u32 lane = threadIdx.x;
-    if (lane == 0) {
-        *reinterpret_cast<Outcome*>(problem.record()) = outcome;
-    }
-    if (lane < problem.call.rows) {
-        problem.multipliers()[lane] = 0.0;
-    }
-    __syncwarp();
 }
 
 // Makes the shifts what elements are moved by.
@@ -113,9 +65,9 @@ __device__ __forceinline__ Outcome outcome_of(const Memory& memory, const CellsC
     Outcome outcome = {STATUS_SOLVED, 0, passes, 0, 0.0, 0.0};
     for (u32 part = 0; part < call.parts; ++part) {
         const NewtonState& state = *reinterpret_cast<const NewtonState*>(memory.state + STATE_DOUBLES * part);
-        bool has_answer = state.status == STATUS_SOLVED || state.status == STATUS_RELAXED;
+        bool has_answer = is_answer(state.status);
         outcome.inactive |= state.rows.inactive;
-        bool had_answer = outcome.status == STATUS_SOLVED || outcome.status == STATUS_RELAXED;
+        bool had_answer = is_answer(outcome.status);
         if (had_answer && !state.waiting && !has_answer) {
             outcome.status = state.status;
             outcome.iterations = state.iterations;
@@ -152,15 +104,16 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) cells_newton(const __grid_
         }
 #pragma unroll 1
         for (u32 part = 0; part < call.parts; ++part) {
-            Newton newton(memory, task);
-            usable = newton.live.build(problem, call.set_parts[part], first_row, first_block) && usable;
-            newton.live.load(newton.live);
-            first_row += newton.live.m;
-            first_block += newton.live.blocks;
+            RowsOfCells live(memory, memory);
+            Newton<RowsOfCells> newton(live, task);
+            usable = live.build(problem, call.set_parts[part], first_row, first_block) && usable;
+            live.load(live);
+            first_row += live.m;
+            first_block += live.blocks;
             double start = 0.0;
-            if (call.warm && newton.live.mine) {
+            if (call.warm && live.mine) {
                 // What cannot be used as a start is not used.
-                start = problem.warm(memory.source[newton.live.base + threadIdx.x]) / *memory.total;
+                start = problem.warm(memory.source[live.base + threadIdx.x]) / *memory.total;
                 start = is_finite(start) ? start : 0.0;
             }
             newton.start(call.warm != nullptr, start);
@@ -183,7 +136,7 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) cells_newton(const __grid_
             for (u32 part = 0; part < call.parts; ++part) {
                 const NewtonState& state = *reinterpret_cast<const NewtonState*>(memory.state + STATE_DOUBLES * part);
                 waits = waits || state.waiting;
-                fails = fails || (!state.waiting && state.status != STATUS_SOLVED && state.status != STATUS_RELAXED);
+                fails = fails || (!state.waiting && !is_answer(state.status));
             }
             if (fails && threadIdx.x < memory.cells) {
                 // (By how much the rows are exceeded at clip(z).)
@@ -211,7 +164,8 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) cells_newton(const __grid_
             for (u32 part = 0; part < call.parts; ++part) {
                 double* state = memory.state + STATE_DOUBLES * part;
                 if (reinterpret_cast<const NewtonState*>(state)->waiting) {
-                    Newton newton(memory, task);
+                    RowsOfCells live(memory, memory);
+                    Newton<RowsOfCells> newton(live, task);
                     newton.load(state);
                     newton.receive();
                     newton.save(state);
@@ -225,14 +179,15 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) cells_newton(const __grid_
         return;
     }
     Outcome outcome = outcome_of(memory, call, passes);
-    bool has_answer = outcome.status == STATUS_SOLVED || outcome.status == STATUS_RELAXED;
-    Newton newton(memory, task);
+    bool has_answer = is_answer(outcome.status);
+    RowsOfCells live(memory, memory);
+    Newton<RowsOfCells> newton(live, task);
     if (!has_answer) {
         double worst = 0.0;
         for (u32 part = 0; part < call.parts; ++part) {
             newton.load(memory.state + STATE_DOUBLES * part);
-            double mean = newton.live.mean_of(memory.sums + SUM_Y * memory.cells);
-            worst = newton.live.m > 0 ? larger(newton.live.measured_excess(mean), worst) : worst;
+            double mean = live.mean_of(memory.sums + SUM_Y * memory.cells);
+            worst = live.m > 0 ? larger(live.measured_excess(mean), worst) : worst;
         }
         outcome.excess = worst;
     }
@@ -240,8 +195,8 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) cells_newton(const __grid_
     for (u32 part = 0; part < call.parts && outcome.status != STATUS_ITERATION_LIMIT; ++part) {
         newton.load(memory.state + STATE_DOUBLES * part);
         // Of an infeasible problem the ray.
-        if ((has_answer || newton.status == outcome.status) && !newton.waiting && newton.live.mine) {
-            problem.multipliers()[memory.source[newton.live.base + threadIdx.x]] = newton.own(newton.nu_of(newton.at)) * *memory.total;
+        if ((has_answer || newton.status == outcome.status) && !newton.waiting && live.mine) {
+            problem.multipliers()[memory.source[live.base + threadIdx.x]] = newton.own(newton.nu_of(newton.at)) * *memory.total;
         }
     }
 }

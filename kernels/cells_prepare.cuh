@@ -47,7 +47,7 @@ __device__ __forceinline__ u32 peers_of(u32 cell, bool there) {
 // Sorts the elements by cell, those of a cell in their order, and writes cells that were not given. False if any is out of
 // range.
 template <int LANES, class T>
-__device__ __forceinline__ bool sort_by_cell(const Problem<T>& problem, const Memory& memory) {
+__device__ __forceinline__ bool sort_by_cell(const Problem<T>& problem, const CellMemory& memory) {
     constexpr u32 WARPS = LANES / WARP_LANES;
     const CellsCall& call = problem.call;
     u32 warp = threadIdx.x / WARP_LANES, lane = threadIdx.x % WARP_LANES, n = problem.n, cells = memory.cells;
@@ -125,7 +125,7 @@ __device__ __forceinline__ bool sort_by_cell(const Problem<T>& problem, const Me
 // on the number of elements alone. `sums` holds all of the first, then all of the second, and so on; it is there for the
 // first warp when this returns, and for the others behind a barrier.
 template <int LANES, class Element>
-__device__ __forceinline__ void sum_by_cell(const u32* order, const Memory& memory, double* sums, Element element) {
+__device__ __forceinline__ void sum_by_cell(const u32* order, const CellMemory& memory, double* sums, Element element) {
     constexpr u32 WARPS = LANES / WARP_LANES;
     u32 warp = threadIdx.x / WARP_LANES, lane = threadIdx.x % WARP_LANES, cells = memory.cells;
     for (u32 cell = 0; cell < cells; ++cell) {
@@ -159,7 +159,7 @@ __device__ __forceinline__ void sum_by_cell(const u32* order, const Memory& memo
 
 // The totals of the problem, over weights that sum to 1. False if a number of it cannot be used.
 template <int LANES, class T>
-__device__ __forceinline__ bool prepare(const Problem<T>& problem, const Memory& memory) {
+__device__ __forceinline__ bool prepare(const Problem<T>& problem, const CellMemory& memory) {
     if (!sort_by_cell<LANES>(problem, memory)) {
         return false;
     }

@@ -38,8 +38,8 @@ __device__ __forceinline__ void write_zeros(const Problem<T>& problem) {
 template <class T>
 __device__ __forceinline__ void write_row_gradients(const Problem<T>& problem, const HeldRows& solved) {
     const CellsCall& call = problem.call;
-    const Rows& rows = solved.rows;
-    const Memory& memory = rows.memory;
+    const CellRows& rows = solved.rows;
+    const Memory& memory = solved.memory;
     for (u32 b = 0; b < rows.blocks; ++b) {
         bool here = rows.in(b);
         double slope = 0.5 * (solved.nu > 0.0 ? 1.0 : solved.nu < 0.0 ? -1.0 : 0.0) * solved.lambda;
@@ -65,7 +65,7 @@ __device__ __forceinline__ void write_row_gradients(const Problem<T>& problem, c
         }
     }
     if (rows.is_contrast()) {
-        u64 at = problem.index * u64(call.contrasts) + memory.source[rows.base + rows.lane] - (call.rows - call.contrasts);
+        u64 at = problem.index * u64(call.contrasts) + memory.source[rows.base + rows.lane] - problem.first_contrast();
         (solved.nu < 0.0 ? call.to_row_lower : call.to_row_upper)[at] = solved.lambda;
     }
 }
@@ -74,8 +74,8 @@ __device__ __forceinline__ void write_row_gradients(const Problem<T>& problem, c
 // each side U of a row, of sign s and mass S, s (-lambda (y - mean_U) / S + nu V / S^2), V the sum of dL/dz over U.
 template <class T>
 __device__ __forceinline__ void set_terms(const Problem<T>& problem, const HeldRows& solved) {
-    const Rows& rows = solved.rows;
-    const Memory& memory = rows.memory;
+    const CellRows& rows = solved.rows;
+    const Memory& memory = solved.memory;
     u32 lane = rows.lane, source = rows.mine ? memory.source[rows.base + lane] : 0;
     double constant = 0.0, slope = 0.0, label_slope = 0.0;
     for (u32 r = 0; r < rows.m; ++r) {
@@ -188,7 +188,7 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) cells_vjp(const __grid_con
         u32 first_row = 0, first_block = 0;
 #pragma unroll 1
         for (u32 part = 0; part < call.parts; ++part) {
-            Rows rows(memory);
+            CellRows rows(memory, memory);
             usable = rows.build(problem, call.set_parts[part], first_row, first_block) && usable;
             rows.load(rows);
             first_row += rows.m;
@@ -198,7 +198,7 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) cells_vjp(const __grid_con
                 rows.relax(1.0);
             }
             double nu = rows.mine ? problem.multipliers()[memory.source[rows.base + lane]] : 0.0;
-            HeldRows held(rows, nu);
+            HeldRows held(rows, memory, nu);
             held.solve();
             if (rows.mine) {
                 memory.step[rows.base + lane] = held.lambda;

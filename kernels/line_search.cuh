@@ -3,6 +3,7 @@
 #pragma once
 
 #include "active_set.cuh"
+#include "live_rows.cuh"
 
 constexpr u32 MAX_TRIALS = 8;
 
@@ -33,10 +34,10 @@ struct LineSearch {
     bool has_hi;
     bool has_kept;
 
-    // Sets up the search from a point along the step of the model. False if phi does not fall. `aim` becomes what is taken out
-    // of the lane's mean before it meets the direction; `farthest` is how far elements lie beyond their bounds, `is_floored`
-    // whether a cell that moves is steeper in the model than it is, `longest` how far the direction moves any.
-    __device__ __forceinline__ bool begin(const Rows& rows, const ActiveSet& model, double error, double farthest, double& aim) {
+    // Sets up the search from a point along the step of the model, which is in memory. False if phi does not fall. `aim` becomes
+    // what is taken out of the lane's mean before it meets the direction.
+    template <class Live>
+    __device__ __forceinline__ bool begin(const Live& rows, const ActiveSet& model, u32 point, const Floor& floor, double& aim) {
         aim = centre_of(rows, model);
         double smooth = smooth_slope(model.d, model.mean, aim);
         start_slope = support_slope(model.low, model.high, model.nu, model.d, false) + smooth;
@@ -44,17 +45,18 @@ struct LineSearch {
             return false;
         }
         // No farther than to where all elements are free; most steps are far shorter.
-        const Memory& memory = rows.memory;
-        double reach = 2.0 * error + 4.0 * farthest, shift = rows.shift_by(memory.step);
+        double reach = 2.0 * floor.error + 4.0 * rows.farthest(point);
         bool is_short = rows.largest_shift_size(model.d) <= reach;
-        step = is_short ? 1.0 : smaller(reach / most_of_rows(size_of(shift)), 1.0);
+        Extent extent = rows.extent_of_step(point, floor, !is_short);
+        step = is_short ? 1.0 : smaller(reach / extent.longest, 1.0);
+        bound(rows, model, extent.is_floored);
         lo = Sample{0.0, smooth};
         has_hi = has_kept = false;
         trials = 0;
         return true;
     }
 
-    // How far the step may go: as far as it likes where a cell that moves is steeper in the model than it is, but no farther
+    // How far the step may go: as far as it likes where what moves is steeper in the model than it is, but no farther
     // than a ratio's cone of balanced multipliers.
     __device__ __forceinline__ void bound(const Rows& rows, const ActiveSet& model, bool is_floored) {
         max_step = is_floored ? 1e9 : 1.0;

@@ -2,7 +2,6 @@
 // `src/reference/newton.rs`, where it is explained; a lane of a warp has a row, and a cell.
 #pragma once
 
-#include "basis.cuh"
 #include "certificate.cuh"
 #include "line_search.cuh"
 #include "stop_test.cuh"
@@ -13,10 +12,10 @@ constexpr u32 ATTEMPT_STEPS = 150;
 constexpr u32 ATTEMPT_PASSES = 1200;
 // Multipliers that, as single numbers, leave the shifts of samples to more than this are no conditioned rows' own.
 constexpr double ENORMOUS = 1e-6;
-// A cell with this part of its weight free needs no floor; and what is added to the diagonal, relative to a row with all its
-// elements free.
-constexpr double PLENTY_FREE = 0.25;
+// What is added to the diagonal of the curvature, relative to a row with all its elements free; and the least of it, where rows
+// over samples that differ by a millionth leave curvatures which more would drown.
 constexpr double PROX = 1e-9;
+constexpr double LEAST_PROX = 1e-14;
 // What rows are relaxed by beyond the least that is enough: at first, at the most, and where less leaves too little room to find
 // the answer in; and how often.
 constexpr double ROOM = 1e-9;
@@ -71,14 +70,15 @@ struct NewtonState {
 
 static_assert(sizeof(NewtonState) <= STATE_DOUBLES * sizeof(double), "the state has room in memory");
 
+template <class Live>
 struct Newton : NewtonState {
-    Rows live;
-    const Memory& memory;
+    Live& live;
+    const RowMemory& memory;
     const Task task;
     u32 lane;
 
-    __device__ __forceinline__ Newton(const Memory& memory, const Task& task)
-        : NewtonState(), live(memory), memory(memory), task(task), lane(threadIdx.x % WARP_LANES) {}
+    __device__ __forceinline__ Newton(Live& live, const Task& task)
+        : NewtonState(), live(live), memory(live.memory), task(task), lane(threadIdx.x % WARP_LANES) {}
 
     __device__ __forceinline__ void load(const double* state) {
         static_cast<NewtonState&>(*this) = *reinterpret_cast<const NewtonState*>(state);
@@ -94,15 +94,11 @@ struct Newton : NewtonState {
         __syncwarp();
     }
 
-    // Arrays of a point, over all rows.
-    __device__ __forceinline__ double* nu_of(u32 point) const { return memory.nu + point * memory.rows; }
-    __device__ __forceinline__ double* rest_of(u32 point) const { return memory.rest + point * memory.rows; }
-    __device__ __forceinline__ double* mean_of(u32 point) const { return memory.mean + point * memory.rows; }
-    __device__ __forceinline__ double* sums_of(u32 point, u32 which) const {
-        return memory.point_sums + (point * SUMS + which) * memory.cells;
-    }
+    __device__ __forceinline__ double* nu_of(u32 point) const { return memory.nu_of(point); }
+    __device__ __forceinline__ double* rest_of(u32 point) const { return memory.rest_of(point); }
+    __device__ __forceinline__ double* mean_of(u32 point) const { return memory.mean_of(point); }
 
-    // The lane's own of such an array.
+    // The lane's own of an array over all rows.
     __device__ __forceinline__ double own(const double* array) const { return live.mine ? array[live.base + lane] : 0.0; }
 
     __device__ __forceinline__ void set_own(double* array, double value) const {
@@ -116,8 +112,6 @@ struct Newton : NewtonState {
         set_own(rest_of(point), rest);
         __syncwarp();
     }
-
-    __device__ __forceinline__ void set_shifts(u32 point) const { live.set_shifts(nu_of(point), rest_of(point), memory.shift); }
 
     // Begins with a problem, whose rows were built and loaded; the lane's multiplier to start from, if there is one.
     __device__ __forceinline__ void start(bool has_start, double nu) {
@@ -142,7 +136,7 @@ struct Newton : NewtonState {
             live.balance(nu, rest);
         }
         set_point(trial, nu, rest);
-        set_shifts(trial);
+        live.ask(trial);
     }
 
     __device__ __forceinline__ void begin_attempt(u32 number) {
@@ -173,13 +167,7 @@ struct Newton : NewtonState {
     // Takes the sums at the point asked for, and works until it needs the next or has ended.
     __device__ __forceinline__ void receive() {
         ++passes;
-        if (live.has_cell()) {
-            for (u32 which = 0; which < SUMS; ++which) {
-                sums_of(trial, which)[lane] = memory.sums[which * memory.cells + lane];
-            }
-        }
-        __syncwarp();
-        double mean = live.mean_of(sums_of(trial, SUM_Y));
+        double mean = live.take_sums(trial);
         set_own(mean_of(trial), mean);
         __syncwarp();
         conclude(take(mean));
@@ -201,7 +189,7 @@ struct Newton : NewtonState {
         }
         go_to_trial();
         mean = own(mean_of(at));
-        double rounding = live.rounding(task.unit_roundoff, sums_of(at, SUM_SIZE));
+        double rounding = live.rounding(task.unit_roundoff, at);
         if (stage == AT_START) {
             bool met;
             live.excess(mean, rounding, met);
@@ -238,7 +226,11 @@ struct Newton : NewtonState {
                 return NEXT_GIVE_UP;
             }
             ++iterations;
-            fill_curvature();
+            if (Live::BY_SAMPLE && iterations - spent_steps > 1 && test.residual > 0.5 * last_residual) {
+                adapt_prox();
+            }
+            Floor floor = {test.residual, floor_factor(attempt), attempt > 0};
+            live.fill_curvature(at, floor, prox);
             model.minimise(nu_of(at) + live.base, 1e-3 * test.tolerance);
             if (any_lane(!is_finite(model.v))) {
                 // Rounding left it no numbers.
@@ -258,10 +250,8 @@ struct Newton : NewtonState {
                 return NEXT_END;
             }
             double aim;
-            bool falls = search.begin(live, model, test.residual, farthest(), aim);
-            if (falls) {
+            if (search.begin(live, model, at, floor, aim)) {
                 set_own(memory.aim, aim);
-                search.bound(live, model, is_floored());
                 stage = AT_TRIAL;
                 return NEXT_ASK;
             }
@@ -271,41 +261,10 @@ struct Newton : NewtonState {
         }
     }
 
-    // How far the elements of a cell lie beyond their bounds at the most, on average over it.
-    __device__ __forceinline__ double farthest() const {
-        bool weighs = live.has_cell() && memory.weight[lane] > 0.0;
-        return most_of_rows(weighs ? sums_of(at, SUM_BEYOND)[lane] / memory.weight[lane] : 0.0);
-    }
-
-    // The curvature of the dual in the rows' multipliers. The free weight of a cell is floored while its elements lie beyond
-    // their bounds, so that a cell without a free element does not look flat.
-    __device__ __forceinline__ void fill_curvature() const {
-        if (live.has_cell()) {
-            double weight = memory.weight[lane], free = sums_of(at, SUM_FREE)[lane], error = test.residual;
-            double distance = sums_of(at, SUM_BEYOND)[lane] / larger(weight, 1e-300);
-            double least = floor_factor(attempt) * weight * error / (error + distance);
-            bool plenty = attempt == 0 && free >= PLENTY_FREE * weight;
-            memory.curvature[lane] = plenty ? free : larger(least, free);
-        }
-        __syncwarp();
-        for (u32 q = 0; q < live.m; ++q) {
-            double value = 0.0;
-            for (u32 left = live.mine ? live.cells : 0; left != 0; left &= left - 1) {
-                u32 cell = lowest_of(left);
-                value += live.coefficient(lane, cell) * live.coefficient(q, cell) * memory.curvature[cell];
-            }
-            if (live.mine) {
-                memory.h[lane * memory.model_pitch + q] = value + (q == lane ? prox * live.scale : 0.0);
-            }
-        }
-        __syncwarp();
-    }
-
-    // Whether a cell that moves is steeper in the model than it is. Where nothing lies beyond the bounds the floor is the free
-    // weight but for rounding.
-    __device__ __forceinline__ bool is_floored() const {
-        bool moves = live.shift_by(memory.step) != 0.0;
-        return any_lane(live.has_cell() && moves && memory.curvature[lane] > 1.000001 * sums_of(at, SUM_FREE)[lane]);
+    // After a step that led nowhere: if it was a whole one, what is added to the diagonal may be more than a flat direction has, and
+    // becomes less; if it was cut short, more.
+    __device__ __forceinline__ void adapt_prox() {
+        prox = search.step >= 1.0 ? larger(0.1 * prox, LEAST_PROX) : larger(smaller(10.0 * prox, PROX), prox);
     }
 
     // Whether the step, or where it leads to, is a ray that proves that there is no answer; it becomes the point then.
@@ -316,7 +275,7 @@ struct Newton : NewtonState {
         if (iterations <= 1 || test.residual < 0.25 * last) {
             return false;
         }
-        double size = live.rounding(1.0, sums_of(at, SUM_SIZE));
+        double size = live.rounding(1.0, at);
 #pragma unroll 1
         for (u32 which = 0; which < 2; ++which) {
             const double* ray = which == 0 ? memory.step : memory.model;
@@ -330,23 +289,25 @@ struct Newton : NewtonState {
 
     // Ends with the present point, unless a better one of the same quality can be hoped for.
     __device__ __forceinline__ Next accept(double mean, double nu) {
-        bool lost = are_lost(nu);
+        double error = test.shift_error(), size = EPSILON * live.largest_shift_size(nu);
+        bool lost = 2.0 * size > error && live.are_lost(at, error);
         if (lost && !reduced) {
             double smaller_nu = nu, rest = 0.0;
-            if (Basis(live).reduce(smaller_nu)) {
+            if (live.reduce(smaller_nu)) {
                 // Goes on from smaller multipliers with the same shifts.
                 reduced = true;
                 live.balance(smaller_nu, rest);
                 set_point(trial, smaller_nu, rest);
-                set_shifts(trial);
+                live.ask(trial);
                 test.forget();
                 stage = AT_NEW_POINT;
                 return NEXT_ASK;
             }
         }
         // Contrasts may be independent only by rounding, and another attempt may find smaller multipliers; solved without a
-        // margin where there is room for one, another attempt may find it.
-        bool hopeful = lost && live.contrasts < live.m;
+        // margin where there is room for one, another attempt may find it. (Multipliers of rows over samples are as large as the
+        // rows make them, and y, which the test judged, does not depend on their last digits.)
+        bool hopeful = lost && (!Live::BY_SAMPLE || size > ENORMOUS) && live.contrasts < live.m;
         bool needless = !test.tightened && !live.may_lack_room() && live.measured_excess(mean) > 0.0;
         status = STATUS_SOLVED;
         if ((hopeful || needless) && attempt + 1 < ATTEMPTS) {
@@ -360,22 +321,6 @@ struct Newton : NewtonState {
         return NEXT_END;
     }
 
-    // Whether the multipliers are so large that, as single numbers, they no longer say where the elements of a cell are: free
-    // ones to the error allowed, clamped ones on which side.
-    __device__ __forceinline__ bool are_lost(double nu) const {
-        double error = test.shift_error();
-        if (2.0 * EPSILON * live.largest_shift_size(nu) <= error) {
-            return false;
-        }
-        double size = 0.0;
-        for (u32 r = 0; r < live.m && live.has_cell(); ++r) {
-            size += size_of(live.coefficient(r, lane) * nu_of(at)[live.base + r]);
-        }
-        bool weighs = live.has_cell() && memory.weight[lane] > 0.0;
-        double beyond = weighs && !(sums_of(at, SUM_FREE)[lane] > 0.0) ? sums_of(at, SUM_BEYOND)[lane] / memory.weight[lane] : 0.0;
-        return any_lane(weighs && 2.0 * EPSILON * size > larger(error, 0.25 * beyond));
-    }
-
     // Does what comes after the work at a point: when it has ended, the shifts are the answer's.
     __device__ __forceinline__ void conclude(Next next) {
         if (next == NEXT_GIVE_UP) {
@@ -385,7 +330,7 @@ struct Newton : NewtonState {
             } else if (has_answer) {
                 has_answer = false;
                 set_point(trial, own(memory.answer_nu), own(memory.answer_rest));
-                set_shifts(trial);
+                live.ask(trial);
                 stage = AT_KEPT;
                 return;
             } else {
@@ -397,7 +342,7 @@ struct Newton : NewtonState {
             warm = true;
             stage = AT_START;
             set_point(trial, 0.0, 0.0);
-            set_shifts(trial);
+            live.ask(trial);
         } else if (next == NEXT_ASK && stage == AT_TRIAL) {
             Twofold moved = search.place(own(nu_of(at)), own(rest_of(at)), own(memory.step));
             if (search.step > 1.0) {
@@ -405,7 +350,7 @@ struct Newton : NewtonState {
                 live.balance(moved.large, moved.small);
             }
             set_point(trial, moved.large, moved.small);
-            set_shifts(trial);
+            live.ask(trial);
         } else if (next == NEXT_END) {
             end();
         }
@@ -419,7 +364,7 @@ struct Newton : NewtonState {
         if (task.relaxes && (stuck || impossible) && relaxations < MOST_RELAXATIONS) {
             double needed = 0.0;
             if (impossible) {
-                double size = live.rounding(1.0, sums_of(at, SUM_SIZE));
+                double size = live.rounding(1.0, at);
                 needed = least_relaxation(live, nu_of(at), lack_of_room(live, nu_of(at), size));
             }
             // Where rows were relaxed and the answer was not found, by more room.
@@ -435,7 +380,7 @@ struct Newton : NewtonState {
         if (status == STATUS_SOLVED && live.relaxed > 0.0) {
             status = STATUS_RELAXED;
         }
-        set_shifts(at);
+        live.ask(at);
     }
 
     // Ends at once where a row without coefficients cannot be met. (Until rows are relaxed by enough.)
@@ -446,10 +391,7 @@ struct Newton : NewtonState {
             if (!any_lane(ray != 0.0)) {
                 return;
             }
-            // (Of values nothing is known yet.)
-            for (u32 which = 0; which < SUMS && live.has_cell(); ++which) {
-                sums_of(at, which)[lane] = 0.0;
-            }
+            live.clear_sums(at);
             set_own(mean_of(at), 0.0);
             set_point(at, ray, 0.0);
             status = STATUS_INFEASIBLE;

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "linear.cuh"
-#include "rows.cuh"
+#include "cell_rows.cuh"
 
 // Eigenvalues up to this part of the largest count as zero.
 constexpr double RANK_CUT = 1e-9;
@@ -14,7 +14,7 @@ constexpr double SURE_PIVOT = 1e-6;
 constexpr u32 SUM_OF_FREE = 0, SUM_OF_GRADIENT = 1, SUM_OF_VALUE = 2;
 
 struct HeldRows {
-    const Rows& rows;
+    const CellRows& rows;
     const Memory& memory;
     u32 lane;
     // The lane's multiplier in the answer, and what the balance of its spread is scaled by.
@@ -27,8 +27,8 @@ struct HeldRows {
     u32 place;
     double lambda;
 
-    __device__ __forceinline__ HeldRows(const Rows& rows, double nu)
-        : rows(rows), memory(rows.memory), lane(rows.lane), nu(nu), jacobi(0.0), lambda(0.0) {
+    __device__ __forceinline__ HeldRows(const CellRows& rows, const Memory& memory, double nu)
+        : rows(rows), memory(memory), lane(rows.lane), nu(nu), jacobi(0.0), lambda(0.0) {
         is_held = rows.mine && (nu != 0.0 || rows.is_equality());
         held = lanes_where(is_held);
         k = static_cast<u32>(__popc(held));

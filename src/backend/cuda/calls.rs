@@ -86,6 +86,8 @@ pub(crate) mod flags {
     pub(crate) const STRATA_BY_LABEL: u32 = 256;
     pub(crate) const RELAXES: u32 = 512;
     pub(crate) const HAS_RATIO: u32 = 1024;
+    pub(crate) const SHARED_COEFFICIENTS: u32 = 2048;
+    pub(crate) const DOUBLE_COEFFICIENTS: u32 = 4096;
 }
 
 /// `CellsCall` of `kernels/cells_call.cuh`, where it is explained. Addresses are of the device.
@@ -115,12 +117,14 @@ pub(crate) struct CellsCall {
     pub(crate) features: u64,
     pub(crate) own_cells: u64,
     pub(crate) order: u64,
+    pub(crate) coefficients: u64,
     pub(crate) g: u64,
     pub(crate) to_predictions: u64,
     pub(crate) to_lo: u64,
     pub(crate) to_hi: u64,
     pub(crate) to_weights: u64,
     pub(crate) to_labels: u64,
+    pub(crate) to_coefficients: u64,
     pub(crate) to_levels: u64,
     pub(crate) to_row_lower: u64,
     pub(crate) to_row_upper: u64,
@@ -142,7 +146,7 @@ pub(crate) struct CellsCall {
     pub(crate) upper_stride: u32,
     pub(crate) warm_stride: u32,
     pub(crate) max_iterations: u32,
-    pub(crate) unused: u32,
+    pub(crate) dense: u32,
 }
 
 /// What a launch hands over.
@@ -244,12 +248,14 @@ pub fn layouts() -> Vec<Layout> {
             features,
             own_cells,
             order,
+            coefficients,
             g,
             to_predictions,
             to_lo,
             to_hi,
             to_weights,
             to_labels,
+            to_coefficients,
             to_levels,
             to_row_lower,
             to_row_upper,
@@ -271,7 +277,7 @@ pub fn layouts() -> Vec<Layout> {
             upper_stride,
             warm_stride,
             max_iterations,
-            unused
+            dense
         ),
         layout!(OutcomeRecord, "Outcome", status, iterations, passes, inactive, residual, excess),
     ]

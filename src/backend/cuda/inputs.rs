@@ -29,6 +29,7 @@ pub(super) struct Inputs {
     row_lower: Memory,
     row_upper: Memory,
     warm: Memory,
+    coefficients: Memory,
     own_cells: Memory,
     order: Memory,
     reals: Vec<f64>,
@@ -112,6 +113,12 @@ impl Inputs {
             call.labels = at;
             call.flags |= if_shared(labels.sharing(), flags::SHARED_LABELS);
             call.flags |= if is_double { flags::DOUBLE_LABELS } else { 0 };
+        }
+        if let Some(coefficients) = &batch.coefficients {
+            let (at, is_double) = upload_as_is(device, &mut self.coefficients, coefficients)?;
+            call.coefficients = at;
+            call.flags |= if_shared(coefficients.sharing(), flags::SHARED_COEFFICIENTS);
+            call.flags |= if is_double { flags::DOUBLE_COEFFICIENTS } else { 0 };
         }
         let bounds = [
             (&batch.lo, &mut self.lower, &mut call.lo, &mut call.lower, flags::SHARED_LO),

@@ -27,6 +27,8 @@ pub(crate) struct CudaPlan<T: Storage> {
     /// What the set and the settings fix.
     call: CellsCall,
     size: SetSize,
+    /// The kernels for any rows of the set's kind, forward and backward.
+    general: [Kernel; 2],
     /// Where the set is one difference spread of a cell each.
     short_cut: Option<ShortCut>,
     /// What `call` names.
@@ -118,12 +120,8 @@ fn check(set: &ConstraintSet, settings: &Settings) -> Result<()> {
             "it takes 32; use the CPU, constrain fewer features at once, or split the batch by stratum into problems";
         return Err(unsupported(format!("{} rows", set.rows()), instead));
     }
-    let not_yet = "so far it takes rows over cells, by Newton; use wgpu or the CPU";
-    if !set.dense().is_empty() {
-        return Err(unsupported("dense rows", not_yet));
-    }
     if settings.method == Method::Admm {
-        return Err(unsupported("ADMM", not_yet));
+        return Err(unsupported("ADMM", "so far it takes Newton; use wgpu or the CPU"));
     }
     Ok(())
 }
@@ -165,6 +163,7 @@ impl<T: Storage> CudaPlan<T> {
             capacities,
             call,
             size,
+            general: if set.dense().is_empty() { OVER_CELLS } else { OVER_SAMPLES },
             short_cut: ShortCut::of(set),
             _tables: tables,
             inputs: Inputs::default(),
@@ -172,7 +171,7 @@ impl<T: Storage> CudaPlan<T> {
             listed: Vec::with_capacity(capacities.problems),
             storage: PhantomData,
         };
-        if capacities.largest > largest(teams(GENERAL[0], T::DTYPE)) {
+        if capacities.largest > largest(teams(plan.general[0], T::DTYPE)) {
             let instead = "it takes 16,777,216; split it, or use the CPU";
             return Err(unsupported(format!("a problem of {} predictions", capacities.largest), instead));
         }
@@ -202,7 +201,7 @@ impl<T: Storage> CudaPlan<T> {
     /// The kernels and teams of forward calls (0) or backward ones (1), with the short cut where it is taken.
     fn ways(&self, way: usize, short_cut: bool) -> Vec<(Kernel, Team)> {
         let short = self.short_cut.filter(|_| short_cut).map(|short| short.kernels[way]);
-        ways(short, GENERAL[way], T::DTYPE)
+        ways(short, self.general[way], T::DTYPE)
     }
 
     pub(crate) fn answers(&self) -> Answers<T> {
@@ -320,5 +319,6 @@ impl<T: Storage> CudaPlan<T> {
     }
 }
 
-/// The kernels for any rows over cells, forward and backward.
-const GENERAL: [Kernel; 2] = [Kernel::CellsNewton, Kernel::CellsVjp];
+/// The kernels for any rows, forward and backward: over cells, and over samples.
+const OVER_CELLS: [Kernel; 2] = [Kernel::CellsNewton, Kernel::CellsVjp];
+const OVER_SAMPLES: [Kernel; 2] = [Kernel::DenseNewton, Kernel::DenseVjp];
