@@ -14,9 +14,11 @@ __device__ __forceinline__ double sum_over(u32 cells, const double* values) {
 
 struct CellRows : Rows {
     const CellMemory& of_cells;
+    // Rows over cells, the first ones.
+    u32 over_cells;
 
     __device__ __forceinline__ CellRows(const CellMemory& of_cells, const RowMemory& memory)
-        : Rows(memory), of_cells(of_cells) {}
+        : Rows(memory), of_cells(of_cells), over_cells(0) {}
 
     __device__ __forceinline__ double coefficient(u32 row, u32 cell) const {
         return of_cells.matrix[(base + row) * of_cells.matrix_pitch + cell];
@@ -85,7 +87,7 @@ struct CellRows : Rows {
         }
         usable = !any_lane(!usable);
         u32 alive = lanes_where(live);
-        m = static_cast<u32>(__popc(alive));
+        m = over_cells = static_cast<u32>(__popc(alive));
         u32 dead = lanes_where(there && !live);
         for (; dead != 0; dead &= dead - 1) {
             inactive |= 1u << nth_bit(part.rows, lowest_of(dead));

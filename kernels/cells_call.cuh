@@ -12,10 +12,11 @@ constexpr u32 NO_SPREAD = 0xffffffffu;
 // Bits of `CellsCall::flags`: arrays that all problems share, and numbers beside the predictions that are f64.
 constexpr u32 SHARED_CELLS = 1, SHARED_CONTROL = 2, SHARED_WEIGHTS = 4, SHARED_LABELS = 8, SHARED_LO = 16, SHARED_HI = 32;
 constexpr u32 DOUBLE_WEIGHTS = 64, DOUBLE_LABELS = 128;
-// That strata are those of the labels; that rows which nothing meets are relaxed; that a spread is a ratio.
-constexpr u32 STRATA_BY_LABEL = 256, RELAXES = 512, HAS_RATIO = 1024;
+// That strata are those of the labels; that rows which nothing meets are relaxed; that a spread is a ratio; that the problems
+// are those that a short cut has left.
+constexpr u32 STRATA_BY_LABEL = 256, RELAXES = 512, HAS_RATIO = 1024, TAKES_OVER = 2048;
 // The same of coefficients: that all problems share them, and that they are f64.
-constexpr u32 SHARED_COEFFICIENTS = 2048, DOUBLE_COEFFICIENTS = 4096;
+constexpr u32 SHARED_COEFFICIENTS = 4096, DOUBLE_COEFFICIENTS = 8192;
 
 // A row of the constraint set: a mean over the cells `plus`, less `scale` times that over `minus`.
 struct SetRow {
@@ -51,8 +52,9 @@ struct Feature {
 // `CellsCall` of `src/backend/cuda/calls.rs`; a test holds both together.
 struct CellsCall {
     const void* z;
-    // Ids of cells as they were given; null where features, strata or nothing at all gives them.
+    // Cells as they were given, or as `cells_prepare` wrote them.
     const u8* cells;
+    // What `cells_prepare` makes them of.
     const u8* groups;
     const u8* control;
     const void* weights;
@@ -78,8 +80,8 @@ struct CellsCall {
     const SetSpread* set_spreads;
     const SetPart* set_parts;
     const Feature* features;
-    // What kernels keep of every element: its cell, where that is not given, and the elements sorted by cell.
     u8* own_cells;
+    // The elements of every problem, sorted by cell.
     u32* order;
     // Of rows over samples, of each problem row by row; null where there are none.
     const void* coefficients;
@@ -116,6 +118,16 @@ struct CellsCall {
     u32 dense;
 };
 
+// A number beside the predictions.
+__device__ __forceinline__ double real_at(const void* array, bool is_double, u64 at) {
+    return is_double ? static_cast<const double*>(array)[at] : static_cast<double>(static_cast<const float*>(array)[at]);
+}
+
+// What became of a problem.
+__device__ __forceinline__ Outcome& outcome_of(const CellsCall& call, u32 problem) {
+    return *reinterpret_cast<Outcome*>(call.outcomes + problem * (sizeof(Outcome) + call.rows * sizeof(double)));
+}
+
 // A problem, for the block that has it in hand.
 template <class T>
 struct Problem {
@@ -126,8 +138,9 @@ struct Problem {
     u32 n;
     u64 first;
 
-    __device__ __forceinline__ explicit Problem(const CellsCall& call) : call(call) {
-        index = call.list ? call.list[blockIdx.x] : blockIdx.x;
+    // The one at a place of the launch's list.
+    __device__ __forceinline__ Problem(const CellsCall& call, u32 place) : call(call) {
+        index = call.list ? call.list[place] : place;
         n = call.n;
         first = static_cast<u64>(index) * call.n;
         if (call.offsets) {
@@ -153,22 +166,20 @@ struct Problem {
         return call.upper ? Storage<T>::widen(static_cast<const T*>(call.upper)[at(i, SHARED_HI)]) : static_cast<A>(call.hi);
     }
 
-    static __device__ __forceinline__ double real(const void* array, bool is_double, u64 at) {
-        return is_double ? static_cast<const double*>(array)[at] : static_cast<double>(static_cast<const float*>(array)[at]);
-    }
-
     __device__ __forceinline__ double weight(u32 i) const {
-        return call.weights ? real(call.weights, has(DOUBLE_WEIGHTS), at(i, SHARED_WEIGHTS)) : 1.0;
+        return call.weights ? real_at(call.weights, has(DOUBLE_WEIGHTS), at(i, SHARED_WEIGHTS)) : 1.0;
     }
 
     __device__ __forceinline__ double label(u32 i) const {
-        return call.labels ? real(call.labels, has(DOUBLE_LABELS), at(i, SHARED_LABELS)) : 0.0;
+        return call.labels ? real_at(call.labels, has(DOUBLE_LABELS), at(i, SHARED_LABELS)) : 0.0;
     }
 
-    // The cells of the elements: as given, or as `cells_prepare` wrote them.
-    __device__ __forceinline__ const u8* cells() const {
-        return call.cells ? call.cells + (has(SHARED_CELLS) ? 0 : first) : call.own_cells + first;
-    }
+    __device__ __forceinline__ const u8* cells() const { return call.cells + (has(SHARED_CELLS) ? 0 : first); }
+
+    // The stored answer, and the gradient to it.
+    __device__ __forceinline__ double value(u32 i) const { return Storage<T>::widen(static_cast<const T*>(call.y)[first + i]); }
+
+    __device__ __forceinline__ double gradient(u32 i) const { return Storage<T>::widen(static_cast<const T*>(call.g)[first + i]); }
 
     __device__ __forceinline__ u32* order() const { return call.order + first; }
 
@@ -176,9 +187,10 @@ struct Problem {
 
     __device__ __forceinline__ u32* clamp() const { return call.clamp + clamp_start(index, first); }
 
-    __device__ __forceinline__ u8* record() const {
-        return call.outcomes + index * (sizeof(Outcome) + call.rows * sizeof(double));
-    }
+    __device__ __forceinline__ Outcome& outcome() const { return outcome_of(call, index); }
+
+    // Rows with bounds: contrasts, and rows over samples.
+    __device__ __forceinline__ u32 bounded_rows() const { return call.contrasts + call.dense; }
 
     // The numbers of the first row that is a contrast, and of the first over samples.
     __device__ __forceinline__ u32 first_contrast() const { return first_dense() - call.contrasts; }
@@ -191,7 +203,7 @@ struct Problem {
     }
 
     // The multipliers of the answer, row by row of the set.
-    __device__ __forceinline__ double* multipliers() const { return reinterpret_cast<double*>(record() + sizeof(Outcome)); }
+    __device__ __forceinline__ double* multipliers() const { return reinterpret_cast<double*>(&outcome() + 1); }
 
     __device__ __forceinline__ double level(u32 spread) const { return call.levels[index * u64(call.level_stride) + spread]; }
 

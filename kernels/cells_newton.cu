@@ -2,7 +2,7 @@
 // machine of `newton.cuh` for every part of the constraint set; all threads sum the elements at the shifts that those ask for,
 // and write them at the end, by the same arithmetic.
 
-#include "cells_prepare.cuh"
+#include "cell_sums.cuh"
 #include "elements.cuh"
 #include "newton.cuh"
 #include "rows_of_cells.cuh"
@@ -61,7 +61,7 @@ __device__ __forceinline__ void split_shifts(const Memory& memory) {
 }
 
 // The outcome of a problem whose parts have ended, or one of them without an answer: by part the worst.
-__device__ __forceinline__ Outcome outcome_of(const Memory& memory, const CellsCall& call, u32 passes) {
+__device__ __forceinline__ Outcome outcome_of_parts(const Memory& memory, const CellsCall& call, u32 passes) {
     Outcome outcome = {STATUS_SOLVED, 0, passes, 0, 0.0, 0.0};
     for (u32 part = 0; part < call.parts; ++part) {
         const NewtonState& state = *reinterpret_cast<const NewtonState*>(memory.state + STATE_DOUBLES * part);
@@ -82,10 +82,11 @@ __device__ __forceinline__ Outcome outcome_of(const Memory& memory, const CellsC
     return outcome;
 }
 
+// Projects the problem at a place of the launch's list.
 template <class T, int LANES>
-__global__ void __launch_bounds__(LANES, 256 / LANES) cells_newton(const __grid_constant__ CellsCall call) {
+__device__ __forceinline__ void project(const CellsCall& call, u32 place) {
     DYNAMIC_SHARED(double, shared);
-    Problem<T> problem(call);
+    Problem<T> problem(call, place);
     Memory memory(shared, call, LANES / WARP_LANES);
     bool leads = threadIdx.x < WARP_LANES;
     if (problem.n == 0) {
@@ -95,6 +96,9 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) cells_newton(const __grid_
         }
         return;
     }
+    // What a short cut has spent on it.
+    u32 steps = problem.has(TAKES_OVER) ? problem.outcome().iterations : 0;
+    u32 passes = problem.has(TAKES_OVER) ? problem.outcome().passes : 0;
     bool usable = prepare<LANES>(problem, memory);
     const Task task = {call.tolerance, Storage<T>::UNIT_ROUNDOFF, call.max_iterations, problem.has(RELAXES)};
     if (leads && usable) {
@@ -116,7 +120,7 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) cells_newton(const __grid_
                 start = problem.warm(memory.source[live.base + threadIdx.x]) / *memory.total;
                 start = is_finite(start) ? start : 0.0;
             }
-            newton.start(call.warm != nullptr, start);
+            newton.start(steps, call.warm != nullptr, start);
             newton.end_at_contradiction();
             newton.save(memory.state + STATE_DOUBLES * part);
         }
@@ -128,7 +132,6 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) cells_newton(const __grid_
         }
         return;
     }
-    u32 passes = 0;
 #pragma unroll 1
     for (;;) {
         if (leads) {
@@ -178,7 +181,7 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) cells_newton(const __grid_
     if (!leads) {
         return;
     }
-    Outcome outcome = outcome_of(memory, call, passes);
+    Outcome outcome = outcome_of_parts(memory, call, passes);
     bool has_answer = is_answer(outcome.status);
     RowsOfCells live(memory, memory);
     Newton<RowsOfCells> newton(live, task);
@@ -197,6 +200,31 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) cells_newton(const __grid_
         // Of an infeasible problem the ray.
         if ((has_answer || newton.status == outcome.status) && !newton.waiting && live.mine) {
             problem.multipliers()[memory.source[live.base + threadIdx.x]] = newton.own(newton.nu_of(newton.at)) * *memory.total;
+        }
+    }
+}
+
+// Which problems a short cut has left unfinished, of those at the 32 places from `first` on, as bits.
+__device__ __forceinline__ u32 left_of(const CellsCall& call, u32 first) {
+    u32 place = first + threadIdx.x % WARP_LANES;
+    bool left = false;
+    if (place < call.count) {
+        left = outcome_of(call, call.list ? call.list[place] : place).status == STATUS_ITERATION_LIMIT;
+    }
+    return lanes_where(left);
+}
+
+template <class T, int LANES>
+__global__ void __launch_bounds__(LANES, 256 / LANES) cells_newton(const __grid_constant__ CellsCall call) {
+    bool takes_over = (call.flags & TAKES_OVER) != 0;
+    u32 places = takes_over ? WARP_LANES : 1;
+#pragma unroll 1
+    for (u32 first = blockIdx.x * places; first < call.count; first += gridDim.x * places) {
+#pragma unroll 1
+        for (u32 left = takes_over ? left_of(call, first) : 1; left != 0; left &= left - 1) {
+            project<T, LANES>(call, first + lowest_of(left));
+            // (Shared memory is the next one's.)
+            __syncthreads();
         }
     }
 }

@@ -9,13 +9,6 @@
 
 // Passes after which a problem ends unsolved.
 constexpr u32 MAX_PASSES = 250;
-// Steps after which all sums are exact.
-constexpr u32 MAX_ROUGH_STEPS = 8;
-// What is accepted where a bracket has no number between its ends.
-constexpr u32 AT_THE_FLOOR = 8;
-
-// What a problem waits for: rough sums, exact ones, or those of y = clip(z), which it ends with unsolved.
-enum Stage { ROUGH, EXACT, CLIPPED, SOLVED };
 
 // A problem as a team holds it.
 template <class T, int VALUES>
@@ -187,7 +180,10 @@ struct Pair {
             Rough over = static_cast<Rough>((falls ? -gap : gap) - allowed);
             Rough before = residual;
             residual = held ? size_of(over) : over;
-            if (residual > tolerance) {
+            // (The tolerance may be far above what rounding takes, where values are smaller than shifts: epsilon is kept all the
+            // same.)
+            bool kept = allowed > 0.0 || epsilon == 0.0 || size_of(gap) <= epsilon;
+            if (residual > tolerance || !kept) {
                 if (passes >= MAX_PASSES || iterations >= call.max_iterations) {
                     return CLIPPED;
                 }
@@ -203,9 +199,7 @@ struct Pair {
                 if (bracketed || !halved || !plenty || !(next > 0.0)) {
                     bool found = bracket(was_exact, over, halved, plenty, next);
                     if (!found && was_exact) {
-                        // (What leaves room for a margin has to keep the true bound.)
-                        bool kept = size_of(gap) <= epsilon || allowed == 0.0;
-                        return residual <= AT_THE_FLOOR * tolerance && kept ? SOLVED : CLIPPED;
+                        return CLIPPED;
                     }
                     exact = exact || !found;
                 }
@@ -338,7 +332,7 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
                 bool trivial = pair.inverse_count[0] == 0.0;
                 Outcome outcome = {status, pair.iterations, trivial ? 0 : pair.passes, trivial ? 3u : 0u, pair.residual,
                                    pair.excess(both, of_one)};
-                *reinterpret_cast<Outcome*>(record_of(call, place.problem)) = outcome;
+                outcome_of(call, place.problem) = outcome;
                 multiplier_of(call, place.problem, 0) = pair.nu;
                 multiplier_of(call, place.problem, 1) = -pair.nu;
             }

@@ -8,16 +8,10 @@
 #include "columns.cuh"
 
 constexpr u32 MAX_PASSES = 4000;
-// Steps of Newton's method after which all sums are exact.
-constexpr u32 MAX_ROUGH_STEPS = 8;
 // A bracket halves at least every other time: enough for any root that a number can hold.
 constexpr u32 MAX_ROOT_STEPS = 200;
 // Passes for one centre.
 constexpr u32 MAX_INNER_PASSES = 100;
-constexpr u32 AT_THE_FLOOR = 8;
-
-// What a problem waits for: rough sums, exact ones, or those of y = clip(z), which it ends with unsolved.
-enum Stage { ROUGH, EXACT, CLIPPED, SOLVED };
 
 template <class T, int VALUES>
 struct Held {
@@ -181,8 +175,10 @@ struct Spread {
         S below = least_of_rows(live ? ahead - (nu > zero ? half : -half) : static_cast<S>(infinity()));
         if (!nested || balanced) {
             residual = above - below;
-            // (A part of it is kept for the rounding of `ahead`.)
-            if (residual <= S(0.75) * tolerance && tolerance < static_cast<S>(infinity())) {
+            // (A part of it is kept for the rounding of `ahead`. The tolerance may be far above what rounding takes, where values
+            // are smaller than shifts: epsilon is kept all the same. Without a margin the residual is the gap.)
+            bool kept = half > S(0) || epsilon == 0.0 || residual <= S(0.999) * static_cast<S>(epsilon);
+            if (residual <= S(0.75) * tolerance && tolerance < static_cast<S>(infinity()) && kept) {
                 exact = true;
                 return was_exact ? SOLVED : EXACT;
             }
@@ -278,9 +274,7 @@ struct Spread {
             balanced = false;
             double next = 0.5 * (centre_low + centre_high);
             if (!(next > centre_low && next < centre_high)) {
-                // (What leaves room for a margin has to keep the true bound.)
-                bool kept = gap(mean) <= epsilon || half == S(0);
-                return residual <= S(AT_THE_FLOOR) * tolerance && kept ? SOLVED : CLIPPED;
+                return CLIPPED;
             }
             ++iterations;
             return aim(next, half);
@@ -418,7 +412,7 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK) cells_spread(const __grid_
                 mask |= (inactive >> cell & 1) << call.union_of_cell[cell];
             }
             if (row == 0) {
-                *reinterpret_cast<Outcome*>(record_of(call, place.problem)) =
+                outcome_of(call, place.problem) =
                     Outcome{status, spread.iterations, trivial ? 0 : spread.passes, mask, spread.residual, excess};
             }
             if (row < call.unions) {

@@ -2,14 +2,14 @@
 // block a problem, all of it in one launch. The method is the machine of `newton.cuh` with every sample as its own cell. Every
 // warp runs it, and all compute the same; samples they share.
 
-#include "cells_prepare.cuh"
+#include "cell_sums.cuh"
 #include "newton.cuh"
 #include "rows_of_samples.cuh"
 
 template <class T, int LANES>
 __global__ void __launch_bounds__(LANES, 256 / LANES) dense_newton(const __grid_constant__ CellsCall call) {
     DYNAMIC_SHARED(double, shared);
-    Problem<T> problem(call);
+    Problem<T> problem(call, blockIdx.x);
     SampleMemory memory(shared, call, LANES / WARP_LANES);
     bool leads = threadIdx.x < WARP_LANES;
     if (problem.n == 0) {
@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) dense_newton(const __grid_
     u32 point;
     {
         Newton<RowsOfSamples<T, LANES>> newton(live, task);
-        newton.start(call.warm != nullptr, start);
+        newton.start(0, call.warm != nullptr, start);
         newton.end_at_contradiction();
         newton.save(state);
     }

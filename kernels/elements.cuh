@@ -65,7 +65,7 @@ template <class T>
 __device__ __forceinline__ void write_record(const Problem<T>& problem, const Outcome& outcome) {
     u32 lane = threadIdx.x;
     if (lane == 0) {
-        *reinterpret_cast<Outcome*>(problem.record()) = outcome;
+        problem.outcome() = outcome;
     }
     if (lane < problem.call.rows) {
         problem.multipliers()[lane] = 0.0;

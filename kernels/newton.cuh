@@ -113,9 +113,11 @@ struct Newton : NewtonState {
         __syncwarp();
     }
 
-    // Begins with a problem, whose rows were built and loaded; the lane's multiplier to start from, if there is one.
-    __device__ __forceinline__ void start(bool has_start, double nu) {
-        iterations = passes = before = relaxations = 0;
+    // Begins with a problem on which so many steps were spent, whose rows were built and loaded; the lane's multiplier to start
+    // from, if there is one.
+    __device__ __forceinline__ void start(u32 steps, bool has_start, double nu) {
+        iterations = steps;
+        passes = before = relaxations = 0;
         room = ROOM;
         at = 0;
         trial = 1;
@@ -272,7 +274,7 @@ struct Newton : NewtonState {
         // It does not pay to ask of a problem that is on its way to an answer.
         double last = last_residual;
         last_residual = test.residual;
-        if (iterations <= 1 || test.residual < 0.25 * last) {
+        if (iterations - spent_steps <= 1 || test.residual < 0.25 * last) {
             return false;
         }
         double size = live.rounding(1.0, at);

@@ -3,29 +3,29 @@
 
 #include "spread.cuh"
 
-    // Which of a thread's elements are in cell 1, as bits; `usable` becomes false if any is in another but 0.
-    template <int LANES, int VALUES>
+// Which of a thread's elements are in cell 1, as bits; `usable` becomes false if any is in another but 0.
+template <int LANES, int VALUES>
 __device__ __forceinline__ u32 load_cells(const Team<LANES>& team, const u8* cells, u32 n, bool& usable) {
-        u32 ones = 0, others = 0;
-        bool packed = is_packed(cells, n), whole = packed && n == LANES * VALUES;
+    u32 ones = 0, others = 0;
+    bool packed = is_packed(cells, n), whole = packed && n == LANES * VALUES;
 #pragma unroll
-        for (u32 pack = 0; pack < Layout<LANES, VALUES>::PACKS; ++pack) {
-            u32 i = Layout<LANES, VALUES>::start(team, pack), word = 0;
-            if (whole || (packed && i < n)) {
-                word = *reinterpret_cast<const u32*>(cells + i);
-            } else if (!packed) {
+    for (u32 pack = 0; pack < Layout<LANES, VALUES>::PACKS; ++pack) {
+        u32 i = Layout<LANES, VALUES>::start(team, pack), word = 0;
+        if (whole || (packed && i < n)) {
+            word = *reinterpret_cast<const u32*>(cells + i);
+        } else if (!packed) {
 #pragma unroll
-                for (u32 k = 0; k < PACK; ++k) {
-                    word |= i + k < n ? static_cast<u32>(cells[i + k]) << (8 * k) : 0;
-                }
+            for (u32 k = 0; k < PACK; ++k) {
+                word |= i + k < n ? static_cast<u32>(cells[i + k]) << (8 * k) : 0;
             }
-            others |= word;
-            // Moves the lowest bits of the four bytes together.
-            ones |= (word & 0x01010101u) * 0x10204080u >> 28 << (pack * PACK);
         }
-        usable = usable && (others & 0xfefefefeu) == 0;
-        return ones;
+        others |= word;
+        // Moves the lowest bits of the four bytes together.
+        ones |= (word & 0x01010101u) * 0x10204080u >> 28 << (pack * PACK);
     }
+    usable = usable && (others & 0xfefefefeu) == 0;
+    return ones;
+}
 
 __device__ __forceinline__ bool bit(u32 bits, u32 index) { return (bits >> index & 1) != 0; }
 

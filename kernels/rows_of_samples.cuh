@@ -53,15 +53,6 @@ struct RowsOfSamples : SampleRows<T, LANES> {
         return plenty ? free : larger(floor.of(tile.weight[lane], distance), free);
     }
 
-    __device__ __forceinline__ void add_pairs(const double* weight) const {
-        this->add_up(pairs_of(m), this->pair_sums(), [&](u32 n) {
-            RowPair pair(n);
-            const double* a = tile.row(pair.row);
-            const double* b = tile.row(pair.column);
-            return [=](u32 s) { return a[s] * weight[s] * b[s]; };
-        });
-    }
-
     // The pass: what every sample adds to the rows at the multipliers of a point.
     __device__ __forceinline__ void pass(u32 point) const {
         bool cancels = may_cancel(point);
@@ -84,7 +75,7 @@ struct RowsOfSamples : SampleRows<T, LANES> {
                 tile.terms[2][lane] = w * size_of(y);
             },
             [&] {
-                add_pairs(tile.terms[0]);
+                this->add_pairs(tile.terms[0]);
                 this->add_up(2 * m, this->row_sums(), [&](u32 n) {
                     bool is_size = n >= m;
                     const double* row = tile.row(is_size ? n - m : n);
@@ -156,7 +147,7 @@ struct RowsOfSamples : SampleRows<T, LANES> {
                 }
                 tile.terms[0][lane] = weight;
             },
-            [&] { add_pairs(tile.terms[0]); });
+            [&] { this->add_pairs(tile.terms[0]); });
         this->gather_sums(pairs_of(m), this->pair_sums(), samples.sums_of(POINTS));
         take_pairs(samples.sums_of(POINTS), prox);
     }

@@ -55,13 +55,11 @@ struct SampleRows : CellRows {
     const Problem<T>& problem;
     const SampleMemory& samples;
     Tile tile;
-    // Rows over cells, the first ones.
-    u32 over_cells;
     mutable u32 turn;
 
     __device__ __forceinline__ SampleRows(const Problem<T>& problem, const SampleMemory& samples)
         : CellRows(samples, samples.own), problem(problem), samples(samples), tile(samples.own.work, samples.own.rows),
-          over_cells(0), turn(0) {}
+          turn(0) {}
 
     static __device__ __forceinline__ void meet() {
         if constexpr (WARPS > 1) {
@@ -140,6 +138,16 @@ struct SampleRows : CellRows {
 
     __device__ __forceinline__ void gather_sums(u32 count, const double* sums, double* all) const {
         gather(count, sums, all, Plus());
+    }
+
+    // Adds the products of all pairs of rows over the samples of the tile, of these weights.
+    __device__ __forceinline__ void add_pairs(const double* weight) const {
+        add_up(pairs_of(m), pair_sums(), [&](u32 n) {
+            RowPair pair(n);
+            const double* a = tile.row(pair.row);
+            const double* b = tile.row(pair.column);
+            return [=](u32 s) { return a[s] * weight[s] * b[s]; };
+        });
     }
 
     // Room for such sums: of pairs of rows, and of twice as many things as there are rows.
@@ -248,7 +256,6 @@ struct SampleRows : CellRows {
         u32 first = problem.first_dense();
         SetPart all = {first < 32 ? below(first) : FULL_WARP, samples.cells < 32 ? below(samples.cells) : FULL_WARP};
         bool usable = build(problem, all, 0, 0);
-        over_cells = m;
         meet();
         if (call.dense > 0) {
             usable = scale_rows() && usable;

@@ -9,6 +9,13 @@
 // The cells that there can be.
 constexpr u32 MOST_CELLS = 32;
 
+// Steps of Newton's method after which all sums are exact.
+constexpr u32 MAX_ROUGH_STEPS = 8;
+
+// What a problem waits for: rough sums, exact ones, or those of y = clip(z), which it ends with unsolved: `cells_newton` takes
+// it over.
+enum Stage { ROUGH, EXACT, CLIPPED, SOLVED };
+
 // `SpreadCall` of `src/backend/cuda/calls.rs`; a test holds both together.
 struct SpreadCall {
     // Arrays of elements, by problem; `cells` may be shared by all.
@@ -124,6 +131,20 @@ struct SplitShift {
     }
 };
 
+// Which of a thread's elements are clamped, as bits.
+template <int LANES, int VALUES>
+__device__ __forceinline__ u32 load_clamped(const Team<LANES>& team, const u32* clamp, u32 n) {
+    u32 clamped = 0;
+#pragma unroll
+    for (u32 pack = 0; pack < Layout<LANES, VALUES>::PACKS; ++pack) {
+        u32 i = Layout<LANES, VALUES>::start(team, pack);
+        if (i < n) {
+            clamped |= (clamp[i / CLAMP_LANES] >> (i % CLAMP_LANES) & 0xf) << (pack * PACK);
+        }
+    }
+    return clamped;
+}
+
 // Bits of elements below and above their bounds.
 struct Beyond {
     u32 lower;
@@ -170,8 +191,21 @@ __device__ __forceinline__ u8* record_of(const SpreadCall& call, u32 problem) {
     return call.outcomes + problem * record_bytes(call);
 }
 
+__device__ __forceinline__ Outcome& outcome_of(const SpreadCall& call, u32 problem) {
+    return *reinterpret_cast<Outcome*>(record_of(call, problem));
+}
+
 __device__ __forceinline__ double& multiplier_of(const SpreadCall& call, u32 problem, u32 cell) {
     return reinterpret_cast<double*>(record_of(call, problem) + sizeof(Outcome))[call.union_of_cell[cell]];
+}
+
+// For backward passes: whether the problem has an answer, and the multiplier of a cell; none of a cell that there is not.
+__device__ __forceinline__ bool is_solved(const SpreadCall& call, const Place& place) {
+    return place.present && outcome_of(call, place.problem).status == STATUS_SOLVED;
+}
+
+__device__ __forceinline__ double multiplier_at(const SpreadCall& call, const Place& place, u32 cell) {
+    return place.present && cell < call.unions ? multiplier_of(call, place.problem, cell) : 0.0;
 }
 
 // What a problem gets that cannot be used: y = clip(z), a NaN stays a NaN, and no element is free.
@@ -190,7 +224,7 @@ __device__ void write_unusable(const Team<LANES>& team, const SpreadCall& call, 
         clamp[at] = ALL_CLAMPED;
     }
     if (team.lane == 0) {
-        *reinterpret_cast<Outcome*>(record_of(call, place.problem)) = Outcome{STATUS_BAD_NUMBER, 0, 0, 0, 0.0, infinity()};
+        outcome_of(call, place.problem) = Outcome{STATUS_BAD_NUMBER, 0, 0, 0, 0.0, infinity()};
         for (u32 cell = 0; cell < call.unions; ++cell) {
             multiplier_of(call, place.problem, cell) = 0.0;
         }

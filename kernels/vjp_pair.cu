@@ -19,25 +19,13 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
     Place place = place_of(call, team);
     T* to_predictions = static_cast<T*>(call.to_predictions) + place.first;
     const u32* clamp = call.clamp + (place.present ? clamp_start(place.problem, place.first) : 0);
-    u32 status = STATUS_BAD_NUMBER;
-    double nu = 0.0;
-    if (place.present) {
-        status = reinterpret_cast<const Outcome*>(record_of(call, place.problem))->status;
-        nu = multiplier_of(call, place.problem, 0);
-    }
-    bool solved = status == STATUS_SOLVED;
+    bool solved = is_solved(call, place);
+    double nu = multiplier_at(call, place, 0);
 
     A values[VALUES];
     bool usable = true;
-    u32 clamped = 0;
     Layout::load(team, static_cast<const T*>(call.g) + place.first, place.n, values);
-#pragma unroll
-    for (u32 pack = 0; pack < Layout::PACKS; ++pack) {
-        u32 i = Layout::start(team, pack);
-        if (i < place.n) {
-            clamped |= (clamp[i / CLAMP_LANES] >> (i % CLAMP_LANES) & 0xf) << (pack * PACK);
-        }
-    }
+    u32 clamped = load_clamped<LANES, VALUES>(team, clamp, place.n);
     u32 ones = load_cells<LANES, VALUES>(team, call.cells + (call.shared_cells ? 0 : place.first), place.n, usable);
     u32 present = Layout::present(team, place.n);
     u32 free = present & ~clamped;

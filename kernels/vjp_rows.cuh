@@ -3,19 +3,19 @@
 #pragma once
 
 #include "linear.cuh"
-#include "cell_rows.cuh"
+#include "rows.cuh"
 
 // Eigenvalues up to this part of the largest count as zero.
 constexpr double RANK_CUT = 1e-9;
 // Pivots this far apart leave no doubt about the rank.
 constexpr double SURE_PIVOT = 1e-6;
 
-// What a backward pass sums of a cell: w of free elements, g of those, w y.
-constexpr u32 SUM_OF_FREE = 0, SUM_OF_GRADIENT = 1, SUM_OF_VALUE = 2;
-
+// `Live` are the rows, which say what they make of the elements: `free_product(s)`, of the lane's row with row s over free ones,
+// `gradient()`, of the gradient there, and `solve_pair`.
+template <class Live>
 struct HeldRows {
-    const CellRows& rows;
-    const Memory& memory;
+    const Live& rows;
+    const RowMemory& memory;
     u32 lane;
     // The lane's multiplier in the answer, and what the balance of its spread is scaled by.
     double nu;
@@ -27,15 +27,13 @@ struct HeldRows {
     u32 place;
     double lambda;
 
-    __device__ __forceinline__ HeldRows(const CellRows& rows, const Memory& memory, double nu)
-        : rows(rows), memory(memory), lane(rows.lane), nu(nu), jacobi(0.0), lambda(0.0) {
+    __device__ __forceinline__ HeldRows(const Live& rows, double nu)
+        : rows(rows), memory(rows.memory), lane(rows.lane), nu(nu), jacobi(0.0), lambda(0.0) {
         is_held = rows.mine && (nu != 0.0 || rows.is_equality());
         held = lanes_where(is_held);
         k = static_cast<u32>(__popc(held));
         place = static_cast<u32>(__popc(held & below(lane)));
     }
-
-    __device__ __forceinline__ const double* sums(u32 which) const { return memory.sums + which * memory.cells; }
 
     __device__ __forceinline__ double& system_at(u32 row, u32 column) const { return memory.h[row * memory.model_pitch + column]; }
 
@@ -55,7 +53,10 @@ struct HeldRows {
             return;
         }
         if (k == 2 && blocks[0] == blocks[1] && blocks[0] != NO_BLOCK && !rows.is_ratio_block(blocks[0])) {
-            return solve_pair(first, last);
+            // Two rows of one spread: lambda is (x, -x), and one number is divided by.
+            double x = rows.solve_pair(first, last);
+            lambda = lane == first ? x : lane == last ? -x : 0.0;
+            return;
         }
         // One scale for all rows of a spread: minimum norm then means the same for every one of them.
         double scale = rows.scale;
@@ -66,7 +67,7 @@ struct HeldRows {
         jacobi = is_held ? 1.0 / sqrt(scale) : 0.0;
         fill();
         double trace = sum_of_rows(is_held ? system_at(place, place) : 0.0), lift = trace > 0.0 ? trace / k : 1.0;
-        double rhs = rows.mean_of(sums(SUM_OF_GRADIENT)) * jacobi;
+        double rhs = rows.gradient() * jacobi;
         // The balance of every block confines lambda to the complement of one direction a block: project onto it.
         for (u32 b = 0; b < rows.blocks; ++b) {
             double unit = unit_of(b);
@@ -109,17 +110,13 @@ struct HeldRows {
         __syncwarp();
     }
 
-    // Two rows of one spread: lambda is (x, -x), and one number is divided by.
-    __device__ __forceinline__ void solve_pair(u32 first, u32 last) {
-        double curvature = 0.0, pull = 0.0;
-        for (u32 left = rows.cells; left != 0; left &= left - 1) {
-            u32 cell = lowest_of(left);
-            double difference = rows.coefficient(first, cell) - rows.coefficient(last, cell);
-            curvature += difference * difference * sums(SUM_OF_FREE)[cell];
-            pull += difference * sums(SUM_OF_GRADIENT)[cell];
+    // What is left of the gradient in the lane's row.
+    __device__ __forceinline__ double moved() const {
+        double value = rows.gradient();
+        for (u32 s = 0; s < rows.m; ++s) {
+            value -= rows.free_product(s) * of_lane(lambda, s);
         }
-        double x = curvature > 0.0 ? pull / curvature : 0.0;
-        lambda = lane == first ? x : lane == last ? -x : 0.0;
+        return value;
     }
 
     // Fills the system, [k, k].
@@ -128,11 +125,7 @@ struct HeldRows {
         u32 j = 0;
         for (u32 rest = held; rest != 0; rest &= rest - 1, ++j) {
             u32 s = lowest_of(rest);
-            double other = of_lane(jacobi, s), value = 0.0;
-            for (u32 left = is_held ? rows.cells : 0; left != 0; left &= left - 1) {
-                u32 cell = lowest_of(left);
-                value += rows.coefficient(lane, cell) * rows.coefficient(s, cell) * sums(SUM_OF_FREE)[cell];
-            }
+            double other = of_lane(jacobi, s), value = rows.free_product(s);
             if (is_held) {
                 system_at(place, j) = value * jacobi * other;
             }

@@ -21,25 +21,14 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
     T* to_predictions = static_cast<T*>(call.to_predictions) + place.first;
     const u32* clamp = call.clamp + (place.present ? clamp_start(place.problem, place.first) : 0);
     u32 row = threadIdx.x % WARP_LANES;
-    u32 status = STATUS_BAD_NUMBER;
-    double nu = 0.0;
-    if (place.present) {
-        status = reinterpret_cast<const Outcome*>(record_of(call, place.problem))->status;
-        nu = row < call.unions ? multiplier_of(call, place.problem, row) : 0.0;
-    }
-    bool solved = status == STATUS_SOLVED;
+    bool solved = is_solved(call, place);
+    double nu = multiplier_at(call, place, row);
 
     A values[VALUES];
-    u32 ids[VALUES / PACK], clamped = 0;
+    u32 ids[VALUES / PACK];
     bool usable = true;
     Layout::load(team, static_cast<const T*>(call.g) + place.first, place.n, values);
-#pragma unroll
-    for (u32 pack = 0; pack < Layout::PACKS; ++pack) {
-        u32 i = Layout::start(team, pack);
-        if (i < place.n) {
-            clamped |= (clamp[i / CLAMP_LANES] >> (i % CLAMP_LANES) & 0xf) << (pack * PACK);
-        }
-    }
+    u32 clamped = load_clamped<LANES, VALUES>(team, clamp, place.n);
     load_ids<LANES, VALUES>(team, call.cells + (call.shared_cells ? 0 : place.first), place.n, call.unions, ids, usable);
 
     columns.template begin<A, A>(team.lane, 0.0);

@@ -177,7 +177,7 @@ fn receive(s: u32) -> u32 {
         spreads[slot(s)].centre = groups[slot(firstTrailingBit(live))].mean;
     }
     let aim = aim_at(spreads[slot(s)].epsilon, means);
-    if is_solved(s, means, aim) {
+    if is_solved(s, means, aim, PROVEN) {
         return ENDED;
     }
     if spreads[slot(s)].passes >= params.search_passes || spreads[slot(s)].steps >= params.max_iterations {
@@ -191,6 +191,10 @@ fn receive(s: u32) -> u32 {
     }
     ask(s, live);
     return WAITING;
+}
+
+fn pauses() -> bool {
+    return false;
 }
 
 // Leaves the problem, which has taken some steps and passes.

@@ -1,4 +1,4 @@
-// The spreads of `disjoint_spreads.wgsl` by brackets, for what `cells_disjoint` left: as a link of a chain, which leaves nothing.
+// The spreads of `disjoint_spreads.wgsl` by brackets, for what `cells_disjoint` left: as a chain, whose last link leaves nothing.
 // At any centre every union has a
 // shift that brings its mean to what the centre allows, and the sum of the multipliers falls as the centre rises. Both roots
 // are kept in brackets, and sought by Newton's method; where that takes long, brackets are halved every other time. Where a mean is flat in its shift, the sum jumps; then the
@@ -159,7 +159,7 @@ fn bracket(s: u32, live: u32, half: vec2<f32>, tolerance: f32) -> u32 {
             }
         }
     }
-    if !all_near && trials < MOST_SHIFTS && spreads[slot(s)].passes + 1u < passes_of_link {
+    if !all_near && trials < MOST_SHIFTS && !is_near_end() {
         return WAITING;
     }
     let rise = sum.x / slope;
@@ -187,7 +187,7 @@ fn bracket(s: u32, live: u32, half: vec2<f32>, tolerance: f32) -> u32 {
     spreads[slot(s)].steps = steps;
     let low = centres[slot(s)].low;
     let high = centres[slot(s)].high;
-    let is_last = tf_sub(high, low).x <= near || spreads[slot(s)].passes + 1u >= passes_of_link;
+    let is_last = tf_sub(high, low).x <= near || is_near_end();
     if is_last {
         mix_ends(s, live);
         return WAITING;
@@ -196,6 +196,15 @@ fn bracket(s: u32, live: u32, half: vec2<f32>, tolerance: f32) -> u32 {
     let inside = is_trusted(steps) && tf_less(low, newton) && tf_less(newton, high);
     begin_centre(s, live, half, select(middle(low, high), newton, vec2<bool>(inside)));
     return WAITING;
+}
+
+// Whether there is no pass left but one to judge what the brackets end with.
+fn is_near_end() -> bool {
+    return params.last_link != 0u && passes_done + 1u >= passes_of_link;
+}
+
+fn pauses() -> bool {
+    return params.last_link == 0u && passes_done >= passes_of_link;
 }
 
 // Ends where the centre, which has so far to rise that it is no matter, lets the multipliers sum to zero.
@@ -251,9 +260,15 @@ fn receive(s: u32) -> u32 {
             return bracket(s, live, aim.half, aim.tolerance);
         }
         default: {
-            return select(HOPELESS, ENDED, is_solved(s, means, aim));
+            return select(HOPELESS, ENDED, is_solved(s, means, aim, at_the_floor()));
         }
     }
+}
+
+// What is accepted where brackets have no number between their ends, as Newton's method does where rounding stalls it: epsilon
+// itself is kept.
+fn at_the_floor() -> f32 {
+    return select(8.0, 2.0, params.unit_roundoff > 1e-6);
 }
 
 // What `cells_disjoint` has spent.
@@ -280,19 +295,102 @@ fn measure_start(lane: u32) {
     workgroupBarrier();
 }
 
+// Words of the state between two links, of a row and of a spread.
+const ROW_WORDS = 12u;
+const SPREAD_WORDS = 16u;
+
+fn state_of_row(row: u32) -> u32 {
+    return problem * (ROW_WORDS * params.rows + SPREAD_WORDS * params.spreads) + ROW_WORDS * row;
+}
+
+fn state_of_spread(s: u32) -> u32 {
+    return state_of_row(params.rows) + SPREAD_WORDS * s;
+}
+
+fn save_pair(at: u32, value: vec2<f32>) {
+    state[at] = bitcast<u32>(value.x);
+    state[at + 1u] = bitcast<u32>(value.y);
+}
+
+fn saved_pair(at: u32) -> vec2<f32> {
+    return vec2<f32>(bitcast<f32>(state[at]), bitcast<f32>(state[at + 1u]));
+}
+
+// Leaves the problem for the next link, which goes on with the pass that is asked for.
+fn save_brackets(lane: u32) {
+    for (var row = lane; row < params.rows; row += TEAM) {
+        let at = state_of_row(row);
+        save_pair(at, brackets[slot(row)].least);
+        save_pair(at + 2u, brackets[slot(row)].most);
+        save_pair(at + 4u, brackets[slot(row)].rest);
+        save_pair(at + 6u, brackets[slot(row)].at_low);
+        save_pair(at + 8u, brackets[slot(row)].at_high);
+        save_pair(at + 10u, groups[slot(row)].shift);
+    }
+    for (var s = lane; s < params.spreads; s += TEAM) {
+        let at = state_of_spread(s);
+        save_pair(at, centres[slot(s)].low);
+        save_pair(at + 2u, centres[slot(s)].high);
+        save_pair(at + 4u, spreads[slot(s)].centre);
+        save_pair(at + 6u, spreads[slot(s)].excess);
+        save_pair(at + 8u, vec2<f32>(centres[slot(s)].sum_low, centres[slot(s)].sum_high));
+        state[at + 10u] = centres[slot(s)].mode;
+        state[at + 11u] = centres[slot(s)].trials;
+        state[at + 12u] = spreads[slot(s)].steps;
+        state[at + 13u] = spreads[slot(s)].passes;
+        state[at + 14u] = spreads[slot(s)].stage;
+        state[at + 15u] = bitcast<u32>(spreads[slot(s)].residual);
+    }
+    if lane == 0u {
+        results[problem * params.results_stride] = STATUS_GOING_ON;
+        leave();
+    }
+}
+
+fn restore_brackets(lane: u32) {
+    for (var row = lane; row < params.rows; row += TEAM) {
+        let at = state_of_row(row);
+        let own = Bracket(saved_pair(at), saved_pair(at + 2u), saved_pair(at + 4u), saved_pair(at + 6u), saved_pair(at + 8u));
+        brackets[slot(row)] = own;
+        groups[slot(row)].shift = saved_pair(at + 10u);
+    }
+    for (var s = lane; s < params.spreads; s += TEAM) {
+        let at = state_of_spread(s);
+        let sums = saved_pair(at + 8u);
+        centres[slot(s)] = Centre(state[at + 10u], state[at + 11u], saved_pair(at), saved_pair(at + 2u), sums.x, sums.y);
+        spreads[slot(s)].centre = saved_pair(at + 4u);
+        spreads[slot(s)].excess = saved_pair(at + 6u);
+        spreads[slot(s)].steps = state[at + 12u];
+        spreads[slot(s)].passes = state[at + 13u];
+        spreads[slot(s)].stage = state[at + 14u];
+        spreads[slot(s)].residual = bitcast<f32>(state[at + 15u]);
+    }
+    workgroupBarrier();
+    settle(lane);
+}
+
 @compute @workgroup_size(LANES)
 fn disjoint_brackets(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     if !take_left(group) {
         return;
     }
+    let record = problem * params.results_stride;
     let spent = steps_before();
-    let passes = results[problem * params.results_stride + 2u];
+    let passes = results[record + 2u];
+    let goes_on = results[record] == STATUS_GOING_ON;
     load_problem(lane);
     for (var s = lane; s < params.spreads; s += TEAM) {
         centres[slot(s)].mode = FIRST_LOOK;
     }
     begin_spreads(lane);
+    if goes_on {
+        restore_brackets(lane);
+    }
     let ending = solve_spreads(lane);
+    if ending == WAITING {
+        save_brackets(lane);
+        return;
+    }
     if ending == HOPELESS {
         measure_start(lane);
     }

@@ -1,6 +1,7 @@
 // Difference spreads of unions that share no cell, neither within a spread nor between them, as `cells_disjoint` and
 // `disjoint_brackets` solve them: spread by spread, a lane each, with a shift for every union. A module that is joined with
-// this has `receive(s)`, which takes the sums at the shifts asked for and says what the spread does next.
+// this has `receive(s)`, which takes the sums at the shifts asked for and says what the spread does next, and `pauses`: whether
+// the dispatch ends before the spreads do.
 
 // What the sums may be off by, relative to the largest mean.
 const MEASURING_ERROR = 5.7e-14;
@@ -45,6 +46,8 @@ var<workgroup> row_of_cell: array<u32, ALL_SLOTS>;
 // What the team's spreads together wait for, and how many teams wait no more.
 var<workgroup> stage: array<u32, TEAMS>;
 var<workgroup> ended_teams: atomic<u32>;
+// The passes of this dispatch.
+var<private> passes_done: u32;
 
 // The bit mask of the rows that constrain nothing here.
 fn inactive_rows() -> u32 {
@@ -225,6 +228,9 @@ fn settle_balance(live: u32) {
     }
 }
 
+// A little less than the tolerance, so that the proof does not rest on the sums' last digit.
+const PROVEN = 0.999;
+
 // What a spread is held to at the present sums.
 struct Aim {
     // Half of epsilon, with room for rounding; and the tolerance that this rests on.
@@ -243,26 +249,27 @@ fn aim_at(epsilon: vec2<f32>, means: Means) -> Aim {
     return Aim(select(tf(0.0), 0.5 * room, vec2<bool>(roomy)), tolerance, roomy);
 }
 
-// Whether the present point is the answer, whose residual and excess are noted.
-fn is_solved(s: u32, means: Means, aim: Aim) -> bool {
+// Whether the present point is the answer to so many tolerances, whose residual and excess are noted.
+fn is_solved(s: u32, means: Means, aim: Aim, tolerances: f32) -> bool {
     let epsilon = spreads[slot(s)].epsilon;
     let residual = measure(spreads[slot(s)].live, spreads[slot(s)].centre, aim.half, aim.tolerance);
     spreads[slot(s)].residual = residual;
-    // A little less than the tolerance, so that the proof does not rest on the sums' last digit; and the residual is rounded.
+    // (The residual is rounded.)
     let holds = !aim.roomy || !tf_less(epsilon, means.gap);
-    if residual <= 0.999 * aim.tolerance && holds {
+    if residual <= tolerances * aim.tolerance && holds {
         spreads[slot(s)].excess = excess_of(means, epsilon);
         return true;
     }
     return false;
 }
 
-// Passes and steps, until the spreads of all teams have ended. Returns how this team's have.
+// Passes and steps, until the spreads of all teams have ended, or pause. Returns how this team's have.
 fn solve_spreads(lane: u32) -> u32 {
     loop {
-        if workgroupUniformLoad(&ended_teams) == TEAMS {
+        if workgroupUniformLoad(&ended_teams) == TEAMS || pauses() {
             break;
         }
+        passes_done++;
         is_resting = stage[team] != WAITING;
         pass_over(lane);
         gather(lane);

@@ -125,6 +125,9 @@ pub(crate) const LARGE_RECORD: usize = 1456;
 /// Words of a problem's state between two dispatches, before those of its rows, and of a row.
 pub(crate) const STATE_HEAD: usize = 32;
 pub(crate) const STATE_ROW: usize = 14;
+/// The same of brackets: of a row, and of a spread.
+pub(crate) const BRACKETS_ROW: usize = 12;
+pub(crate) const BRACKETS_SPREAD: usize = 16;
 
 /// Words of a sample in what kernels over samples work on: its rows' coefficients, its weight, value and distance beyond
 /// its bounds; for ADMM its weight and three numbers, as two floats each.

@@ -5,6 +5,9 @@
 mod common;
 
 use common::devices::run_on;
+use common::problems::{Kind, draw_case};
+use common::rows::{Limits, excess, live_rows};
+use common::run::{Inputs, largest, widened};
 use fairlayer::*;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -369,6 +372,32 @@ fn what_is_not_taken_is_refused(device: &Device) {
     assert!(matches!(plan(&parity(33), 10, Settings::default()).err(), Some(Error::TooManyCells { .. })));
 }
 
+/// What is called solved keeps epsilon, as `f64` measures what is stored: random problems as the suite draws them, small and
+/// odd ones too.
+fn what_is_solved_keeps_epsilon(device: &Device) {
+    let mut kept = 0;
+    for kind in [Kind::TwoGroups, Kind::ManyGroups, Kind::TinyGroups] {
+        for seed in 0..100 {
+            let case = draw_case(&mut Pcg64Mcg::seed_from_u64(seed << 8 | kind as u64), kind, 400);
+            let inputs = Inputs::<f32>::new(&[&case.stated]);
+            let capacities = Capacities::of(&inputs.offsets());
+            let plan = Projector::<f32>::plan(device, &case.set, capacities, Settings::default());
+            // (Weights and bounds of single samples are not taken yet.)
+            let Ok(solution) = plan.and_then(|mut projector| projector.project(&inputs.batch())) else { continue };
+            let view = solution.read().expect("answers");
+            let y = widened(view.y);
+            if view.all_solved() && case.epsilon >= f64::max(1e-6, largest(&y) / 262_144.0) {
+                let rows = live_rows(&case.set, &inputs.stated(0));
+                let over = excess(&case.set, &rows, &Limits::of(&case.set), &y);
+                let outcome = view.outcomes[0];
+                assert!(over <= 2.0 * f64::EPSILON * largest(&y), "{kind:?}, seed {seed}: {over:e}; {outcome:?}");
+                kept += 1;
+            }
+        }
+    }
+    assert!(kept > 50, "only {kept} problems were taken");
+}
+
 macro_rules! on_cuda {
     ($($body:ident),+ $(,)?) => {
         mod cuda_emu {
@@ -387,6 +416,7 @@ macro_rules! on_cuda {
 }
 
 on_cuda!(
+    what_is_solved_keeps_epsilon,
     two_groups_agree_with_the_reference,
     three_groups_agree_with_the_reference,
     fourteen_groups_agree_with_the_reference,

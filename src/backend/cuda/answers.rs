@@ -108,7 +108,9 @@ pub(crate) struct Slopes<T: Storage> {
     hi: Memory,
     weights: Memory,
     labels: Memory,
+    /// Of each element as many as there are gradients to its coefficients.
     coefficients: Memory,
+    dense: usize,
     levels: Memory,
     lower: Memory,
     upper: Memory,
@@ -121,7 +123,7 @@ impl<T: Storage> Slopes<T> {
         let (coefficients, levels, lower, upper) = Default::default();
         let host = OnceLock::new();
         let device = device.clone();
-        Self { device, wanted, capacities, predictions, lo, hi, weights, labels, coefficients, levels, lower, upper, host }
+        Self { device, wanted, capacities, predictions, lo, hi, weights, labels, coefficients, dense: 0, levels, lower, upper, host }
     }
 
     /// Forgets what was read: new gradients come. Room for all that was planned for, and where it is.
@@ -130,14 +132,14 @@ impl<T: Storage> Slopes<T> {
         let Capacities { problems, total, .. } = self.capacities;
         let Wanted { bounds, weights, labels, coefficients } = self.wanted;
         let device = &self.device;
-        let dense = if coefficients { set.dense().len() } else { 0 };
+        self.dense = if coefficients { set.dense().len() } else { 0 };
         let elements = [
             (1, &mut self.predictions, &mut call.to_predictions),
             (usize::from(bounds), &mut self.lo, &mut call.to_lo),
             (usize::from(bounds), &mut self.hi, &mut call.to_hi),
             (usize::from(weights), &mut self.weights, &mut call.to_weights),
             (usize::from(labels), &mut self.labels, &mut call.to_labels),
-            (dense, &mut self.coefficients, &mut call.to_coefficients),
+            (self.dense, &mut self.coefficients, &mut call.to_coefficients),
         ];
         for (count, memory, at) in elements.into_iter().filter(|(count, _, _)| *count > 0) {
             *at = memory.hold(device, (size_of::<T>() * count).saturating_mul(total))?;
@@ -149,17 +151,13 @@ impl<T: Storage> Slopes<T> {
         Ok(())
     }
 
-    /// The gradients on the host, of so many problems with so many spreads, bounded rows, and rows over samples among these; the
-    /// first call after a backward pass waits for them.
-    pub(crate) fn read(
-        &self,
-        (problems, total): (usize, usize),
-        (spreads, bounded, dense): (usize, usize, usize),
-    ) -> Result<&HostSlopes<T>> {
+    /// The gradients on the host, of so many problems with so many spreads and bounded rows; the first call after a backward
+    /// pass waits for them.
+    pub(crate) fn read(&self, (problems, total): (usize, usize), rows: (usize, usize)) -> Result<&HostSlopes<T>> {
         if let Some(host) = self.host.get() {
             return Ok(host);
         }
-        let Wanted { bounds, weights, labels, coefficients } = self.wanted;
+        let Wanted { bounds, weights, labels, .. } = self.wanted;
         let elements = |count: usize, memory: &Memory| -> Result<Vec<T>> {
             let mut array = vec![T::default(); count * total];
             memory.read(bytemuck::cast_slice_mut(&mut array))?;
@@ -176,10 +174,10 @@ impl<T: Storage> Slopes<T> {
             hi: elements(usize::from(bounds), &self.hi)?,
             weights: elements(usize::from(weights), &self.weights)?,
             labels: elements(usize::from(labels), &self.labels)?,
-            coefficients: elements(if coefficients { dense } else { 0 }, &self.coefficients)?,
-            levels: of_rows(spreads, &self.levels)?,
-            lower: of_rows(bounded, &self.lower)?,
-            upper: of_rows(bounded, &self.upper)?,
+            coefficients: elements(self.dense, &self.coefficients)?,
+            levels: of_rows(rows.0, &self.levels)?,
+            lower: of_rows(rows.1, &self.lower)?,
+            upper: of_rows(rows.1, &self.upper)?,
         };
         Ok(self.host.get_or_init(|| host))
     }

@@ -57,16 +57,11 @@ impl Inputs {
         self.z.hold(device, elements)?;
         self.g.hold(device, elements)?;
         self.cells.hold(device, total)?;
+        self.own_cells.hold(device, total)?;
+        self.order.hold(device, total.saturating_mul(4))?;
         self.offsets.hold(device, problems.saturating_add(1).saturating_mul(8))?;
         self.list.hold(device, problems.saturating_mul(4))?;
         self.levels.hold(device, problems.max(1).saturating_mul(8))?;
-        Ok(())
-    }
-
-    /// Makes room for what the kernels for any rows keep of every element.
-    pub(super) fn reserve_order(&mut self, device: &CudaDevice, total: usize, call: &mut CellsCall) -> Result<()> {
-        call.own_cells = self.own_cells.hold(device, total)?;
-        call.order = self.order.hold(device, total.saturating_mul(4))?;
         Ok(())
     }
 
@@ -79,6 +74,7 @@ impl Inputs {
         call: &mut CellsCall,
     ) -> Result<()> {
         let strata = set.layout().strata();
+        (call.own_cells, call.order) = (self.own_cells.address(), self.order.address());
         match batch.cells {
             None => {}
             Some(CellInput::Ids(ids)) => self.upload_ids(device, &ids, call)?,

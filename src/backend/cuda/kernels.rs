@@ -19,7 +19,7 @@ macro_rules! source {
 }
 
 /// What the files with kernels include.
-pub const HEADERS: [Source; 28] = [
+pub const HEADERS: [Source; 29] = [
     source!("common.cuh"),
     source!("storage.cuh"),
     source!("team.cuh"),
@@ -32,7 +32,7 @@ pub const HEADERS: [Source; 28] = [
     source!("row_memory.cuh"),
     source!("cells_memory.cuh"),
     source!("samples_memory.cuh"),
-    source!("cells_prepare.cuh"),
+    source!("cell_sums.cuh"),
     source!("two_floats.cuh"),
     source!("linear.cuh"),
     source!("rows.cuh"),
@@ -48,10 +48,12 @@ pub const HEADERS: [Source; 28] = [
     source!("certificate.cuh"),
     source!("newton.cuh"),
     source!("vjp_rows.cuh"),
+    source!("vjp_elements.cuh"),
 ];
 
-/// The files with kernels.
-pub const SOURCES: [Source; 8] = [
+/// The files with kernels, in the order of [`Kernel`]; each has one, of the same name.
+pub const SOURCES: [Source; 9] = [
+    source!("cells_prepare.cu"),
     source!("cells_pair.cu"),
     source!("vjp_pair.cu"),
     source!("cells_spread.cu"),
@@ -65,6 +67,7 @@ pub const SOURCES: [Source; 8] = [
 /// What a launch runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kernel {
+    CellsPrepare,
     CellsPair,
     VjpPair,
     CellsSpread,
@@ -76,7 +79,8 @@ pub(crate) enum Kernel {
 }
 
 impl Kernel {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; SOURCES.len()] = [
+        Self::CellsPrepare,
         Self::CellsPair,
         Self::VjpPair,
         Self::CellsSpread,
@@ -102,30 +106,12 @@ impl Kernel {
         matches!(self, Self::CellsPair | Self::VjpPair)
     }
 
-    fn entry(self) -> &'static str {
-        match self {
-            Self::CellsPair => "cells_pair",
-            Self::VjpPair => "vjp_pair",
-            Self::CellsSpread => "cells_spread",
-            Self::VjpSpread => "vjp_spread",
-            Self::CellsNewton => "cells_newton",
-            Self::CellsVjp => "cells_vjp",
-            Self::DenseNewton => "dense_newton",
-            Self::DenseVjp => "dense_vjp",
-        }
+    pub(crate) fn source(self) -> Source {
+        SOURCES[self as usize]
     }
 
-    pub(crate) fn source(self) -> Source {
-        match self {
-            Self::CellsPair => SOURCES[0],
-            Self::VjpPair => SOURCES[1],
-            Self::CellsSpread => SOURCES[2],
-            Self::VjpSpread => SOURCES[3],
-            Self::CellsNewton => SOURCES[4],
-            Self::CellsVjp => SOURCES[5],
-            Self::DenseNewton => SOURCES[6],
-            Self::DenseVjp => SOURCES[7],
-        }
+    fn entry(self) -> &'static str {
+        self.source().name.trim_end_matches(".cu")
     }
 }
 
@@ -166,9 +152,13 @@ const OF_CELLS: [Team; 2] = [team(32, 32), team(256, 1 << 16)];
 /// The same for rows over samples, where every warp of a block runs the machine.
 const OF_SAMPLES: [Team; 2] = [team(32, 32), team(128, 1 << 17)];
 
+/// A thread an element, which are of any problem.
+pub(crate) const OF_ELEMENTS: [Team; 1] = [team(256, 1)];
+
 /// The teams of a kernel for a storage type, from small problems to large ones.
 pub(crate) fn teams(kernel: Kernel, dtype: Dtype) -> &'static [Team] {
     match (kernel, dtype) {
+        (Kernel::CellsPrepare, _) => &OF_ELEMENTS,
         (Kernel::CellsPair, Dtype::F64) => &OF_PAIRS_OF_DOUBLES,
         (Kernel::VjpPair, Dtype::F64) => &BACK_OF_PAIRS_OF_DOUBLES,
         (Kernel::CellsPair | Kernel::VjpPair, _) => &OF_PAIRS,
@@ -212,18 +202,21 @@ impl Variant {
             Dtype::F32 => "float",
             Dtype::F64 => "double",
         };
-        let Team { lanes, values } = self.team;
-        if self.kernel.is_general() {
-            return format!("{}<{storage}, {lanes}>", self.kernel.entry());
+        let (entry, Team { lanes, values }) = (self.kernel.entry(), self.team);
+        match self.kernel {
+            Kernel::CellsPrepare => entry.into(),
+            Kernel::CellsNewton | Kernel::CellsVjp => format!("{entry}<{storage}, {lanes}>"),
+            _ => format!("{entry}<{storage}, {lanes}, {values}>"),
         }
-        format!("{}<{storage}, {lanes}, {values}>", self.kernel.entry())
     }
 
-    /// Threads of a block, and problems: as `Team` of `kernels/team.cuh` has it.
+    /// Threads of a block, and problems (of `cells_prepare` elements): as `Team` of `kernels/team.cuh` has it.
     pub(crate) fn block(self) -> (u32, u32) {
         let lanes = self.team.lanes;
-        if self.kernel.is_general() {
-            return (lanes, 1);
+        match self.kernel {
+            Kernel::CellsPrepare => return (lanes, lanes),
+            Kernel::CellsNewton | Kernel::CellsVjp => return (lanes, 1),
+            _ => {}
         }
         let threads = if lanes > WARP { lanes } else { 128 };
         (threads, threads / lanes)
@@ -233,8 +226,10 @@ impl Variant {
     /// `Memory` or `SampleMemory`.
     pub(crate) fn shared_bytes(self, size: SetSize) -> u32 {
         let lanes = self.team.lanes;
-        if self.kernel.is_general() {
-            return size.shared_bytes(lanes / WARP, self.kernel.is_of_samples());
+        match self.kernel {
+            Kernel::CellsPrepare => return 0,
+            kernel if kernel.is_general() => return size.shared_bytes(lanes / WARP, kernel.is_of_samples()),
+            _ => {}
         }
         let cells = size.cells;
         let warps = lanes.div_ceil(WARP);
@@ -313,7 +308,10 @@ pub struct VariantText {
 pub fn all_variants() -> Vec<VariantText> {
     let mut all = Vec::new();
     for kernel in Kernel::ALL {
-        for dtype in [Dtype::F16, Dtype::Bf16, Dtype::F32, Dtype::F64] {
+        let dtypes = [Dtype::F64, Dtype::F32, Dtype::F16, Dtype::Bf16];
+        // (Cells know nothing of what predictions are stored in.)
+        let dtypes = if kernel == Kernel::CellsPrepare { &dtypes[..1] } else { &dtypes };
+        for &dtype in dtypes {
             all.extend(teams(kernel, dtype).iter().enumerate().map(|(index, &team)| VariantText {
                 source: kernel.source(),
                 expression: Variant { kernel, dtype, team }.expression(),

@@ -8,11 +8,10 @@ use super::answers::{Answers, Slopes};
 use super::calls::{Call, CellsCall, SpreadCall, flags};
 use super::driver::Launch;
 use super::inputs::Inputs;
-use super::kernels::{Kernel, SetSize, Team, Variant, largest, team_of, teams};
+use super::kernels::{Kernel, OF_ELEMENTS, SetSize, Team, Variant, largest, team_of, teams};
 use super::tables::SetTables;
 use crate::backend::{MAX_GPU_CELLS, MAX_GPU_ROWS};
-use crate::batch::{Batch, Bound, Buffer, Capacities, CellInput, Offsets};
-use crate::cells::Strata;
+use crate::batch::{Batch, Bound, Buffer, Capacities, Offsets};
 use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::error::{Error, Result};
 use crate::settings::{Infeasible, Method, Settings};
@@ -67,16 +66,11 @@ impl ShortCut {
         fits.then(|| Self { kernels, union_of_cell: of_cell.map(|union| union.unwrap_or(0)) })
     }
 
-    /// Whether it takes the problems of a batch that are not too large: their cells are there, and nothing differs between
-    /// elements but them. (With the same bounds for all samples no such problem is infeasible.)
-    fn takes<T: Storage>(set: &ConstraintSet, batch: &Batch<'_, T>) -> bool {
-        let has_cells = match batch.cells {
-            Some(CellInput::Ids(_)) => true,
-            Some(CellInput::Groups(groups)) => groups.len() == 1 && set.layout().strata() == Strata::None,
-            None => false,
-        };
+    /// Whether it takes the problems of a batch that are not too large: nothing differs between elements but their cells.
+    /// (With the same bounds for all samples no such problem is infeasible.)
+    fn takes<T: Storage>(batch: &Batch<'_, T>) -> bool {
         let bounded = matches!((batch.lo, batch.hi), (Bound::Scalar(_), Bound::Scalar(_)));
-        has_cells && bounded && batch.weights.is_none() && batch.warm_start.is_none()
+        bounded && batch.weights.is_none() && batch.warm_start.is_none()
     }
 
     fn call(&self, call: &CellsCall) -> SpreadCall {
@@ -179,20 +173,21 @@ impl<T: Storage> CudaPlan<T> {
         Ok(plan)
     }
 
-    /// Allocates what every call needs, and compiles what it launches. (What a call needs that a short cut does not take is
-    /// made ready when the first one comes.)
+    /// Allocates what every call needs, and compiles what it launches. (What backward calls launch that a short cut does not
+    /// take is compiled when the first one comes.)
     fn reserve(&mut self) -> Result<()> {
         let device = &self.device;
         self.inputs.reserve::<T>(device, self.capacities)?;
-        if self.short_cut.is_none() {
-            self.inputs.reserve_order(device, self.capacities.total, &mut self.call)?;
-        }
-        for way in [0, 1] {
-            let ways = self.ways(way, true);
+        let load = |kernel, team| {
+            let loaded = device.driver().load(Variant { kernel, dtype: T::DTYPE, team });
+            loaded.map_err(|problem| device.failed(problem))
+        };
+        load(Kernel::CellsPrepare, OF_ELEMENTS[0])?;
+        for (way, short_cut) in [(0, true), (0, false), (1, true)] {
+            let ways = self.ways(way, short_cut);
             let last = ways.iter().position(|(_, team)| team.room() >= self.capacities.largest).unwrap_or(0);
             for &(kernel, team) in &ways[..=last] {
-                let loaded = device.driver().load(Variant { kernel, dtype: T::DTYPE, team });
-                loaded.map_err(|problem| device.failed(problem))?;
+                load(kernel, team)?;
             }
         }
         Ok(())
@@ -228,7 +223,7 @@ impl<T: Storage> CudaPlan<T> {
         answers.begin(set.rows())?;
         (call.y, call.clamp, call.outcomes) =
             (answers.y.address(), answers.clamp.address(), answers.outcomes.address());
-        let ways = self.ways(0, ShortCut::takes(set, batch));
+        let ways = self.ways(0, ShortCut::takes(batch));
         self.launch(&ways, batch, call)
     }
 
@@ -252,33 +247,77 @@ impl<T: Storage> CudaPlan<T> {
             (answers.y.address(), answers.clamp.address(), answers.outcomes.address());
         slopes.begin(set, &mut call)?;
         let Wanted { bounds, weights, labels, .. } = slopes.wanted;
-        let ways = self.ways(1, ShortCut::takes(set, batch) && !(bounds || weights || labels));
+        let ways = self.ways(1, ShortCut::takes(batch) && !(bounds || weights || labels));
         self.launch(&ways, batch, call)
     }
 
     /// Launches a kernel for every problem, those of a size together.
     fn launch(&mut self, ways: &[(Kernel, Team)], batch: &Batch<'_, T>, mut call: CellsCall) -> Result<()> {
         let classes = self.upload_offsets(&batch.offsets(), ways, &mut call)?;
-        for class in classes {
+        if call.cells == 0 {
+            self.prepare(batch, &mut call)?;
+        }
+        for class in &classes {
             match self.short_cut.filter(|_| !class.kernel.is_general()) {
-                Some(short) => self.launch_class(&class, short.call(&call))?,
-                None => {
-                    self.inputs.reserve_order(&self.device, self.capacities.total, &mut call)?;
-                    self.launch_class(&class, call)?;
+                Some(short) => self.launch_class(class, short.call(&call))?,
+                None => self.launch_class(class, call)?,
+            }
+        }
+        let forward =
+            classes.into_iter().filter(|class| matches!(class.kernel, Kernel::CellsPair | Kernel::CellsSpread));
+        self.take_over(forward, call)
+    }
+
+    /// Launches Newton's method for the problems of short cuts that these left unfinished, which is known on the device only.
+    fn take_over(&self, classes: impl Iterator<Item = Class>, mut call: CellsCall) -> Result<()> {
+        call.flags |= flags::TAKES_OVER;
+        let kernel = self.general[0];
+        let general = teams(kernel, T::DTYPE);
+        // (Neighbours share a launch.)
+        let mut waiting: Option<Class> = None;
+        for class in classes {
+            let team = general[team_of(general.iter().copied(), class.team.room())];
+            match &mut waiting {
+                Some(last) if last.team == team => last.listed.end = class.listed.end,
+                _ => {
+                    let last = waiting.replace(Class { kernel, team, listed: class.listed });
+                    last.map_or(Ok(()), |last| self.launch_left(&last, call))?;
                 }
             }
         }
+        waiting.map_or(Ok(()), |last| self.launch_left(&last, call))
+    }
+
+    fn launch_left(&self, class: &Class, call: CellsCall) -> Result<()> {
+        let blocks = (class.listed.len() as u32).div_ceil(LOOKED_AT).min(MOST_LOOKING);
+        self.launch_on(class, blocks, call)
+    }
+
+    /// Turns groups and strata into cells.
+    fn prepare(&self, batch: &Batch<'_, T>, call: &mut CellsCall) -> Result<()> {
+        let variant = Variant { kernel: Kernel::CellsPrepare, dtype: T::DTYPE, team: OF_ELEMENTS[0] };
+        let blocks = batch.predictions.slice().len().div_ceil(variant.block().1 as usize) as u32;
+        if blocks > 0 {
+            self.run(variant, blocks, call.of(0, batch.offsets().problems() as u32))?;
+        }
+        call.cells = call.own_cells;
         Ok(())
     }
 
     fn launch_class(&self, class: &Class, call: impl Call) -> Result<()> {
         let variant = Variant { kernel: class.kernel, dtype: T::DTYPE, team: class.team };
-        let count = class.listed.len() as u32;
+        self.launch_on(class, (class.listed.len() as u32).div_ceil(variant.block().1), call)
+    }
+
+    fn launch_on(&self, class: &Class, blocks: u32, call: impl Call) -> Result<()> {
+        let variant = Variant { kernel: class.kernel, dtype: T::DTYPE, team: class.team };
         let list = if self.listed.is_empty() { 0 } else { self.inputs.list.address() + 4 * class.listed.start as u64 };
-        let of_class = call.of(list, count);
-        let blocks = count.div_ceil(variant.block().1);
+        self.run(variant, blocks, call.of(list, class.listed.len() as u32))
+    }
+
+    fn run(&self, variant: Variant, blocks: u32, call: impl Call) -> Result<()> {
         let shared_bytes = variant.shared_bytes(self.size);
-        let launch = Launch { variant, blocks, shared_bytes, argument: bytemuck::bytes_of(&of_class) };
+        let launch = Launch { variant, blocks, shared_bytes, argument: bytemuck::bytes_of(&call) };
         self.device.driver().launch(launch).map_err(|problem| self.device.failed(problem))
     }
 
@@ -318,6 +357,11 @@ impl<T: Storage> CudaPlan<T> {
         }
     }
 }
+
+/// Problems that a block which takes over looks at, one after the other, and such blocks at the most: about as many as a GPU
+/// has room for.
+const LOOKED_AT: u32 = 32;
+const MOST_LOOKING: u32 = 256;
 
 /// The kernels for any rows, forward and backward: over cells, and over samples.
 const OVER_CELLS: [Kernel; 2] = [Kernel::CellsNewton, Kernel::CellsVjp];

@@ -79,6 +79,9 @@ impl Links {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Chain {
     pub(super) links: u32,
+    /// Of `disjoint_brackets`, and the most passes of each.
+    pub(super) bracket_links: u32,
+    pub(super) bracket_passes: u32,
     is_emulated: bool,
 }
 
@@ -88,19 +91,20 @@ impl Chain {
     pub(super) fn new(device: &WgpuDevice, set: &ConstraintSet) -> Self {
         let is_emulated = device.is_emulated();
         let of_emulated = if set.dense().is_empty() { 24 } else { 64 };
-        Self { links: if is_emulated { of_emulated } else { 8 }, is_emulated }
+        let (links, bracket_links) = if is_emulated { (of_emulated, 8) } else { (8, 1) };
+        Self { links, bracket_links, bracket_passes: 1000, is_emulated }
     }
 
-    /// The most passes of `disjoint_brackets`, which is no chain.
+    /// The passes of a link of `disjoint_brackets`.
     pub(super) fn passes_of_brackets(&self, set: &ConstraintSet, class: Class, n: usize) -> u32 {
         if !self.is_emulated {
-            return 1000;
+            return self.bracket_passes;
         }
         let largest = set.spreads().iter().map(|spread| spread.unions.len()).max().unwrap_or(0);
         let spreads = set.spreads().len();
         let over_rows = 8 * largest * spreads.div_ceil(class.lanes as usize) + 2 * spreads;
         let rounds = n.div_ceil(class.lanes as usize) + 4 * set.layout().cells() + over_rows + 30;
-        (EMULATED_ROUNDS * 2 / 3 / rounds) as u32
+        self.bracket_passes.min((EMULATED_ROUNDS * 2 / 3 / rounds) as u32)
     }
 
     /// The passes of a link over a problem of `n` elements: of it alone, so that its end does not depend on its batch.

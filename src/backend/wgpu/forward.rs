@@ -84,7 +84,7 @@ impl<T: Storage> WgpuPlan<T> {
             (false, _) => chain.push(0..links, &newton(rest)),
             (true, false) => {
                 let brackets = Dispatch::new(short(Kernel::DisjointBrackets, self.sizes.brackets()), 0..small);
-                chain.push(1..2, &brackets);
+                chain.push(1..1 + lengths.bracket_links, &brackets);
                 chain.push(0..if rest.is_empty() { 0 } else { links }, &newton(rest));
             }
             (true, true) => chain.push(u32::from(rest.is_empty())..links, &newton(rest)),

@@ -14,7 +14,10 @@ use super::tables::{push_set, two_floats};
 use crate::batch::{Batch, Buffer, Capacities};
 use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::error::{Error, Result};
-use crate::params::{ABSENT, MAX_GPU_CELLS, MAX_GPU_ROWS, Params, STATE_HEAD, STATE_ROW, TOTALS_CELL, TOTALS_HEAD};
+use crate::params::{
+    ABSENT, BRACKETS_ROW, BRACKETS_SPREAD, MAX_GPU_CELLS, MAX_GPU_ROWS, Params, STATE_HEAD, STATE_ROW, TOTALS_CELL,
+    TOTALS_HEAD,
+};
 use crate::params::{flags, sample_words};
 use crate::reference::components::{Component, components};
 use crate::reference::disjoint::is_disjoint;
@@ -170,7 +173,8 @@ impl<T: Storage> WgpuPlan<T> {
     /// Words of a problem's state between two dispatches.
     pub(super) fn state_words(&self) -> usize {
         let rows = self.set_params.rows as usize;
-        let of_newton = STATE_HEAD + STATE_ROW * rows;
+        let of_brackets = BRACKETS_ROW * rows + BRACKETS_SPREAD * self.set_params.spreads as usize;
+        let of_newton = (STATE_HEAD + STATE_ROW * rows).max(of_brackets);
         if self.method == Method::Admm { of_newton.max(admm::state_words(rows)) } else { of_newton }
     }
 
@@ -277,7 +281,16 @@ mod tests {
                 plan.set_params.search_passes = 1;
                 let mut answers = plan.answers();
                 plan.project(&set, &batch, &mut answers).unwrap();
-                let found = answers.read(&(0..=problems).map(|k| k * n).collect::<Vec<_>>(), set.rows()).unwrap();
+                let offsets_read = (0..=problems).map(|k| k * n).collect::<Vec<_>>();
+                let found = answers.read(&offsets_read, set.rows()).unwrap();
+                // As a chain of short links, which is not seen.
+                plan.chain.bracket_links = 200;
+                plan.chain.bracket_passes = 6;
+                let mut in_links = plan.answers();
+                plan.project(&set, &batch, &mut in_links).unwrap();
+                let in_links = in_links.read(&offsets_read, set.rows()).unwrap();
+                assert_eq!(found.outcome, in_links.outcome);
+                assert!(found.y == in_links.y && found.multipliers == in_links.multipliers);
                 let wide: Vec<f64> = z.iter().map(|z| f64::from(*z)).collect();
                 let batch = Batch::new(&wide, offsets).groups(&columns).labels(&labels).bounds(0.0, 1.0);
                 let cpu = Projector::<f64>::plan(crate::Device::cpu(), &set, Capacities::of(&offsets), settings);

@@ -160,7 +160,9 @@ impl Kernel {
         let own: &[&str] = match self {
             Self::CellsPrepare => &[CELL_SUMS, BOUNDS, LABELS, CELL_TOTALS, PREPARE],
             Self::CellsDisjoint => &[BOUNDS, ELEMENTS, PASS, ANSWER, LEFT, DISJOINT_SPREADS, DISJOINT],
-            Self::DisjointBrackets => &[BOUNDS, ELEMENTS, PASS, ANSWER, LINKS, DISJOINT_SPREADS, DISJOINT_BRACKETS],
+            Self::DisjointBrackets => {
+                &[BOUNDS, ELEMENTS, PASS, ANSWER, LEFT, LINKS, DISJOINT_SPREADS, DISJOINT_BRACKETS]
+            }
             Self::CellsNewton => {
                 let forward = [BOUNDS, ELEMENTS, PASS, ROWS_OF_CELLS, NORMALISED_CELLS];
                 return [&shared[..], &forward, &MACHINE, &CHAINED, &[NEWTON_DRIVER, NEWTON]].concat();

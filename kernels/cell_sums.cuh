@@ -1,36 +1,8 @@
-// `cells_prepare`: groups, labels and control values to one-byte cells; the elements sorted by cell; per-cell weight, label and
-// bound sums; and whether every number of the problem can be used. All threads of the block call it.
+// The elements of a problem sorted by cell, and sums by cell: of weights, labels and bounds, with the question whether every
+// number of the problem can be used, and of whatever a pass asks for. All threads of the block call it.
 #pragma once
 
 #include "cells_memory.cuh"
-
-// The cell of an element that has none.
-constexpr u32 NO_CELL = 0xff;
-
-template <class T>
-__device__ __forceinline__ u32 cell_of(const Problem<T>& problem, u32 i) {
-    const CellsCall& call = problem.call;
-    if (call.cells) {
-        u32 cell = problem.cells()[i];
-        return cell < call.cell_count ? cell : NO_CELL;
-    }
-    u32 id = 0;
-    bool within = true;
-    for (u32 f = 0; f < call.feature_count; ++f) {
-        const Feature& feature = call.features[f];
-        u32 group = call.groups[feature.start + (feature.shared ? i : problem.first + i)];
-        within = within && group < feature.groups;
-        id = id * feature.groups + group;
-    }
-    if (call.strata > 0) {
-        u32 stratum = problem.has(STRATA_BY_LABEL) ? problem.label(i) > 0.5
-                      : call.control               ? call.control[problem.at(i, SHARED_CONTROL)]
-                                                   : 0;
-        within = within && stratum < call.strata;
-        id = id * call.strata + stratum;
-    }
-    return within ? id : NO_CELL;
-}
 
 // Lanes of the warp with the same cell as this one, among those that have one.
 __device__ __forceinline__ u32 peers_of(u32 cell, bool there) {
@@ -44,12 +16,11 @@ __device__ __forceinline__ u32 peers_of(u32 cell, bool there) {
     return peers;
 }
 
-// Sorts the elements by cell, those of a cell in their order, and writes cells that were not given. False if any is out of
-// range.
+// Sorts the elements by cell, those of a cell in their order. False if a cell is out of range.
 template <int LANES, class T>
 __device__ __forceinline__ bool sort_by_cell(const Problem<T>& problem, const CellMemory& memory) {
     constexpr u32 WARPS = LANES / WARP_LANES;
-    const CellsCall& call = problem.call;
+    const u8* cell_of = problem.cells();
     u32 warp = threadIdx.x / WARP_LANES, lane = threadIdx.x % WARP_LANES, n = problem.n, cells = memory.cells;
     // Warps have an equal part each.
     u32 part = (n + LANES - 1) / LANES * WARP_LANES;
@@ -61,12 +32,9 @@ __device__ __forceinline__ bool sort_by_cell(const Problem<T>& problem, const Ce
     }
     __syncwarp();
     for (u32 base = begin; base < end; base += WARP_LANES) {
-        u32 i = base + lane, cell = i < end ? cell_of(problem, i) : NO_CELL;
-        bool there = cell != NO_CELL;
+        u32 i = base + lane, cell = i < end ? cell_of[i] : cells;
+        bool there = cell < cells;
         usable = usable && (there || i >= end);
-        if (!call.cells && i < end) {
-            call.own_cells[problem.first + i] = static_cast<u8>(there ? cell : 0);
-        }
         u32 peers = peers_of(cell, there);
         if (there && lowest_of(peers) == lane) {
             places[cell] += static_cast<u32>(__popc(peers));
@@ -106,7 +74,7 @@ __device__ __forceinline__ bool sort_by_cell(const Problem<T>& problem, const Ce
     for (u32 base = begin; base < end; base += WARP_LANES) {
         u32 i = base + lane;
         bool there = i < end;
-        u32 cell = there ? problem.cells()[i] : NO_CELL, peers = peers_of(cell, there);
+        u32 cell = there ? cell_of[i] : 0, peers = peers_of(cell, there);
         u32 place = there ? places[cell] : 0;
         __syncwarp();
         if (there) {
