@@ -39,9 +39,9 @@ struct Basis {
         u32 lane = rows.lane, held = lanes_where(rows.mine && nu != 0.0), count = 0;
         for (; held != 0; held &= held - 1, ++count) {
             u32 r = lowest_of(held), own_block = __shfl_sync(FULL_WARP, rows.block, static_cast<int>(r));
-            double reach = of_lane(rows.reach, r), side = of_lane(nu, r), border = 0.0;
+            double reach = of_lane(rows.reach(), r), side = of_lane(nu, r), border = 0.0;
             if (own_block != NO_BLOCK) {
-                double narrowest = least_of_rows(rows.in(own_block) ? rows.reach : infinity());
+                double narrowest = least_of_rows(rows.in(own_block) ? rows.reach() : infinity());
                 border = rows.centre_coefficient(own_block, side) * narrowest / reach;
             }
             double* row = reduced + count * width;
@@ -87,7 +87,7 @@ struct Basis {
 
     // Moves the multipliers along `null`, the way in which they shrink, until one is zero. False if none gets there.
     __device__ __forceinline__ bool walk_to_zero(double null, double& nu) const {
-        double growth = sum_of_rows(rows.mine ? null * (nu < 0.0 ? -1.0 : 1.0) * rows.reach : 0.0);
+        double growth = sum_of_rows(rows.mine ? null * (nu < 0.0 ? -1.0 : 1.0) * rows.reach() : 0.0);
         double d = growth > 0.0 ? -null : null;
         double own = rows.mine && nu * d < 0.0 ? -nu / d : infinity();
         double step = least_of_rows(own);

@@ -121,7 +121,6 @@ __device__ __forceinline__ void project(const CellsCall& call, u32 place) {
                 start = is_finite(start) ? start : 0.0;
             }
             newton.start(steps, call.warm != nullptr, start);
-            newton.end_at_contradiction();
             newton.save(memory.state + STATE_DOUBLES * part);
         }
     }

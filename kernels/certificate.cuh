@@ -20,8 +20,8 @@ __device__ __forceinline__ double lack_of_room(const Live& rows, const double* r
     }
     double longest = rows.largest_shift_size(d);
     bool pulls = rows.mine && d != 0.0;
-    double bound = d > 0.0 ? rows.upper : rows.lower;
-    double allowed = pulls ? d * bound : 0.0, moved = size_of(d) * rows.reach;
+    double bound = d > 0.0 ? rows.upper() : rows.lower();
+    double allowed = pulls ? d * bound : 0.0, moved = size_of(d) * rows.reach();
     // What a multiplier pulls may vanish below; what its bound is worth must not count then.
     bool faint = moved > 0.0 && moved <= NOISE * longest;
     double most = sum_of_rows(allowed), doubt = sum_of_rows((1e-10 + (faint ? 1.0 : 0.0)) * size_of(allowed));
@@ -29,14 +29,21 @@ __device__ __forceinline__ double lack_of_room(const Live& rows, const double* r
     if (!is_finite(most)) {
         return 0.0;
     }
-    // Most rays prove nothing, which a plain sum shows. (An infinite one may be made of what cancels.)
-    RayBounds bounds = rows.bounds_of_ray(ray);
-    if (is_finite(bounds.plain) && bounds.plain <= most) {
-        return 0.0;
+#pragma unroll 1
+    for (;;) {
+        RaySums found = rows.sum_ray(ray, size);
+        // Most rays prove nothing, which a plain sum shows. (An infinite one may be made of what cancels.)
+        if (is_finite(found.plain) && found.plain <= most) {
+            return 0.0;
+        }
+        // (How large values may be is known after the first time.)
+        if (found.largest > size) {
+            size = found.largest;
+            continue;
+        }
+        double gap = found.least - most;
+        return is_finite(gap) && gap > doubt + found.doubt ? gap : 0.0;
     }
-    RayLeast found = rows.least_of_ray(ray, larger(size, bounds.largest));
-    double gap = found.least - most;
-    return is_finite(gap) && gap > doubt + found.doubt ? gap : 0.0;
 }
 
 // By how much all rows have to be relaxed at the least, in units of the predictions, for what a ray with this lack proves not

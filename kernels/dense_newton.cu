@@ -36,11 +36,9 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) dense_newton(const __grid_
         start = is_finite(start) ? start : 0.0;
     }
     double* state = live.memory.state;
-    u32 point;
     {
         Newton<RowsOfSamples<T, LANES>> newton(live, task);
         newton.start(0, call.warm != nullptr, start);
-        newton.end_at_contradiction();
         newton.save(state);
     }
     const NewtonState& now = *reinterpret_cast<const NewtonState*>(state);
@@ -54,10 +52,9 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) dense_newton(const __grid_
     }
     bool has_answer = is_answer(now.status);
     Outcome outcome = {now.status, now.iterations, now.passes, live.inactive, now.test.residual, now.excess};
-    point = now.at;
+    u32 point = has_answer ? now.at : now.trial;
     if (!has_answer) {
         // (By how much the rows are exceeded at clip(z).)
-        point = now.trial;
         if (live.mine) {
             live.memory.nu_of(point)[lane] = live.memory.rest_of(point)[lane] = 0.0;
         }

@@ -30,15 +30,15 @@ struct PulledSamples : SampleRows<T, LANES> {
         this->each_sample(
             [&](u32 i, bool there) {
                 bool free = there && !ClampedAt(problem.clamp(), i).any;
-                tile.terms[0][lane] = free ? tile.weight[lane] : 0.0;
-                tile.terms[1][lane] = free ? problem.gradient(i) : 0.0;
-                tile.terms[2][lane] = there ? tile.weight[lane] * problem.value(i) : 0.0;
+                tile.terms(0)[lane] = free ? tile.weight[lane] : 0.0;
+                tile.terms(1)[lane] = free ? problem.gradient(i) : 0.0;
+                tile.terms(2)[lane] = there ? tile.weight[lane] * problem.value(i) : 0.0;
             },
             [&] {
-                this->add_pairs(tile.terms[0]);
+                this->add_pairs(tile.terms(0));
                 this->add_up(2 * m, this->row_sums(), [&](u32 n) {
                     const double* row = tile.row(n < m ? n : n - m);
-                    const double* values = tile.terms[n < m ? 1 : 2];
+                    const double* values = tile.terms(n < m ? 1 : 2);
                     return [=](u32 s) { return row[s] * values[s]; };
                 });
             });
@@ -70,15 +70,15 @@ struct PulledSamples : SampleRows<T, LANES> {
         this->each_sample(
             [&](u32 i, bool there) {
                 double pull = this->shift_of_sample(lambda);
-                tile.terms[0][lane] = there ? problem.cells()[i] : cells;
-                tile.terms[1][lane] = there ? moved(i, pull) : 0.0;
-                tile.terms[2][lane] = there ? tile.weight[lane] * problem.value(i) : 0.0;
+                tile.terms(0)[lane] = there ? problem.cells()[i] : cells;
+                tile.terms(1)[lane] = there ? moved(i, pull) : 0.0;
+                tile.terms(2)[lane] = there ? tile.weight[lane] * problem.value(i) : 0.0;
             },
             [&] {
                 for (u32 which = 0; which < 2; ++which) {
                     this->add_up(cells, which == 0 ? this->pair_sums() : this->row_sums(), [&](u32 cell) {
-                        const double* values = tile.terms[which + 1];
-                        const double* cell_of = tile.terms[0];
+                        const double* values = tile.terms(which + 1);
+                        const double* cell_of = tile.terms(0);
                         return [=](u32 s) { return cell_of[s] == cell ? values[s] : 0.0; };
                     });
                 }

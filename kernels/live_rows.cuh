@@ -29,16 +29,13 @@ struct Extent {
 
 constexpr double STEEPER = 1.000001;
 
-// What a ray can make of the elements within their bounds: the least by a plain sum, and the largest of the bounds that there are.
-struct RayBounds {
+// What a ray can make of the elements within their bounds: the least by a plain sum; the same but for what is left of zeros, and
+// what of it is in doubt; and the largest of the bounds that there are.
+struct RaySums {
     double plain;
-    double largest;
-};
-
-// The least, and what of it is in doubt.
-struct RayLeast {
     double least;
     double doubt;
+    double largest;
 };
 
 // Where elements have no bound, what is left of a pull there must not do for values up to this many times the size of those that
@@ -49,15 +46,15 @@ __device__ __forceinline__ double finite_size(double bound) { return is_finite(b
 
 // The same of elements of this weight that a ray shifts together, the sum of the sizes of what that is made of being `magnitude`;
 // `lo` and `hi` are their bounds times the weight, `size` is how large values are, about.
-__device__ __forceinline__ RayLeast least_of_pull(double shift, double magnitude, double weight, double lo, double hi, double size) {
-    double bound = shift > 0.0 ? lo : hi;
+__device__ __forceinline__ RaySums sums_of_pull(double shift, double magnitude, double weight, double lo, double hi, double size) {
+    double bound = shift > 0.0 ? lo : hi, plain = shift != 0.0 ? shift * bound : 0.0;
     // What cancellation leaves of a zero must not meet an infinite bound.
     bool vanishes = size_of(shift) <= 1e-11 * magnitude;
-    double term = vanishes ? 0.0 : shift * bound;
     // (Of what is left of a zero the sign is not known, either.)
     double known = larger(finite_size(lo), finite_size(hi));
     double reached = is_finite(bound) ? known : larger(known, FAR * size * weight);
     // (Coefficients that were rounded leave what they left.)
     double left = size_of(shift) + 4.0 * EPSILON * magnitude;
-    return RayLeast{term, 1e-10 * size_of(term) + (vanishes ? left * reached : 1e-14 * magnitude * size_of(bound))};
+    double doubt = vanishes ? left * reached : 1e-10 * size_of(plain) + 1e-14 * magnitude * size_of(bound);
+    return RaySums{plain, vanishes ? 0.0 : plain, doubt, weight > 0.0 ? known / weight : 0.0};
 }

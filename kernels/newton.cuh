@@ -64,6 +64,8 @@ struct NewtonState {
     double answer_residual;
     double last_residual;
     double excess;
+    // What the ray proves that has become the point.
+    double lack;
     double prox;
     double room;
 };
@@ -172,7 +174,20 @@ struct Newton : NewtonState {
         double mean = live.take_sums(trial);
         set_own(mean_of(trial), mean);
         __syncwarp();
-        conclude(take(mean));
+        conclude(is_contradiction() ? NEXT_END : take(mean));
+    }
+
+    // Whether a row without coefficients cannot be met. (Until rows are relaxed by enough.) Its ray becomes the point then.
+    __device__ __forceinline__ bool is_contradiction() {
+        double ray = live.contradiction();
+        if (!any_lane(ray != 0.0)) {
+            return false;
+        }
+        go_to_trial();
+        set_point(at, ray, 0.0);
+        status = STATUS_INFEASIBLE;
+        lack = sum_of_rows(ray > 0.0 ? -live.upper() : ray < 0.0 ? live.lower() : 0.0);
+        return true;
     }
 
     __device__ __forceinline__ Next take(double mean) {
@@ -281,7 +296,8 @@ struct Newton : NewtonState {
 #pragma unroll 1
         for (u32 which = 0; which < 2; ++which) {
             const double* ray = which == 0 ? memory.step : memory.model;
-            if (lack_of_room(live, ray, size) > 0.0) {
+            lack = lack_of_room(live, ray, size);
+            if (lack > 0.0) {
                 set_point(at, own(ray), 0.0);
                 return true;
             }
@@ -364,11 +380,7 @@ struct Newton : NewtonState {
         excess = live.measured_excess(own(mean_of(at)));
         bool stuck = status == STATUS_ITERATION_LIMIT, impossible = status == STATUS_INFEASIBLE;
         if (task.relaxes && (stuck || impossible) && relaxations < MOST_RELAXATIONS) {
-            double needed = 0.0;
-            if (impossible) {
-                double size = live.rounding(1.0, at);
-                needed = least_relaxation(live, nu_of(at), lack_of_room(live, nu_of(at), size));
-            }
+            double needed = impossible ? least_relaxation(live, nu_of(at), lack) : 0.0;
             // Where rows were relaxed and the answer was not found, by more room.
             if (impossible ? needed > 0.0 : live.relaxed > 0.0 && room <= LAST_ROOM) {
                 live.relax(needed * (1.0 + 1e-9) + room);
@@ -383,21 +395,5 @@ struct Newton : NewtonState {
             status = STATUS_RELAXED;
         }
         live.ask(at);
-    }
-
-    // Ends at once where a row without coefficients cannot be met. (Until rows are relaxed by enough.)
-    __device__ __forceinline__ void end_at_contradiction() {
-#pragma unroll 1
-        while (waiting) {
-            double ray = live.contradiction();
-            if (!any_lane(ray != 0.0)) {
-                return;
-            }
-            live.clear_sums(at);
-            set_own(mean_of(at), 0.0);
-            set_point(at, ray, 0.0);
-            status = STATUS_INFEASIBLE;
-            end();
-        }
     }
 };

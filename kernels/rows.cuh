@@ -47,10 +47,6 @@ struct Rows : RowsState {
     // Whether the lane has a row; and what is known of it.
     bool mine;
     u32 block;
-    double lower;
-    double upper;
-    double reach;
-    double scale;
 
     __device__ __forceinline__ explicit Rows(const RowMemory& memory) : RowsState(), memory(memory), lane(threadIdx.x % WARP_LANES) {}
 
@@ -58,13 +54,14 @@ struct Rows : RowsState {
     __device__ __forceinline__ void load(const RowsState& state) {
         static_cast<RowsState&>(*this) = state;
         mine = lane < m;
-        u32 at = base + (mine ? lane : 0);
-        block = mine ? memory.block[at] : NO_BLOCK;
-        lower = mine ? memory.lower[at] : 0.0;
-        upper = mine ? memory.upper[at] : 0.0;
-        reach = mine ? memory.reach[at] : 0.0;
-        scale = mine ? memory.scale[at] : 1.0;
+        block = mine ? memory.block[base + lane] : NO_BLOCK;
     }
+
+    // Of the lane's row. (Read each time: registers are few.)
+    __device__ __forceinline__ double lower() const { return mine ? memory.lower[base + lane] : 0.0; }
+    __device__ __forceinline__ double upper() const { return mine ? memory.upper[base + lane] : 0.0; }
+    __device__ __forceinline__ double reach() const { return mine ? memory.reach[base + lane] : 0.0; }
+    __device__ __forceinline__ double scale() const { return mine ? memory.scale[base + lane] : 1.0; }
 
     // The lanes of a block's rows, as bits.
     __device__ __forceinline__ u32 rows_of(u32 block) const { return memory.block_rows[first_block + block]; }
@@ -94,16 +91,14 @@ struct Rows : RowsState {
     // Moves all bounds outward by so much more, a spread's by half on either side.
     __device__ __forceinline__ void relax(double by) {
         relaxed += by;
-        lower += by * relaxed_bound(-1.0);
-        upper += by * relaxed_bound(1.0);
         if (mine) {
-            memory.lower[base + lane] = lower;
-            memory.upper[base + lane] = upper;
+            memory.lower[base + lane] += by * relaxed_bound(-1.0);
+            memory.upper[base + lane] += by * relaxed_bound(1.0);
         }
         __syncwarp();
     }
 
-    // How a bound of the lane's row moves as rows are relaxed: of a ratio only the lower ones do, min >= ratio max - by.
+    // How a bound of the lane's row moves as rows are relaxed: of a ratio only the lower() ones do, min >= ratio max - by.
     __device__ __forceinline__ double relaxed_bound(double sign) const {
         double outward = sign > 0.0 ? 1.0 : -1.0;
         return block == NO_BLOCK ? outward : is_ratio_block(block) ? smaller(outward, 0.0) : 0.5 * outward;
@@ -111,8 +106,8 @@ struct Rows : RowsState {
 
     // A row without coefficients whose bounds exclude 0, which nothing can meet: its ray, zero where there is none.
     __device__ __forceinline__ double contradiction() const {
-        bool empty = is_contrast() && reach == 0.0;
-        double sign = !empty ? 0.0 : upper < 0.0 ? 1.0 : lower > 0.0 ? -1.0 : 0.0;
+        bool empty = is_contrast() && reach() == 0.0;
+        double sign = !empty ? 0.0 : upper() < 0.0 ? 1.0 : lower() > 0.0 ? -1.0 : 0.0;
         u32 found = lanes_where(sign != 0.0);
         return found != 0 && lane == lowest_of(found) ? sign : 0.0;
     }
@@ -129,8 +124,8 @@ struct Rows : RowsState {
                 sum.add_product(1.0, of_lane(large, r), of_lane(small, r));
             }
             bool held = in(b) && large != 0.0;
-            double least = least_of_rows(held ? reach : infinity());
-            u32 payers = lanes_where(held && reach == least);
+            double least = least_of_rows(held ? reach() : infinity());
+            u32 payers = lanes_where(held && reach() == least);
             if (payers != 0 && lane == lowest_of(payers)) {
                 TwoSum paid;
                 paid.add_product(1.0, large, small);
@@ -143,22 +138,22 @@ struct Rows : RowsState {
     }
 
     // The most that the terms can be that any shift is summed from.
-    __device__ __forceinline__ double largest_shift_size(double nu) const { return sum_of_rows(mine ? reach * size_of(nu) : 0.0); }
+    __device__ __forceinline__ double largest_shift_size(double nu) const { return sum_of_rows(mine ? reach() * size_of(nu) : 0.0); }
 
     // The row's bounds moved inward by `margin` a mean row, so that a solution's rounding stays within the true ones. A row
     // without that much room collapses to its middle. Ratios are not tightened: near 0 they have no room.
     __device__ __forceinline__ void tighten(double margin, double& low, double& high) const {
         double inward = block == NO_BLOCK ? margin : is_ratio(block) ? 0.0 : 0.5 * margin;
-        low = lower + inward;
-        high = upper - inward;
+        low = lower() + inward;
+        high = upper() - inward;
         if (low > high) {
-            low = high = 0.5 * lower + 0.5 * upper;
+            low = high = 0.5 * lower() + 0.5 * upper();
         }
     }
 
     // Whether the rows together may allow a single point only: equalities do, and one-sided contrasts can.
     __device__ __forceinline__ bool may_lack_room() const {
-        double room = upper - lower;
+        double room = upper() - lower();
         bool equal = block != NO_BLOCK && is_equal_block(block);
         return relaxed > 0.0 || any_lane(mine && (equal || (block == NO_BLOCK && !(room > 0.0 && room < infinity()))));
     }
@@ -172,7 +167,7 @@ struct Rows : RowsState {
         double worst = 0.0;
         for (u32 b = 0; b < blocks; ++b) {
             bool here = in(b);
-            double moved = nu * most_of_rows(here ? reach : 0.0);
+            double moved = nu * most_of_rows(here ? reach() : 0.0);
             double above = mean - high, under = (mean - low) / centre_coefficient(b, -1.0);
             // The centre must lie above all of these and below all of those.
             double least = most_of_rows(here ? (moved < -tolerance ? under : above) : -infinity());
@@ -181,12 +176,12 @@ struct Rows : RowsState {
             if (is_ratio(b)) {
                 // A line search may leave the cone's boundary. The shift that would mend it is that of the heaviest union.
                 double balance = sum_of_rows(here ? centre_coefficient(b, nu) * nu : 0.0);
-                worst = larger(worst, size_of(balance) * least_of_rows(here ? reach : infinity()));
+                worst = larger(worst, size_of(balance) * least_of_rows(here ? reach() : infinity()));
             }
         }
         double of_row = 0.0;
         if (is_contrast()) {
-            double moved = nu * reach;
+            double moved = nu * reach();
             of_row = larger(mean - (moved < -tolerance ? low : high), (moved > tolerance ? high : low) - mean);
         }
         return larger(worst, most_of_rows(of_row));
@@ -207,9 +202,9 @@ struct Rows : RowsState {
             met = met && over <= (rigid && is_equal_block(b) ? rounding : 0.0);
             worst = larger(worst, over);
         }
-        double over = is_contrast() ? larger(mean - upper, lower - mean) : -infinity();
+        double over = is_contrast() ? larger(mean - upper(), lower() - mean) : -infinity();
         over = is_contrast() && !(mean == mean) ? infinity() : over;
-        met = met && !any_lane(over > (rigid && lower == upper ? rounding : 0.0));
+        met = met && !any_lane(over > (rigid && lower() == upper() ? rounding : 0.0));
         return larger(worst, most_of_rows(over));
     }
 
@@ -224,6 +219,6 @@ struct Rows : RowsState {
 
     // Whether the lane's row is held at its bound whatever its multiplier.
     __device__ __forceinline__ bool is_equality() const {
-        return mine && relaxed == 0.0 && (block == NO_BLOCK ? lower == upper : is_equal_block(block));
+        return mine && relaxed == 0.0 && (block == NO_BLOCK ? lower() == upper() : is_equal_block(block));
     }
 };

@@ -24,21 +24,15 @@ struct RowsOfCells : CellRows {
         return mean_of(sums_of(point, SUM_Y));
     }
 
-    // (Of values nothing is known yet.)
-    __device__ __forceinline__ void clear_sums(u32 point) const {
-        for (u32 which = 0; which < SUMS && has_cell(); ++which) {
-            sums_of(point, which)[lane] = 0.0;
-        }
-        __syncwarp();
-    }
-
     // Four times what rounding the stored values may move a row by at the worst: a mean of values of this size, two means of a
     // spread.
     __device__ __forceinline__ double rounding(double unit_roundoff, u32 point) const {
         double size = 0.0;
         for (u32 left = mine ? cells : 0; left != 0; left &= left - 1) {
             u32 cell = lowest_of(left);
-            size += size_of(coefficient(lane, cell)) * sums_of(point, SUM_SIZE)[cell];
+            double factor = size_of(coefficient(lane, cell));
+            // (Not 0 times infinity.)
+            size += factor > 0.0 ? factor * sums_of(point, SUM_SIZE)[cell] : 0.0;
         }
         return most_of_rows(size * (block == NO_BLOCK ? 4.0 : 8.0)) * unit_roundoff;
     }
@@ -89,7 +83,7 @@ struct RowsOfCells : CellRows {
                 value += coefficient(lane, cell) * coefficient(q, cell) * of_cells.curvature[cell];
             }
             if (mine) {
-                memory.h[lane * memory.model_pitch + q] = value + (q == lane ? prox * scale : 0.0);
+                memory.h[lane * memory.model_pitch + q] = value + (q == lane ? prox * scale() : 0.0);
             }
         }
         __syncwarp();
@@ -126,22 +120,13 @@ struct RowsOfCells : CellRows {
         return size;
     }
 
-    __device__ __forceinline__ RayBounds bounds_of_ray(const double* ray) const {
-        double shift = shift_by(ray), plain = 0.0, largest = 0.0;
-        if (has_cell()) {
-            double lo = of_cells.box_lo[lane], hi = of_cells.box_hi[lane], weight = of_cells.weight[lane];
-            plain = shift != 0.0 ? shift * (shift > 0.0 ? lo : hi) : 0.0;
-            largest = weight > 0.0 ? larger(finite_size(lo), finite_size(hi)) / weight : 0.0;
-        }
-        return RayBounds{sum_of_rows(plain), most_of_rows(largest)};
-    }
-
-    __device__ __forceinline__ RayLeast least_of_ray(const double* ray, double size) const {
-        RayLeast own = {0.0, 0.0};
+    // What a ray can make of the cells, values being about this large.
+    __device__ __forceinline__ RaySums sum_ray(const double* ray, double size) const {
+        RaySums own = {0.0, 0.0, 0.0, 0.0};
         double shift = shift_by(ray), magnitude = shift_size(ray);
         if (has_cell()) {
-            own = least_of_pull(shift, magnitude, of_cells.weight[lane], of_cells.box_lo[lane], of_cells.box_hi[lane], size);
+            own = sums_of_pull(shift, magnitude, of_cells.weight[lane], of_cells.box_lo[lane], of_cells.box_hi[lane], size);
         }
-        return RayLeast{sum_of_rows(own.least), sum_of_rows(own.doubt)};
+        return RaySums{sum_of_rows(own.plain), sum_of_rows(own.least), sum_of_rows(own.doubt), most_of_rows(own.largest)};
     }
 };

@@ -70,16 +70,16 @@ struct RowsOfSamples : SampleRows<T, LANES> {
                     farthest = larger(static_cast<double>(size_of(moved.t - moved.clipped)), farthest);
                 }
                 double w = tile.weight[lane];
-                tile.terms[0][lane] = free ? w : 0.0;
-                tile.terms[1][lane] = w * y;
-                tile.terms[2][lane] = w * size_of(y);
+                tile.terms(0)[lane] = free ? w : 0.0;
+                tile.terms(1)[lane] = w * y;
+                tile.terms(2)[lane] = w * size_of(y);
             },
             [&] {
-                this->add_pairs(tile.terms[0]);
+                this->add_pairs(tile.terms(0));
                 this->add_up(2 * m, this->row_sums(), [&](u32 n) {
                     bool is_size = n >= m;
                     const double* row = tile.row(is_size ? n - m : n);
-                    const double* values = tile.terms[is_size ? 2 : 1];
+                    const double* values = tile.terms(is_size ? 2 : 1);
                     return [=](u32 s) { return (is_size ? size_of(row[s]) : row[s]) * values[s]; };
                 });
             });
@@ -93,15 +93,6 @@ struct RowsOfSamples : SampleRows<T, LANES> {
 
     // The lane's mean at the point of the last pass.
     __device__ __forceinline__ double take_sums(u32 point) const { return mine ? means_at(point)[lane] : 0.0; }
-
-    // (Of values nothing is known yet.)
-    __device__ __forceinline__ void clear_sums(u32 point) const {
-        this->meet();
-        for (u32 at = threadIdx.x; at <= 2 * m; at += LANES) {
-            means_at(point)[at] = 0.0;
-        }
-        this->meet();
-    }
 
     // Four times what rounding the stored values may move a row by at the worst: a mean of values of this size, two means of a
     // spread.
@@ -119,7 +110,7 @@ struct RowsOfSamples : SampleRows<T, LANES> {
     __device__ __forceinline__ void take_pairs(const double* pairs, double prox) const {
         __syncwarp();
         for (u32 q = 0; mine && q < m; ++q) {
-            model(lane, q) = pairs[place_of_pair(lane, q)] + (q == lane ? prox * this->scale : 0.0);
+            model(lane, q) = pairs[place_of_pair(lane, q)] + (q == lane ? prox * this->scale() : 0.0);
         }
         __syncwarp();
     }
@@ -130,7 +121,7 @@ struct RowsOfSamples : SampleRows<T, LANES> {
         is_flooring = floor.everywhere;
         if (!floor.everywhere) {
             take_pairs(pairs_at(point), prox);
-            is_flooring = any_lane(mine && !(model(mine ? lane : 0, mine ? lane : 0) >= PLENTY_FREE * this->scale));
+            is_flooring = any_lane(mine && !(model(mine ? lane : 0, mine ? lane : 0) >= PLENTY_FREE * this->scale()));
         }
         if (!is_flooring) {
             return;
@@ -145,9 +136,9 @@ struct RowsOfSamples : SampleRows<T, LANES> {
                     double free = moved.t == moved.clipped ? tile.weight[lane] : 0.0;
                     weight = floored_weight(floor, free, static_cast<double>(size_of(moved.t - moved.clipped)));
                 }
-                tile.terms[0][lane] = weight;
+                tile.terms(0)[lane] = weight;
             },
-            [&] { this->add_pairs(tile.terms[0]); });
+            [&] { this->add_pairs(tile.terms(0)); });
         this->gather_sums(pairs_of(m), this->pair_sums(), samples.sums_of(POINTS));
         take_pairs(samples.sums_of(POINTS), prox);
     }
@@ -189,31 +180,22 @@ struct RowsOfSamples : SampleRows<T, LANES> {
     // (Rows over samples are told apart by their coefficients, which are not at hand.)
     __device__ __forceinline__ bool reduce(double&) const { return false; }
 
-    __device__ __forceinline__ RayBounds bounds_of_ray(const double* ray) const {
-        double plain = 0.0, largest = 0.0;
+    // What a ray can make of the samples, values being about this large.
+    __device__ __forceinline__ RaySums sum_ray(const double* ray, double size) const {
+        RaySums all = {0.0, 0.0, 0.0, 0.0};
         this->each_sample([&](u32 i, bool there) {
-            double shift = this->shift_of_sample(ray);
-            if (there) {
-                double lo = problem.lo(i), hi = problem.hi(i);
-                plain += shift != 0.0 ? shift * (tile.weight[lane] * (shift > 0.0 ? lo : hi)) : 0.0;
-                largest = larger(larger(finite_size(lo), finite_size(hi)), largest);
-            }
-        });
-        return RayBounds{this->sum_of_block(plain), this->most_of_block(largest)};
-    }
-
-    __device__ __forceinline__ RayLeast least_of_ray(const double* ray, double size) const {
-        RayLeast own = {0.0, 0.0};
-        this->each_sample([&](u32 i, bool there) {
-            double shift = this->shift_of_sample(ray), weight = tile.weight[lane];
+            double weight = tile.weight[lane];
             if (there) {
                 double lo = weight * static_cast<double>(problem.lo(i)), hi = weight * static_cast<double>(problem.hi(i));
-                RayLeast found = least_of_pull(shift, this->size_of_shift(ray), weight, lo, hi, size);
-                own.least += found.least;
-                own.doubt += found.doubt;
+                RaySums own = sums_of_pull(this->shift_of_sample(ray), this->size_of_shift(ray), weight, lo, hi, size);
+                all.plain += own.plain;
+                all.least += own.least;
+                all.doubt += own.doubt;
+                all.largest = larger(own.largest, all.largest);
             }
         });
-        return RayLeast{this->sum_of_block(own.least), this->sum_of_block(own.doubt)};
+        return RaySums{this->sum_of_block(all.plain), this->sum_of_block(all.least), this->sum_of_block(all.doubt),
+                       this->most_of_block(all.largest)};
     }
 
     // Writes the samples as they are at a point, by the arithmetic of the pass.

@@ -35,17 +35,15 @@ struct Larger {
 struct Tile {
     double* coefficients;
     double* weight;
-    double* inverse;
-    double* terms[3];
 
-    __device__ __forceinline__ Tile(double* work, u32 rows) : coefficients(work), weight(work + rows * TILE_PITCH) {
-        inverse = weight + TILE;
-        for (u32 k = 0; k < 3; ++k) {
-            terms[k] = inverse + (k + 1) * TILE;
-        }
-    }
+    __device__ __forceinline__ Tile(double* work, u32 rows) : coefficients(work), weight(work + rows * TILE_PITCH) {}
 
-    __device__ __forceinline__ const double* row(u32 r) const { return coefficients + r * TILE_PITCH; }
+    __device__ __forceinline__ double* row(u32 r) const { return coefficients + r * TILE_PITCH; }
+
+    // One over the weights, and what a pass has to sum.
+    __device__ __forceinline__ double* inverse() const { return weight + TILE; }
+    __device__ __forceinline__ double* terms(u32 which) const { return weight + (which + 2) * TILE; }
+    __device__ __forceinline__ double* end() const { return weight + TILE_NUMBERS * TILE; }
 };
 
 template <class T, int LANES>
@@ -151,7 +149,7 @@ struct SampleRows : CellRows {
     }
 
     // Room for such sums: of pairs of rows, and of twice as many things as there are rows.
-    __device__ __forceinline__ double* pair_sums() const { return tile.terms[2] + TILE; }
+    __device__ __forceinline__ double* pair_sums() const { return tile.end(); }
     __device__ __forceinline__ double* row_sums() const { return pair_sums() + partial_of(pairs_of(memory.rows)); }
 
     __device__ __forceinline__ void clear(double* sums, u32 count) const {
@@ -186,7 +184,7 @@ struct SampleRows : CellRows {
         bool there = i < problem.n;
         double total = *samples.total, weight = there ? problem.weight(i) : 1.0;
         tile.weight[lane] = there ? weight / total : 0.0;
-        tile.inverse[lane] = there ? total / weight : 0.0;
+        tile.inverse()[lane] = there ? total / weight : 0.0;
         if (over_cells > 0) {
             u32 cell = there ? problem.cells()[i] : 0;
             for (u32 r = 0; r < over_cells; ++r) {
@@ -194,30 +192,32 @@ struct SampleRows : CellRows {
             }
         }
         __syncwarp();
-        if (problem.has(DOUBLE_COEFFICIENTS)) {
-            load_coefficients<double>(first);
-        } else {
-            load_coefficients<float>(first);
-        }
-        __syncwarp();
-    }
-
-    // Four rows at a time, a quarter of the warp each.
-    template <class C>
-    __device__ __forceinline__ void load_coefficients(u32 first) const {
-        const C* given = problem.template coefficients<C>();
+        // Four rows at a time, a quarter of the warp each.
         u32 dense = problem.call.dense, n = problem.n, s = lane % (TILE / PACK) * PACK;
-        bool packed = is_packed(given, n);
+        bool is_double = problem.has(DOUBLE_COEFFICIENTS);
+        const double* doubles = problem.template coefficients<double>();
+        const float* floats = problem.template coefficients<float>();
+        bool packed = is_double ? is_packed(doubles, n) : is_packed(floats, n);
 #pragma unroll 2
         for (u32 k = lane / (TILE / PACK); k < dense; k += WARP_LANES / (TILE / PACK)) {
-            Pack<C> four = load_pack(given + static_cast<u64>(k) * n, first + s, n, packed);
+            u64 start = static_cast<u64>(k) * n;
+            Pack<double> four;
+            if (is_double) {
+                four = load_pack(doubles + start, first + s, n, packed);
+            } else {
+                Pack<float> given = load_pack(floats + start, first + s, n, packed);
+#pragma unroll
+                for (u32 j = 0; j < PACK; ++j) {
+                    four.values[j] = given.values[j];
+                }
+            }
             double unit = samples.unit[k];
-            double* row = tile.coefficients + (over_cells + k) * TILE_PITCH;
 #pragma unroll
             for (u32 j = 0; j < PACK; ++j) {
-                row[s + j] = static_cast<double>(four.values[j]) * tile.inverse[s + j] * unit;
+                tile.row(over_cells + k)[s + j] = four.values[j] * tile.inverse()[s + j] * unit;
             }
         }
+        __syncwarp();
     }
 
     // What multipliers, in memory, shift the lane's sample by.

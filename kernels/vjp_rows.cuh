@@ -59,9 +59,9 @@ struct HeldRows {
             return;
         }
         // One scale for all rows of a spread: minimum norm then means the same for every one of them.
-        double scale = rows.scale;
+        double scale = rows.scale();
         for (u32 b = 0; b < rows.blocks; ++b) {
-            double most = most_of_rows(rows.in(b) ? rows.scale : 0.0);
+            double most = most_of_rows(rows.in(b) ? rows.scale() : 0.0);
             scale = rows.in(b) ? most : scale;
         }
         jacobi = is_held ? 1.0 / sqrt(scale) : 0.0;

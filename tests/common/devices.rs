@@ -45,9 +45,7 @@ pub fn has(device: &Device, dtype: Dtype) -> bool {
 
 /// Whether a device takes such rows, and as many cells.
 pub fn takes(device: &Device, set: &fairlayer::ConstraintSet) -> bool {
-    // (CUDA has no kernels for dense rows yet.)
-    let has_kernels = device.kind() != "cuda" || set.dense().is_empty();
-    device.kind() == "cpu" || (has_kernels && set.layout().cells() <= 32 && set.rows() <= 32)
+    device.kind() == "cpu" || (set.layout().cells() <= 32 && set.rows() <= 32)
 }
 
 /// How many of so many random problems are enough on this device: where a call is a submission, a tenth, or as many times

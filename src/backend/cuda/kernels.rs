@@ -205,7 +205,7 @@ impl Variant {
         let (entry, Team { lanes, values }) = (self.kernel.entry(), self.team);
         match self.kernel {
             Kernel::CellsPrepare => entry.into(),
-            Kernel::CellsNewton | Kernel::CellsVjp => format!("{entry}<{storage}, {lanes}>"),
+            kernel if kernel.is_general() => format!("{entry}<{storage}, {lanes}>"),
             _ => format!("{entry}<{storage}, {lanes}, {values}>"),
         }
     }
@@ -215,7 +215,7 @@ impl Variant {
         let lanes = self.team.lanes;
         match self.kernel {
             Kernel::CellsPrepare => return (lanes, lanes),
-            Kernel::CellsNewton | Kernel::CellsVjp => return (lanes, 1),
+            kernel if kernel.is_general() => return (lanes, 1),
             _ => {}
         }
         let threads = if lanes > WARP { lanes } else { 128 };
