@@ -17,7 +17,7 @@ struct Basis {
     double* pivot;
 
     __device__ __forceinline__ explicit Basis(const CellRows& rows)
-        : rows(rows), width(rows.of_cells.cells + rows.blocks), reduced(rows.memory.work), combined(reduced + rows.m * width),
+        : rows(rows), width(rows.of_cells.cells + rows.blocks), reduced(rows.memory.work()), combined(reduced + rows.m * width),
           pivot(combined + rows.m * rows.m) {}
 
     // Moves the multipliers, of which the lane has one, until the rows that have one are independent. False if they are
@@ -38,7 +38,7 @@ struct Basis {
     __device__ __forceinline__ u32 find_dependent(double nu) const {
         u32 lane = rows.lane, held = lanes_where(rows.mine && nu != 0.0), count = 0;
         for (; held != 0; held &= held - 1, ++count) {
-            u32 r = lowest_of(held), own_block = __shfl_sync(FULL_WARP, rows.block, static_cast<int>(r));
+            u32 r = lowest_of(held), own_block = __shfl_sync(FULL_WARP, rows.own_block(), static_cast<int>(r));
             double reach = of_lane(rows.reach(), r), side = of_lane(nu, r), border = 0.0;
             if (own_block != NO_BLOCK) {
                 double narrowest = least_of_rows(rows.in(own_block) ? rows.reach() : infinity());

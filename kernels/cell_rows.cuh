@@ -21,7 +21,7 @@ struct CellRows : Rows {
         : Rows(memory), of_cells(of_cells), over_cells(0) {}
 
     __device__ __forceinline__ double coefficient(u32 row, u32 cell) const {
-        return of_cells.matrix[(base + row) * of_cells.matrix_pitch + cell];
+        return of_cells.matrix()[(base + row) * of_cells.matrix_pitch + cell];
     }
 
     // Writes the part's rows that the problem's cell weights leave alive. False if a level or a row bound cannot be used.
@@ -32,11 +32,11 @@ struct CellRows : Rows {
         bool there = lane < static_cast<u32>(__popc(part.rows));
         u32 source = there ? nth_bit(part.rows, lane) : 0;
         SetRow row = there ? call.set_rows[source] : SetRow();
-        double plus = sum_over(row.plus, of_cells.weight), minus = sum_over(row.minus, of_cells.weight);
+        double plus = sum_over(row.plus, of_cells.weight()), minus = sum_over(row.minus, of_cells.weight());
         bool held = there && plus > 0.0;
         bool usable = true, live = held && row.spread == NO_SPREAD && (minus > 0.0 || row.minus == 0);
         double low = 0.0, high = 0.0;
-        block = NO_BLOCK;
+        u32 block = NO_BLOCK;
         for (u32 spread = 0; spread < call.spreads; ++spread) {
             bool here = there && row.spread == spread;
             if (lanes_where(here) == 0) {
@@ -51,10 +51,10 @@ struct CellRows : Rows {
             }
             u32 count = static_cast<u32>(__popc(with));
             if (lane == 0) {
-                memory.limit[first_block + blocks] = level;
+                memory.limit()[first_block + blocks] = level;
                 // (Rows of spreads come first, block by block.)
-                memory.block_rows[first_block + blocks] = (count < 32 ? below(count) : FULL_WARP) << contrasts;
-                memory.block_spread[first_block + blocks] = spread;
+                memory.block_rows()[first_block + blocks] = (count < 32 ? below(count) : FULL_WARP) << contrasts;
+                memory.block_spread()[first_block + blocks] = spread;
             }
             if (here && held) {
                 live = true;
@@ -74,14 +74,14 @@ struct CellRows : Rows {
             high = problem.row_upper(contrast);
             usable = usable && are_usable_bounds(low, high);
             if (row.residual != 0) {
-                double target = factors[0] * sum_over(row.plus, of_cells.label) + factors[1] * sum_over(row.minus, of_cells.label);
+                double target = factors[0] * sum_over(row.plus, of_cells.label()) + factors[1] * sum_over(row.minus, of_cells.label());
                 low += target;
                 high += target;
             }
             // Where both sides are, the masses are subtracted cell by cell: what is in both cancels before it can round.
             for (u32 cell = 0; cell < of_cells.cells; ++cell) {
                 double sides = (row.minus >> cell & 1 ? 1.0 : 0.0) - row.scale * (row.plus >> cell & 1 ? 1.0 : 0.0);
-                shared += of_cells.weight[cell] * sides;
+                shared += of_cells.weight()[cell] * sides;
             }
             shared = shared * factors[0] / (minus > 0.0 ? minus : 1.0);
         }
@@ -98,21 +98,21 @@ struct CellRows : Rows {
             for (u32 cell = 0; cell < of_cells.cells; ++cell) {
                 bool on_plus = (row.plus >> cell & 1) != 0, on_minus = (row.minus >> cell & 1) != 0;
                 double value = on_plus && on_minus ? shared : on_plus ? factors[0] : on_minus ? factors[1] : 0.0;
-                value = of_cells.weight[cell] > 0.0 ? value : 0.0;
+                value = of_cells.weight()[cell] > 0.0 ? value : 0.0;
                 // (One warp writes what all of a block know.)
                 if (threadIdx.x < WARP_LANES) {
-                    of_cells.matrix[at * of_cells.matrix_pitch + cell] = value;
+                    of_cells.matrix()[at * of_cells.matrix_pitch + cell] = value;
                 }
                 most = larger(size_of(value), most);
-                square += value * value * of_cells.weight[cell];
+                square += value * value * of_cells.weight()[cell];
             }
-            memory.lower[at] = low;
-            memory.upper[at] = high;
-            memory.reach[at] = most;
-            memory.rough[at] = larger(factors[0], size_of(factors[1]));
-            memory.scale[at] = square > 0.0 ? square : 1.0;
-            memory.source[at] = source;
-            memory.block[at] = block;
+            memory.lower()[at] = low;
+            memory.upper()[at] = high;
+            memory.reach()[at] = most;
+            memory.rough()[at] = larger(factors[0], size_of(factors[1]));
+            memory.scale()[at] = square > 0.0 ? square : 1.0;
+            memory.source()[at] = source;
+            memory.block()[at] = block;
         }
         __syncwarp();
         return usable;

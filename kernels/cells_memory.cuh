@@ -9,50 +9,41 @@
 constexpr u32 SUMS = 4;
 constexpr u32 SUM_Y = 0, SUM_SIZE = 1, SUM_FREE = 2, SUM_BEYOND = 3;
 
+// (As in `RowMemory`.)
 struct CellMemory {
+    double* first_cell;
     u32 cells;
+    u32 warps;
     // Distance between rows of the matrix: odd, as in `RowMemory`.
     u32 matrix_pitch;
 
-    // By cell, over weights that sum to 1: of w, w label, w lo, w hi; the sums of the last pass; the shifts to be tried.
-    double* weight;
-    double* label;
-    double* box_lo;
-    double* box_hi;
-    double* sums;
-    double* shift;
-    // The same as two numbers of what elements are computed in.
-    double* split;
-    double* point_sums;
-    double* curvature;
-    double* pull;
-    double* partial;
-    // Where the elements of a cell begin among the sorted ones.
-    u32* starts;
-    // Rows over cells, of all parts one after the other.
-    double* matrix;
-    // What all threads have to know.
-    double* total;
-    u32* flags;
-
     __device__ __forceinline__ CellMemory(Room& room, u32 cells, u32 rows, u32 warps)
-        : cells(cells), matrix_pitch(cells | 1) {
-        weight = room.take(cells);
-        label = room.take(cells);
-        box_lo = room.take(cells);
-        box_hi = room.take(cells);
-        sums = room.take(SUMS * cells);
-        shift = room.take(cells);
-        split = room.take(2 * cells);
-        point_sums = room.take(POINTS * SUMS * cells);
-        curvature = room.take(cells);
-        pull = room.take(cells);
-        partial = room.take(warps * SUMS * cells);
-        starts = reinterpret_cast<u32*>(room.take(cells / 2 + 1));
-        matrix = room.take(rows * matrix_pitch);
-        total = room.take(1);
-        flags = reinterpret_cast<u32*>(room.take(1));
+        : cells(cells), warps(warps), matrix_pitch(cells | 1) {
+        first_cell = room.take(0);
+        room.take(static_cast<u32>(matrix() - first_cell) + rows * matrix_pitch);
     }
+
+    // By cell, over weights that sum to 1: of w, w label, w lo, w hi; the sums of the last pass; the shifts to be tried, and the
+    // same as two numbers of what elements are computed in.
+    __device__ __forceinline__ double* weight() const { return first_cell; }
+    __device__ __forceinline__ double* label() const { return first_cell + cells; }
+    __device__ __forceinline__ double* box_lo() const { return first_cell + 2 * cells; }
+    __device__ __forceinline__ double* box_hi() const { return first_cell + 3 * cells; }
+    __device__ __forceinline__ double* sums() const { return first_cell + 4 * cells; }
+    __device__ __forceinline__ double* shift() const { return sums() + SUMS * cells; }
+    __device__ __forceinline__ double* split() const { return shift() + cells; }
+    // The sums at the points, the curvature of the model, what a backward pass pulls by, and sums of each warp.
+    __device__ __forceinline__ double* point_sums() const { return shift() + 3 * cells; }
+    __device__ __forceinline__ double* curvature() const { return point_sums() + POINTS * SUMS * cells; }
+    __device__ __forceinline__ double* pull() const { return curvature() + cells; }
+    __device__ __forceinline__ double* partial() const { return curvature() + 2 * cells; }
+    // Where the elements of a cell begin among the sorted ones.
+    __device__ __forceinline__ u32* starts() const { return reinterpret_cast<u32*>(partial() + warps * SUMS * cells); }
+    // What all threads have to know.
+    __device__ __forceinline__ double* total() const { return partial() + warps * SUMS * cells + cells / 2 + 1; }
+    __device__ __forceinline__ u32* flags() const { return reinterpret_cast<u32*>(total() + 1); }
+    // Rows over cells, of all parts one after the other.
+    __device__ __forceinline__ double* matrix() const { return total() + 2; }
 };
 
 // Of a block with a problem with any rows over cells: one machine, part after part.

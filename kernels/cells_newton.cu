@@ -13,13 +13,13 @@ constexpr u32 DO_PASS = 0, DO_ANSWER = 1, DO_LAST_PASS = 2;
 // What elements of a cell are moved by.
 template <class T>
 __device__ __forceinline__ SplitShift<ArithmeticOf<T>> shift_of(const Memory& memory, u32 cell) {
-    return reinterpret_cast<const SplitShift<ArithmeticOf<T>>*>(memory.split)[cell];
+    return reinterpret_cast<const SplitShift<ArithmeticOf<T>>*>(memory.split())[cell];
 }
 
 // Sums the elements by cell at the shifts that are set, over weights that sum to 1. (For the first warp.)
 template <int LANES, class T>
 __device__ __forceinline__ void pass(const Problem<T>& problem, const Memory& memory) {
-    sum_by_cell<LANES>(problem.order(), memory, memory.sums, [&](u32 i, u32 cell, double(&sums)[SUMS]) {
+    sum_by_cell<LANES>(problem.order(), memory, memory.sums(), [&](u32 i, u32 cell, double(&sums)[SUMS]) {
         auto moved = move_element(problem, shift_of<T>(memory, cell), i);
         double w = problem.weight(i), y = stored_value<T>(moved.clipped);
         sums[SUM_Y] += w * y;
@@ -29,7 +29,7 @@ __device__ __forceinline__ void pass(const Problem<T>& problem, const Memory& me
     });
     for (u32 at = threadIdx.x; at < SUMS * memory.cells; at += LANES) {
         if (threadIdx.x < WARP_LANES) {
-            memory.sums[at] /= *memory.total;
+            memory.sums()[at] /= *memory.total();
         }
     }
     __syncwarp();
@@ -55,8 +55,8 @@ __device__ __forceinline__ void write_elements(const Problem<T>& problem, const 
 template <class T>
 __device__ __forceinline__ void split_shifts(const Memory& memory) {
     if (threadIdx.x < memory.cells) {
-        reinterpret_cast<SplitShift<ArithmeticOf<T>>*>(memory.split)[threadIdx.x] =
-            SplitShift<ArithmeticOf<T>>(memory.shift[threadIdx.x]);
+        reinterpret_cast<SplitShift<ArithmeticOf<T>>*>(memory.split())[threadIdx.x] =
+            SplitShift<ArithmeticOf<T>>(memory.shift()[threadIdx.x]);
     }
 }
 
@@ -64,7 +64,7 @@ __device__ __forceinline__ void split_shifts(const Memory& memory) {
 __device__ __forceinline__ Outcome outcome_of_parts(const Memory& memory, const CellsCall& call, u32 passes) {
     Outcome outcome = {STATUS_SOLVED, 0, passes, 0, 0.0, 0.0};
     for (u32 part = 0; part < call.parts; ++part) {
-        const NewtonState& state = *reinterpret_cast<const NewtonState*>(memory.state + STATE_DOUBLES * part);
+        const NewtonState& state = state_in(memory.state() + STATE_DOUBLES * part);
         bool has_answer = is_answer(state.status);
         outcome.inactive |= state.rows.inactive;
         bool had_answer = is_answer(outcome.status);
@@ -76,7 +76,7 @@ __device__ __forceinline__ Outcome outcome_of_parts(const Memory& memory, const 
             outcome.status = state.status == STATUS_RELAXED ? STATUS_RELAXED : outcome.status;
             outcome.iterations = state.iterations > outcome.iterations ? state.iterations : outcome.iterations;
             outcome.residual = larger(state.test.residual, outcome.residual);
-            outcome.excess = larger(state.excess, outcome.excess);
+            outcome.excess = larger(numbers_in(memory.state() + STATE_DOUBLES * part).excess, outcome.excess);
         }
     }
     return outcome;
@@ -104,12 +104,12 @@ __device__ __forceinline__ void project(const CellsCall& call, u32 place) {
     if (leads && usable) {
         u32 first_row = 0, first_block = 0;
         if (threadIdx.x < memory.cells) {
-            memory.shift[threadIdx.x] = 0.0;
+            memory.shift()[threadIdx.x] = 0.0;
         }
 #pragma unroll 1
         for (u32 part = 0; part < call.parts; ++part) {
             RowsOfCells live(memory, memory);
-            Newton<RowsOfCells> newton(live, task);
+            Newton<RowsOfCells> newton(live, task, memory.state() + STATE_DOUBLES * part);
             usable = live.build(problem, call.set_parts[part], first_row, first_block) && usable;
             live.load(live);
             first_row += live.m;
@@ -117,11 +117,11 @@ __device__ __forceinline__ void project(const CellsCall& call, u32 place) {
             double start = 0.0;
             if (call.warm && live.mine) {
                 // What cannot be used as a start is not used.
-                start = problem.warm(memory.source[live.base + threadIdx.x]) / *memory.total;
+                start = problem.warm(memory.source()[live.base + threadIdx.x]) / *memory.total();
                 start = is_finite(start) ? start : 0.0;
             }
             newton.start(steps, call.warm != nullptr, start);
-            newton.save(memory.state + STATE_DOUBLES * part);
+            newton.save();
         }
     }
     if (__syncthreads_or(leads && !usable)) {
@@ -136,23 +136,23 @@ __device__ __forceinline__ void project(const CellsCall& call, u32 place) {
         if (leads) {
             bool waits = false, fails = false;
             for (u32 part = 0; part < call.parts; ++part) {
-                const NewtonState& state = *reinterpret_cast<const NewtonState*>(memory.state + STATE_DOUBLES * part);
+                const NewtonState& state = state_in(memory.state() + STATE_DOUBLES * part);
                 waits = waits || state.waiting;
                 fails = fails || (!state.waiting && !is_answer(state.status));
             }
             if (fails && threadIdx.x < memory.cells) {
                 // (By how much the rows are exceeded at clip(z).)
-                memory.shift[threadIdx.x] = 0.0;
+                memory.shift()[threadIdx.x] = 0.0;
             }
             __syncwarp();
             split_shifts<T>(memory);
             if (threadIdx.x == 0) {
                 // One part without an answer is a problem without one.
-                *memory.flags = fails ? DO_LAST_PASS : waits ? DO_PASS : DO_ANSWER;
+                *memory.flags() = fails ? DO_LAST_PASS : waits ? DO_PASS : DO_ANSWER;
             }
         }
         __syncthreads();
-        u32 next = *memory.flags;
+        u32 next = *memory.flags();
         if (next != DO_ANSWER) {
             pass<LANES>(problem, memory);
         }
@@ -164,13 +164,13 @@ __device__ __forceinline__ void project(const CellsCall& call, u32 place) {
         if (leads) {
 #pragma unroll 1
             for (u32 part = 0; part < call.parts; ++part) {
-                double* state = memory.state + STATE_DOUBLES * part;
-                if (reinterpret_cast<const NewtonState*>(state)->waiting) {
+                double* state = memory.state() + STATE_DOUBLES * part;
+                if (state_in(state).waiting) {
                     RowsOfCells live(memory, memory);
-                    Newton<RowsOfCells> newton(live, task);
-                    newton.load(state);
+                    Newton<RowsOfCells> newton(live, task, state);
+                    newton.load();
                     newton.receive();
-                    newton.save(state);
+                    newton.save();
                 }
             }
         }
@@ -183,22 +183,24 @@ __device__ __forceinline__ void project(const CellsCall& call, u32 place) {
     Outcome outcome = outcome_of_parts(memory, call, passes);
     bool has_answer = is_answer(outcome.status);
     RowsOfCells live(memory, memory);
-    Newton<RowsOfCells> newton(live, task);
+    Newton<RowsOfCells> newton(live, task, memory.state());
     if (!has_answer) {
         double worst = 0.0;
         for (u32 part = 0; part < call.parts; ++part) {
-            newton.load(memory.state + STATE_DOUBLES * part);
-            double mean = live.mean_of(memory.sums + SUM_Y * memory.cells);
+            newton.state = memory.state() + STATE_DOUBLES * part;
+            newton.load();
+            double mean = live.mean_of(memory.sums() + SUM_Y * memory.cells);
             worst = live.m > 0 ? larger(live.measured_excess(mean), worst) : worst;
         }
         outcome.excess = worst;
     }
     write_record(problem, outcome);
     for (u32 part = 0; part < call.parts && outcome.status != STATUS_ITERATION_LIMIT; ++part) {
-        newton.load(memory.state + STATE_DOUBLES * part);
+        newton.state = memory.state() + STATE_DOUBLES * part;
+        newton.load();
         // Of an infeasible problem the ray.
         if ((has_answer || newton.status == outcome.status) && !newton.waiting && live.mine) {
-            problem.multipliers()[memory.source[live.base + threadIdx.x]] = newton.own(newton.nu_of(newton.at)) * *memory.total;
+            problem.multipliers()[memory.source()[live.base + threadIdx.x]] = newton.own(newton.nu_of(newton.at)) * *memory.total();
         }
     }
 }

@@ -9,7 +9,7 @@
 struct PulledCells : CellRows {
     __device__ __forceinline__ PulledCells(const CellMemory& of_cells, const RowMemory& memory) : CellRows(of_cells, memory) {}
 
-    __device__ __forceinline__ const double* sums(u32 which) const { return of_cells.sums + which * of_cells.cells; }
+    __device__ __forceinline__ const double* sums(u32 which) const { return of_cells.sums() + which * of_cells.cells; }
 
     // The product of the lane's row with row s over the free elements.
     __device__ __forceinline__ double free_product(u32 s) const {
@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) cells_vjp(const __grid_con
         return;
     }
     bool needs_terms = call.to_weights || call.to_labels, needs_values = needs_terms || problem.has(HAS_RATIO);
-    sum_by_cell<LANES>(problem.order(), memory, memory.sums, [&](u32 i, u32, double(&sums)[SUMS]) {
+    sum_by_cell<LANES>(problem.order(), memory, memory.sums(), [&](u32 i, u32, double(&sums)[SUMS]) {
         bool free = !ClampedAt(problem.clamp(), i).any;
         double w = problem.weight(i);
         sums[SUM_OF_FREE] += free ? w : 0.0;
@@ -62,9 +62,9 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) cells_vjp(const __grid_con
     if (leads) {
         u32 lane = threadIdx.x;
         if (lane < memory.cells) {
-            memory.sums[SUM_OF_FREE * memory.cells + lane] /= *memory.total;
-            memory.sums[SUM_OF_VALUE * memory.cells + lane] /= *memory.total;
-            memory.pull[lane] = 0.0;
+            memory.sums()[SUM_OF_FREE * memory.cells + lane] /= *memory.total();
+            memory.sums()[SUM_OF_VALUE * memory.cells + lane] /= *memory.total();
+            memory.pull()[lane] = 0.0;
             for (u32 which = 0; which < 4; ++which) {
                 terms_of(memory, which)[lane] = 0.0;
             }
@@ -82,22 +82,22 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) cells_vjp(const __grid_con
                 // Rows that were relaxed are held where they have a multiplier, and nowhere else. (By how much is no matter.)
                 rows.relax(1.0);
             }
-            double nu = rows.mine ? problem.multipliers()[memory.source[rows.base + lane]] : 0.0;
+            double nu = rows.mine ? problem.multipliers()[memory.source()[rows.base + lane]] : 0.0;
             HeldRows<PulledCells> held(rows, nu);
             held.solve();
             if (rows.mine) {
-                memory.step[rows.base + lane] = held.lambda;
+                memory.step()[rows.base + lane] = held.lambda;
             }
             __syncwarp();
-            double pull = rows.shift_by(memory.step);
+            double pull = rows.shift_by(memory.step());
             if (rows.has_cell()) {
-                memory.pull[lane] = pull;
-                const double* sums = memory.sums;
+                memory.pull()[lane] = pull;
+                const double* sums = memory.sums();
                 double moved = sums[SUM_OF_GRADIENT * memory.cells + lane] - sums[SUM_OF_FREE * memory.cells + lane] * pull;
-                memory.sums[SUM_OF_MOVED * memory.cells + lane] = moved;
+                memory.sums()[SUM_OF_MOVED * memory.cells + lane] = moved;
             }
             __syncwarp();
-            write_row_gradients(problem, held, *memory.total);
+            write_row_gradients(problem, held, *memory.total());
             if (needs_terms) {
                 set_terms(problem, held);
             }
@@ -108,6 +108,6 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) cells_vjp(const __grid_con
         return;
     }
     for (u32 i = threadIdx.x; i < problem.n; i += LANES) {
-        write_gradient(problem, memory, i, problem.weight(i) / *memory.total, memory.pull[problem.cells()[i]], 0.0);
+        write_gradient(problem, memory, i, problem.weight(i) / *memory.total(), memory.pull()[problem.cells()[i]], 0.0);
     }
 }

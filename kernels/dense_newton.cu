@@ -29,37 +29,40 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) dense_newton(const __grid_
     }
     const Task task = {call.tolerance, Storage<T>::UNIT_ROUNDOFF, call.max_iterations, problem.has(RELAXES)};
     u32 lane = live.lane;
-    double factor = live.unit_of_row() * *memory.total, start = 0.0;
+    double start = 0.0;
     if (call.warm && live.mine) {
         // What cannot be used as a start is not used.
-        start = problem.warm(live.memory.source[lane]) / factor;
+        start = problem.warm(live.memory.source()[lane]) / (live.unit_of_row() * *memory.total());
         start = is_finite(start) ? start : 0.0;
     }
-    double* state = live.memory.state;
+    double* state = live.memory.state();
     {
-        Newton<RowsOfSamples<T, LANES>> newton(live, task);
+        Newton<RowsOfSamples<T, LANES>> newton(live, task, state);
         newton.start(0, call.warm != nullptr, start);
-        newton.save(state);
+        newton.save();
     }
-    const NewtonState& now = *reinterpret_cast<const NewtonState*>(state);
+    const NewtonState& now = state_in(state);
 #pragma unroll 1
-    while (now.waiting) {
-        live.pass(now.trial);
-        Newton<RowsOfSamples<T, LANES>> newton(live, task);
-        newton.load(state);
-        newton.receive();
-        newton.save(state);
-    }
-    bool has_answer = is_answer(now.status);
-    Outcome outcome = {now.status, now.iterations, now.passes, live.inactive, now.test.residual, now.excess};
-    u32 point = has_answer ? now.at : now.trial;
-    if (!has_answer) {
-        // (By how much the rows are exceeded at clip(z).)
-        if (live.mine) {
-            live.memory.nu_of(point)[lane] = live.memory.rest_of(point)[lane] = 0.0;
+    while (now.waiting || !is_answer(now.status)) {
+        bool is_last = !now.waiting;
+        if (is_last && live.mine) {
+            // (By how much the rows are exceeded at clip(z).)
+            live.memory.nu_of(now.trial)[lane] = live.memory.rest_of(now.trial)[lane] = 0.0;
         }
         __syncwarp();
-        live.pass(point);
+        live.pass(now.trial);
+        if (is_last) {
+            break;
+        }
+        Newton<RowsOfSamples<T, LANES>> newton(live, task, state);
+        newton.load();
+        newton.receive();
+        newton.save();
+    }
+    Outcome outcome = {now.status, now.iterations, now.passes, live.inactive, now.test.residual, numbers_in(state).excess};
+    bool has_answer = is_answer(now.status);
+    u32 point = has_answer ? now.at : now.trial;
+    if (!has_answer) {
         outcome.excess = live.m > 0 ? live.measured_excess(live.take_sums(point)) : 0.0;
     }
     live.write(point, has_answer);
@@ -67,7 +70,7 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) dense_newton(const __grid_
         write_record(problem, outcome);
         // Of an infeasible problem the ray.
         if (outcome.status != STATUS_ITERATION_LIMIT && live.mine) {
-            problem.multipliers()[live.memory.source[lane]] = live.memory.nu_of(now.at)[lane] * factor;
+            problem.multipliers()[live.memory.source()[lane]] = live.memory.nu_of(now.at)[lane] * (live.unit_of_row() * *memory.total());
         }
     }
 }

@@ -20,7 +20,7 @@ struct PulledSamples : SampleRows<T, LANES> {
 
     __device__ __forceinline__ PulledSamples(const Problem<T>& problem, const SampleMemory& samples) : Base(problem, samples) {}
 
-    __device__ __forceinline__ double* of_gradient() const { return samples.sums_at + pairs_of(m); }
+    __device__ __forceinline__ double* of_gradient() const { return samples.sums_of(0) + pairs_of(m); }
     __device__ __forceinline__ double* of_value() const { return of_gradient() + m; }
 
     // The first pass: products of rows over free samples, and what rows make of the gradient and of the answer.
@@ -42,16 +42,16 @@ struct PulledSamples : SampleRows<T, LANES> {
                     return [=](u32 s) { return row[s] * values[s]; };
                 });
             });
-        this->gather_sums(pairs_of(m), this->pair_sums(), samples.sums_at);
+        this->gather_sums(pairs_of(m), this->pair_sums(), samples.sums_of(0));
         this->gather_sums(2 * m, this->row_sums(), of_gradient());
     }
 
-    __device__ __forceinline__ double free_product(u32 s) const { return mine ? samples.sums_at[place_of_pair(lane, s)] : 0.0; }
+    __device__ __forceinline__ double free_product(u32 s) const { return mine ? samples.sums_of(0)[place_of_pair(lane, s)] : 0.0; }
     __device__ __forceinline__ double gradient() const { return mine ? of_gradient()[lane] : 0.0; }
     __device__ __forceinline__ double value() const { return mine ? of_value()[lane] : 0.0; }
 
     __device__ __forceinline__ double solve_pair(u32 first, u32 second) const {
-        const double* pairs = samples.sums_at;
+        const double* pairs = samples.sums_of(0);
         double curvature = pairs[place_of_pair(first, first)] - 2.0 * pairs[place_of_pair(first, second)] +
                            pairs[place_of_pair(second, second)];
         return curvature > 0.0 ? (of_gradient()[first] - of_gradient()[second]) / curvature : 0.0;
@@ -83,15 +83,15 @@ struct PulledSamples : SampleRows<T, LANES> {
                     });
                 }
             });
-        this->gather_sums(cells, this->pair_sums(), samples.sums + SUM_OF_MOVED * cells);
-        this->gather_sums(cells, this->row_sums(), samples.sums + SUM_OF_VALUE * cells);
+        this->gather_sums(cells, this->pair_sums(), samples.sums() + SUM_OF_MOVED * cells);
+        this->gather_sums(cells, this->row_sums(), samples.sums() + SUM_OF_VALUE * cells);
     }
 
     // The last pass: the gradients to the samples' inputs, and to the coefficients.
     __device__ __forceinline__ void write(const double* lambda, const double* nu) const {
         const CellsCall& call = problem.call;
         u32 over_cells = this->over_cells;
-        double total = *samples.total;
+        double total = *samples.total();
         T* to_coefficients = static_cast<T*>(call.to_coefficients) + problem.first * call.dense;
         this->each_sample([&](u32 i, bool there) {
             if (!there) {
@@ -105,7 +105,7 @@ struct PulledSamples : SampleRows<T, LANES> {
             write_gradient(problem, samples, i, weight, pull, of_dense * move / total);
             for (u32 r = over_cells; call.to_coefficients && r < m; ++r) {
                 u32 k = r - over_cells;
-                double unit = samples.unit[k], slope = lambda[r] * unit * problem.value(i) + nu[r] * unit * move;
+                double unit = samples.unit()[k], slope = lambda[r] * unit * problem.value(i) + nu[r] * unit * move;
                 to_coefficients[static_cast<u64>(k) * problem.n + i] = Storage<T>::narrow(static_cast<ArithmeticOf<T>>(-slope));
             }
         });
@@ -124,31 +124,31 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) dense_vjp(const __grid_con
         return;
     }
     u32 lane = rows.lane;
-    double* lambda = rows.memory.step;
-    double* nu = rows.memory.model;
+    double* lambda = rows.memory.step();
+    double* nu = rows.memory.model();
     if (problem.outcome().status == STATUS_RELAXED) {
         // Rows that were relaxed are held where they have a multiplier, and nowhere else. (By how much is no matter.)
         rows.relax(1.0);
     }
     rows.sum();
-    double of_row = rows.mine ? problem.multipliers()[rows.memory.source[lane]] : 0.0;
+    double of_row = rows.mine ? problem.multipliers()[rows.memory.source()[lane]] : 0.0;
     HeldRows<PulledSamples<T, LANES>> held(rows, of_row);
     held.solve();
     if (rows.mine) {
         lambda[lane] = held.lambda;
         // Of the row as it is scaled.
-        nu[lane] = of_row / (*memory.total * rows.unit_of_row());
+        nu[lane] = of_row / (*memory.total() * rows.unit_of_row());
     }
     __syncwarp();
     if (leads) {
-        write_row_gradients(problem, held, *memory.total);
+        write_row_gradients(problem, held, *memory.total());
     }
     if (call.to_weights || call.to_labels) {
         rows.sum_by_cell(lambda);
         if (leads) {
             set_terms(problem, held);
         }
-        rows.meet();
+        __syncthreads();
     }
     rows.write(lambda, nu);
 }

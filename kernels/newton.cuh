@@ -61,16 +61,26 @@ struct NewtonState {
     bool marginless;
     // Whether there is an answer that a later attempt was hoped to better.
     bool has_answer;
-    double answer_residual;
     double last_residual;
-    double excess;
-    // What the ray proves that has become the point.
-    double lack;
     double prox;
+};
+
+// The same where it is asked for seldom, which stays in memory: the residual of the answer that was kept, the excess of the one that
+// was found, what the ray proves that has become the point, and what rows are relaxed by next, beyond what is needed.
+struct NewtonNumbers {
+    double answer_residual;
+    double excess;
+    double lack;
     double room;
 };
 
-static_assert(sizeof(NewtonState) <= STATE_DOUBLES * sizeof(double), "the state has room in memory");
+static_assert(sizeof(NewtonState) + sizeof(NewtonNumbers) <= STATE_DOUBLES * sizeof(double), "the state has room in memory");
+
+__device__ __forceinline__ NewtonState& state_in(double* state) { return *reinterpret_cast<NewtonState*>(state); }
+
+__device__ __forceinline__ NewtonNumbers& numbers_in(double* state) {
+    return *reinterpret_cast<NewtonNumbers*>(state + STATE_DOUBLES - sizeof(NewtonNumbers) / sizeof(double));
+}
 
 template <class Live>
 struct Newton : NewtonState {
@@ -79,19 +89,45 @@ struct Newton : NewtonState {
     const Task task;
     u32 lane;
 
-    __device__ __forceinline__ Newton(Live& live, const Task& task)
-        : NewtonState(), live(live), memory(live.memory), task(task), lane(threadIdx.x % WARP_LANES) {}
+    // Its place in memory.
+    double* state;
 
-    __device__ __forceinline__ void load(const double* state) {
-        static_cast<NewtonState&>(*this) = *reinterpret_cast<const NewtonState*>(state);
+    __device__ __forceinline__ Newton(Live& live, const Task& task, double* state)
+        : NewtonState(), live(live), memory(live.memory), task(task), lane(threadIdx.x % WARP_LANES), state(state) {}
+
+    __device__ __forceinline__ void load() {
+        static_cast<NewtonState&>(*this) = state_in(state);
         live.load(rows);
     }
 
-    __device__ __forceinline__ void save(double* state) {
+    __device__ __forceinline__ void save() {
         rows = live;
         __syncwarp();
         if (lane == 0) {
-            *reinterpret_cast<NewtonState*>(state) = *this;
+            state_in(state) = *this;
+        }
+        __syncwarp();
+    }
+
+    // Asks something that goes over the samples. Registers are few there: meanwhile the state is in memory.
+    template <class Question>
+    __device__ __forceinline__ auto ask_samples(Question question) {
+        if constexpr (Live::BY_SAMPLE) {
+            save();
+        }
+        auto answer = question();
+        if constexpr (Live::BY_SAMPLE) {
+            load();
+        }
+        return answer;
+    }
+
+    __device__ __forceinline__ const NewtonNumbers& numbers() const { return numbers_in(state); }
+
+    __device__ __forceinline__ void keep(double NewtonNumbers::*which, double value) const {
+        __syncwarp();
+        if (lane == 0) {
+            numbers_in(state).*which = value;
         }
         __syncwarp();
     }
@@ -120,7 +156,7 @@ struct Newton : NewtonState {
     __device__ __forceinline__ void start(u32 steps, bool has_start, double nu) {
         iterations = steps;
         passes = before = relaxations = 0;
-        room = ROOM;
+        keep(&NewtonNumbers::room, ROOM);
         at = 0;
         trial = 1;
         kept = 2;
@@ -131,7 +167,6 @@ struct Newton : NewtonState {
     __device__ __forceinline__ void begin(bool has_start, double nu) {
         status = STATUS_SOLVED;
         has_answer = marginless = false;
-        answer_residual = excess = 0.0;
         waiting = live.m > 0;
         begin_attempt(0);
         warm = has_start;
@@ -186,15 +221,15 @@ struct Newton : NewtonState {
         go_to_trial();
         set_point(at, ray, 0.0);
         status = STATUS_INFEASIBLE;
-        lack = sum_of_rows(ray > 0.0 ? -live.upper() : ray < 0.0 ? live.lower() : 0.0);
+        keep(&NewtonNumbers::lack, sum_of_rows(ray > 0.0 ? -live.upper() : ray < 0.0 ? live.lower() : 0.0));
         return true;
     }
 
     __device__ __forceinline__ Next take(double mean) {
         bool is_start = false;
         if (stage == AT_TRIAL && !out_of_passes()) {
-            SearchStep found = search.judge(own(memory.asked_lower), own(memory.asked_upper), own(memory.step),
-                                            own(memory.aim), own(nu_of(at)), own(nu_of(trial)), mean);
+            SearchStep found = search.judge(own(memory.asked_lower()), own(memory.asked_upper()), own(memory.step()),
+                                            own(memory.aim()), own(nu_of(at)), own(nu_of(trial)), mean);
             if (found == SEARCH_KEEPS || found == SEARCH_ENDS_AT_KEPT) {
                 u32 last = kept;
                 kept = trial;
@@ -216,24 +251,37 @@ struct Newton : NewtonState {
             }
             is_start = warm;
         } else if (stage == AT_KEPT) {
-            test.residual = answer_residual;
+            test.residual = numbers().answer_residual;
             return NEXT_END;
         }
-        return work(mean, task.needed(rounding), is_start);
+        return work(task.needed(rounding), is_start);
+    }
+
+    __device__ __forceinline__ void take_point(ActiveSet& model) const {
+        model.nu = own(nu_of(at));
+        model.rest = own(rest_of(at));
+        model.mean = own(mean_of(at));
+    }
+
+    // And the step from there, which is in memory, too.
+    __device__ __forceinline__ void take_step(ActiveSet& model) const {
+        take_point(model);
+        model.d = own(memory.step());
+        model.v = own(memory.model());
+        model.low = own(memory.asked_lower());
+        model.high = own(memory.asked_upper());
     }
 
     // Works from the present point until it needs sums or has ended.
-    __device__ __forceinline__ Next work(double mean, double needed, bool is_start) {
+    __device__ __forceinline__ Next work(double needed, bool is_start) {
         ActiveSet model(live);
-        model.nu = own(nu_of(at));
-        model.rest = own(rest_of(at));
-        model.mean = mean;
+        take_point(model);
 #pragma unroll 1
         for (;;) {
-            Verdict verdict = test.judge(task, live, mean, model.nu, needed, is_start, model.low, model.high);
+            Verdict verdict = test.judge(task, live, model.mean, model.nu, needed, is_start, model.low, model.high);
             is_start = false;
             if (verdict == VERDICT_SOLVED) {
-                return accept(mean, model.nu);
+                return accept(model.mean, model.nu);
             }
             if (verdict == VERDICT_OPEN && test.lacks_room(live)) {
                 test.drop_margin();
@@ -247,7 +295,11 @@ struct Newton : NewtonState {
                 adapt_prox();
             }
             Floor floor = {test.residual, floor_factor(attempt), attempt > 0};
-            live.fill_curvature(at, floor, prox);
+            ask_samples([&rows = live, point = at, floor, added = prox] {
+                rows.fill_curvature(point, floor, added);
+                return 0.0;
+            });
+            take_point(model);
             model.minimise(nu_of(at) + live.base, 1e-3 * test.tolerance);
             if (any_lane(!is_finite(model.v))) {
                 // Rounding left it no numbers.
@@ -257,18 +309,27 @@ struct Newton : NewtonState {
                 }
                 continue;
             }
-            set_own(memory.step, model.d);
-            set_own(memory.model, model.v);
-            set_own(memory.asked_lower, model.low);
-            set_own(memory.asked_upper, model.high);
+            set_own(memory.step(), model.d);
+            set_own(memory.model(), model.v);
+            set_own(memory.asked_lower(), model.low);
+            set_own(memory.asked_upper(), model.high);
             __syncwarp();
             if (is_infeasible()) {
                 status = STATUS_INFEASIBLE;
                 return NEXT_END;
             }
+            take_step(model);
             double aim;
-            if (search.begin(live, model, at, floor, aim)) {
-                set_own(memory.aim, aim);
+            if (search.begin(live, model, aim)) {
+                set_own(memory.aim(), aim);
+                // No farther than to where all elements are free; most steps are far shorter.
+                double reach = 2.0 * test.residual + 4.0 * live.farthest(at);
+                bool is_short = live.largest_shift_size(model.d) <= reach;
+                Extent extent = ask_samples([&rows = live, point = at, floor, is_short] {
+                    return rows.extent_of_step(point, floor, !is_short);
+                });
+                take_step(model);
+                search.bound(live, model, is_short ? 1.0 : smaller(reach / extent.longest, 1.0), extent.is_floored);
                 stage = AT_TRIAL;
                 return NEXT_ASK;
             }
@@ -295,9 +356,10 @@ struct Newton : NewtonState {
         double size = live.rounding(1.0, at);
 #pragma unroll 1
         for (u32 which = 0; which < 2; ++which) {
-            const double* ray = which == 0 ? memory.step : memory.model;
-            lack = lack_of_room(live, ray, size);
+            const double* ray = which == 0 ? memory.step() : memory.model();
+            double lack = ask_samples([&rows = live, ray, size] { return lack_of_room(rows, ray, size); });
             if (lack > 0.0) {
+                keep(&NewtonNumbers::lack, lack);
                 set_point(at, own(ray), 0.0);
                 return true;
             }
@@ -308,7 +370,7 @@ struct Newton : NewtonState {
     // Ends with the present point, unless a better one of the same quality can be hoped for.
     __device__ __forceinline__ Next accept(double mean, double nu) {
         double error = test.shift_error(), size = EPSILON * live.largest_shift_size(nu);
-        bool lost = 2.0 * size > error && live.are_lost(at, error);
+        bool lost = 2.0 * size > error && ask_samples([&rows = live, point = at, error] { return rows.are_lost(point, error); }) > 0.0;
         if (lost && !reduced) {
             double smaller_nu = nu, rest = 0.0;
             if (live.reduce(smaller_nu)) {
@@ -329,10 +391,10 @@ struct Newton : NewtonState {
         bool needless = !test.tightened && !live.may_lack_room() && live.measured_excess(mean) > 0.0;
         status = STATUS_SOLVED;
         if ((hopeful || needless) && attempt + 1 < ATTEMPTS) {
-            set_own(memory.answer_nu, nu);
-            set_own(memory.answer_rest, own(rest_of(at)));
+            set_own(memory.answer_nu(), nu);
+            set_own(memory.answer_rest(), own(rest_of(at)));
             has_answer = true;
-            answer_residual = test.residual;
+            keep(&NewtonNumbers::answer_residual, test.residual);
             marginless = marginless || hopeful;
             return NEXT_GIVE_UP;
         }
@@ -347,7 +409,7 @@ struct Newton : NewtonState {
                 next = NEXT_FROM_ZERO;
             } else if (has_answer) {
                 has_answer = false;
-                set_point(trial, own(memory.answer_nu), own(memory.answer_rest));
+                set_point(trial, own(memory.answer_nu()), own(memory.answer_rest()));
                 live.ask(trial);
                 stage = AT_KEPT;
                 return;
@@ -362,7 +424,7 @@ struct Newton : NewtonState {
             set_point(trial, 0.0, 0.0);
             live.ask(trial);
         } else if (next == NEXT_ASK && stage == AT_TRIAL) {
-            Twofold moved = search.place(own(nu_of(at)), own(rest_of(at)), own(memory.step));
+            Twofold moved = search.place(own(nu_of(at)), own(rest_of(at)), own(memory.step()));
             if (search.step > 1.0) {
                 // A long step magnifies what rounding left of the balance.
                 live.balance(moved.large, moved.small);
@@ -377,14 +439,14 @@ struct Newton : NewtonState {
     // Ends, or relaxes the rows that nothing meets and begins anew.
     __device__ __forceinline__ void end() {
         waiting = false;
-        excess = live.measured_excess(own(mean_of(at)));
+        keep(&NewtonNumbers::excess, live.measured_excess(own(mean_of(at))));
         bool stuck = status == STATUS_ITERATION_LIMIT, impossible = status == STATUS_INFEASIBLE;
         if (task.relaxes && (stuck || impossible) && relaxations < MOST_RELAXATIONS) {
-            double needed = impossible ? least_relaxation(live, nu_of(at), lack) : 0.0;
+            double needed = impossible ? least_relaxation(live, nu_of(at), numbers().lack) : 0.0, room = numbers().room;
             // Where rows were relaxed and the answer was not found, by more room.
             if (impossible ? needed > 0.0 : live.relaxed > 0.0 && room <= LAST_ROOM) {
                 live.relax(needed * (1.0 + 1e-9) + room);
-                room = impossible ? smaller(2.0 * room, larger(MOST_ROOM, room)) : 10.0 * room;
+                keep(&NewtonNumbers::room, impossible ? smaller(2.0 * room, larger(MOST_ROOM, room)) : 10.0 * room);
                 ++relaxations;
                 before = iterations;
                 begin(false, 0.0);

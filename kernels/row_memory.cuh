@@ -22,71 +22,51 @@ struct Room {
 
 __device__ __forceinline__ u32 most_of(u32 a, u32 b) { return a > b ? a : b; }
 
+// (Where its arrays are is found each time: registers are few.)
 struct RowMemory {
+    double* first;
     u32 rows;
     u32 spreads;
+    u32 parts;
     // Distance between rows of the model: odd, so that lanes with a row each read from different banks.
     u32 model_pitch;
-
-    // By row, of all parts one after the other.
-    double* lower;
-    double* upper;
-    double* reach;
-    double* rough;
-    double* scale;
-    double* nu;
-    double* rest;
-    double* mean;
-    double* answer_nu;
-    double* answer_rest;
-    double* asked_lower;
-    double* asked_upper;
-    double* step;
-    double* model;
-    double* aim;
-    u32* source;
-    u32* block;
-    // Of the part in hand: the model's curvature, and room for a system, or for as many numbers as are asked for.
-    double* h;
-    double* work;
-    // By block, of all parts one after the other.
-    double* limit;
-    u32* block_rows;
-    u32* block_spread;
-    double* state;
 
     RowMemory() = default;
 
     __device__ __forceinline__ RowMemory(Room& room, u32 rows, u32 spreads, u32 parts, u32 work_doubles)
-        : rows(rows), spreads(spreads), model_pitch(rows | 1) {
-        lower = room.take(rows);
-        upper = room.take(rows);
-        reach = room.take(rows);
-        rough = room.take(rows);
-        scale = room.take(rows);
-        nu = room.take(POINTS * rows);
-        rest = room.take(POINTS * rows);
-        mean = room.take(POINTS * rows);
-        answer_nu = room.take(rows);
-        answer_rest = room.take(rows);
-        asked_lower = room.take(rows);
-        asked_upper = room.take(rows);
-        step = room.take(rows);
-        model = room.take(rows);
-        aim = room.take(rows);
-        source = reinterpret_cast<u32*>(room.take(rows));
-        block = source + rows;
-        h = room.take(rows * model_pitch);
+        : rows(rows), spreads(spreads), parts(parts), model_pitch(rows | 1) {
         u32 system = rows + spreads;
-        work = room.take(most_of(system * (system | 1) + 2 * system, work_doubles));
-        limit = room.take(spreads);
-        block_rows = reinterpret_cast<u32*>(room.take(spreads));
-        block_spread = block_rows + spreads;
-        state = room.take(STATE_DOUBLES * parts);
+        first = room.take(0);
+        room.take(static_cast<u32>(work() - first) + most_of(system * (system | 1) + 2 * system, work_doubles));
     }
 
-    // Arrays of a point, over all rows.
-    __device__ __forceinline__ double* nu_of(u32 point) const { return nu + point * rows; }
-    __device__ __forceinline__ double* rest_of(u32 point) const { return rest + point * rows; }
-    __device__ __forceinline__ double* mean_of(u32 point) const { return mean + point * rows; }
+    // By row, of all parts one after the other: bounds, and what the stop test knows of coefficients.
+    __device__ __forceinline__ double* lower() const { return first; }
+    __device__ __forceinline__ double* upper() const { return first + rows; }
+    __device__ __forceinline__ double* reach() const { return first + 2 * rows; }
+    __device__ __forceinline__ double* rough() const { return first + 3 * rows; }
+    __device__ __forceinline__ double* scale() const { return first + 4 * rows; }
+    // Multipliers, what they lack, and the rows' means, at a point.
+    __device__ __forceinline__ double* nu_of(u32 point) const { return first + (5 + point) * rows; }
+    __device__ __forceinline__ double* rest_of(u32 point) const { return first + (5 + POINTS + point) * rows; }
+    __device__ __forceinline__ double* mean_of(u32 point) const { return first + (5 + 2 * POINTS + point) * rows; }
+    // An answer that was kept; the bounds as they were asked for, the step, where it leads to, and what it aims at.
+    __device__ __forceinline__ double* answer_nu() const { return mean_of(POINTS); }
+    __device__ __forceinline__ double* answer_rest() const { return answer_nu() + rows; }
+    __device__ __forceinline__ double* asked_lower() const { return answer_nu() + 2 * rows; }
+    __device__ __forceinline__ double* asked_upper() const { return answer_nu() + 3 * rows; }
+    __device__ __forceinline__ double* step() const { return answer_nu() + 4 * rows; }
+    __device__ __forceinline__ double* model() const { return answer_nu() + 5 * rows; }
+    __device__ __forceinline__ double* aim() const { return answer_nu() + 6 * rows; }
+    // The number in the set, and the block.
+    __device__ __forceinline__ u32* source() const { return reinterpret_cast<u32*>(answer_nu() + 7 * rows); }
+    __device__ __forceinline__ u32* block() const { return source() + rows; }
+    // By block, of all parts one after the other.
+    __device__ __forceinline__ double* limit() const { return answer_nu() + 8 * rows; }
+    __device__ __forceinline__ u32* block_rows() const { return reinterpret_cast<u32*>(limit() + spreads); }
+    __device__ __forceinline__ u32* block_spread() const { return block_rows() + spreads; }
+    // Of the part in hand: the model's curvature, and room for a system, or for as many numbers as are asked for.
+    __device__ __forceinline__ double* state() const { return limit() + 2 * spreads; }
+    __device__ __forceinline__ double* h() const { return state() + STATE_DOUBLES * parts; }
+    __device__ __forceinline__ double* work() const { return h() + rows * model_pitch; }
 };

@@ -44,9 +44,8 @@ __device__ __forceinline__ bool are_usable_bounds(double lower, double upper) {
 struct Rows : RowsState {
     const RowMemory& memory;
     u32 lane;
-    // Whether the lane has a row; and what is known of it.
+    // Whether the lane has a row.
     bool mine;
-    u32 block;
 
     __device__ __forceinline__ explicit Rows(const RowMemory& memory) : RowsState(), memory(memory), lane(threadIdx.x % WARP_LANES) {}
 
@@ -54,21 +53,21 @@ struct Rows : RowsState {
     __device__ __forceinline__ void load(const RowsState& state) {
         static_cast<RowsState&>(*this) = state;
         mine = lane < m;
-        block = mine ? memory.block[base + lane] : NO_BLOCK;
     }
 
     // Of the lane's row. (Read each time: registers are few.)
-    __device__ __forceinline__ double lower() const { return mine ? memory.lower[base + lane] : 0.0; }
-    __device__ __forceinline__ double upper() const { return mine ? memory.upper[base + lane] : 0.0; }
-    __device__ __forceinline__ double reach() const { return mine ? memory.reach[base + lane] : 0.0; }
-    __device__ __forceinline__ double scale() const { return mine ? memory.scale[base + lane] : 1.0; }
+    __device__ __forceinline__ double lower() const { return mine ? memory.lower()[base + lane] : 0.0; }
+    __device__ __forceinline__ double upper() const { return mine ? memory.upper()[base + lane] : 0.0; }
+    __device__ __forceinline__ double reach() const { return mine ? memory.reach()[base + lane] : 0.0; }
+    __device__ __forceinline__ u32 own_block() const { return mine ? memory.block()[base + lane] : NO_BLOCK; }
+    __device__ __forceinline__ double scale() const { return mine ? memory.scale()[base + lane] : 1.0; }
 
     // The lanes of a block's rows, as bits.
-    __device__ __forceinline__ u32 rows_of(u32 block) const { return memory.block_rows[first_block + block]; }
+    __device__ __forceinline__ u32 rows_of(u32 block) const { return memory.block_rows()[first_block + block]; }
 
     __device__ __forceinline__ bool in(u32 block) const { return (rows_of(block) >> lane & 1) != 0; }
 
-    __device__ __forceinline__ double limit_of(u32 block) const { return memory.limit[first_block + block]; }
+    __device__ __forceinline__ double limit_of(u32 block) const { return memory.limit()[first_block + block]; }
 
     __device__ __forceinline__ bool is_ratio_block(u32 block) const { return (ratios >> block & 1) != 0; }
 
@@ -92,8 +91,8 @@ struct Rows : RowsState {
     __device__ __forceinline__ void relax(double by) {
         relaxed += by;
         if (mine) {
-            memory.lower[base + lane] += by * relaxed_bound(-1.0);
-            memory.upper[base + lane] += by * relaxed_bound(1.0);
+            memory.lower()[base + lane] += by * relaxed_bound(-1.0);
+            memory.upper()[base + lane] += by * relaxed_bound(1.0);
         }
         __syncwarp();
     }
@@ -101,6 +100,7 @@ struct Rows : RowsState {
     // How a bound of the lane's row moves as rows are relaxed: of a ratio only the lower() ones do, min >= ratio max - by.
     __device__ __forceinline__ double relaxed_bound(double sign) const {
         double outward = sign > 0.0 ? 1.0 : -1.0;
+        u32 block = own_block();
         return block == NO_BLOCK ? outward : is_ratio_block(block) ? smaller(outward, 0.0) : 0.5 * outward;
     }
 
@@ -143,6 +143,7 @@ struct Rows : RowsState {
     // The row's bounds moved inward by `margin` a mean row, so that a solution's rounding stays within the true ones. A row
     // without that much room collapses to its middle. Ratios are not tightened: near 0 they have no room.
     __device__ __forceinline__ void tighten(double margin, double& low, double& high) const {
+        u32 block = own_block();
         double inward = block == NO_BLOCK ? margin : is_ratio(block) ? 0.0 : 0.5 * margin;
         low = lower() + inward;
         high = upper() - inward;
@@ -154,6 +155,7 @@ struct Rows : RowsState {
     // Whether the rows together may allow a single point only: equalities do, and one-sided contrasts can.
     __device__ __forceinline__ bool may_lack_room() const {
         double room = upper() - lower();
+        u32 block = own_block();
         bool equal = block != NO_BLOCK && is_equal_block(block);
         return relaxed > 0.0 || any_lane(mine && (equal || (block == NO_BLOCK && !(room > 0.0 && room < infinity()))));
     }
@@ -219,6 +221,7 @@ struct Rows : RowsState {
 
     // Whether the lane's row is held at its bound whatever its multiplier.
     __device__ __forceinline__ bool is_equality() const {
+        u32 block = own_block();
         return mine && relaxed == 0.0 && (block == NO_BLOCK ? lower() == upper() : is_equal_block(block));
     }
 };

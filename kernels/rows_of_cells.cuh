@@ -12,13 +12,13 @@ struct RowsOfCells : CellRows {
 
     // Sums of a pass at a point, by cell.
     __device__ __forceinline__ double* sums_of(u32 point, u32 which) const {
-        return of_cells.point_sums + (point * SUMS + which) * of_cells.cells;
+        return of_cells.point_sums() + (point * SUMS + which) * of_cells.cells;
     }
 
     // Takes the sums of the last pass, which was at this point; the lane's mean there.
     __device__ __forceinline__ double take_sums(u32 point) const {
         for (u32 which = 0; which < SUMS && has_cell(); ++which) {
-            sums_of(point, which)[lane] = of_cells.sums[which * of_cells.cells + lane];
+            sums_of(point, which)[lane] = of_cells.sums()[which * of_cells.cells + lane];
         }
         __syncwarp();
         return mean_of(sums_of(point, SUM_Y));
@@ -34,7 +34,7 @@ struct RowsOfCells : CellRows {
             // (Not 0 times infinity.)
             size += factor > 0.0 ? factor * sums_of(point, SUM_SIZE)[cell] : 0.0;
         }
-        return most_of_rows(size * (block == NO_BLOCK ? 4.0 : 8.0)) * unit_roundoff;
+        return most_of_rows(size * (own_block() == NO_BLOCK ? 4.0 : 8.0)) * unit_roundoff;
     }
 
     // Asks for a pass at a point: sets the shifts of the cells, rounded only at the end where what cancels could leave an error.
@@ -56,13 +56,13 @@ struct RowsOfCells : CellRows {
             value = sum.value();
         }
         if (has_cell()) {
-            of_cells.shift[lane] = value;
+            of_cells.shift()[lane] = value;
         }
         __syncwarp();
     }
 
     __device__ __forceinline__ double distance(u32 point) const {
-        return has_cell() ? sums_of(point, SUM_BEYOND)[lane] / larger(of_cells.weight[lane], 1e-300) : 0.0;
+        return has_cell() ? sums_of(point, SUM_BEYOND)[lane] / larger(of_cells.weight()[lane], 1e-300) : 0.0;
     }
 
     // How far the elements of a cell lie beyond their bounds at the most, on average over it.
@@ -71,19 +71,19 @@ struct RowsOfCells : CellRows {
     // Fills the curvature of the dual in the rows' multipliers; the free weights of the cells are floored.
     __device__ __forceinline__ void fill_curvature(u32 point, const Floor& floor, double prox) const {
         if (has_cell()) {
-            double weight = of_cells.weight[lane], free = sums_of(point, SUM_FREE)[lane];
+            double weight = of_cells.weight()[lane], free = sums_of(point, SUM_FREE)[lane];
             bool plenty = !floor.everywhere && free >= PLENTY_FREE * weight;
-            of_cells.curvature[lane] = plenty ? free : larger(floor.of(weight, distance(point)), free);
+            of_cells.curvature()[lane] = plenty ? free : larger(floor.of(weight, distance(point)), free);
         }
         __syncwarp();
         for (u32 q = 0; q < m; ++q) {
             double value = 0.0;
             for (u32 left = mine ? cells : 0; left != 0; left &= left - 1) {
                 u32 cell = lowest_of(left);
-                value += coefficient(lane, cell) * coefficient(q, cell) * of_cells.curvature[cell];
+                value += coefficient(lane, cell) * coefficient(q, cell) * of_cells.curvature()[cell];
             }
             if (mine) {
-                memory.h[lane * memory.model_pitch + q] = value + (q == lane ? prox * scale() : 0.0);
+                memory.h()[lane * memory.model_pitch + q] = value + (q == lane ? prox * scale() : 0.0);
             }
         }
         __syncwarp();
@@ -91,8 +91,8 @@ struct RowsOfCells : CellRows {
 
     // What the step in memory moves, in the model of this point. (It costs nothing here, whether it is needed or not.)
     __device__ __forceinline__ Extent extent_of_step(u32 point, const Floor&, bool) const {
-        double shift = shift_by(memory.step);
-        bool steeper = has_cell() && shift != 0.0 && of_cells.curvature[lane] > STEEPER * sums_of(point, SUM_FREE)[lane];
+        double shift = shift_by(memory.step());
+        bool steeper = has_cell() && shift != 0.0 && of_cells.curvature()[lane] > STEEPER * sums_of(point, SUM_FREE)[lane];
         return Extent{most_of_rows(size_of(shift)), any_lane(steeper)};
     }
 
@@ -103,7 +103,7 @@ struct RowsOfCells : CellRows {
         for (u32 r = 0; r < m && has_cell(); ++r) {
             size += size_of(coefficient(r, lane) * memory.nu_of(point)[base + r]);
         }
-        bool weighs = has_cell() && of_cells.weight[lane] > 0.0;
+        bool weighs = has_cell() && of_cells.weight()[lane] > 0.0;
         double beyond = weighs && !(sums_of(point, SUM_FREE)[lane] > 0.0) ? distance(point) : 0.0;
         return any_lane(weighs && 2.0 * EPSILON * size > larger(error, 0.25 * beyond));
     }
@@ -115,7 +115,7 @@ struct RowsOfCells : CellRows {
     __device__ __forceinline__ double shift_size(const double* multipliers) const {
         double size = 0.0;
         for (u32 r = 0; r < m && has_cell(); ++r) {
-            size += coefficient(r, lane) != 0.0 ? size_of(memory.rough[base + r] * multipliers[base + r]) : 0.0;
+            size += coefficient(r, lane) != 0.0 ? size_of(memory.rough()[base + r] * multipliers[base + r]) : 0.0;
         }
         return size;
     }
@@ -125,7 +125,7 @@ struct RowsOfCells : CellRows {
         RaySums own = {0.0, 0.0, 0.0, 0.0};
         double shift = shift_by(ray), magnitude = shift_size(ray);
         if (has_cell()) {
-            own = sums_of_pull(shift, magnitude, of_cells.weight[lane], of_cells.box_lo[lane], of_cells.box_hi[lane], size);
+            own = sums_of_pull(shift, magnitude, of_cells.weight()[lane], of_cells.box_lo()[lane], of_cells.box_hi()[lane], size);
         }
         return RaySums{sum_of_rows(own.plain), sum_of_rows(own.least), sum_of_rows(own.doubt), most_of_rows(own.largest)};
     }

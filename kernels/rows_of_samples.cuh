@@ -98,13 +98,13 @@ struct RowsOfSamples : SampleRows<T, LANES> {
     // spread.
     __device__ __forceinline__ double rounding(double unit_roundoff, u32 point) const {
         double size = mine ? sizes_at(point)[lane] : 0.0;
-        return most_of_rows(size * (this->block == NO_BLOCK ? 4.0 : 8.0)) * unit_roundoff;
+        return most_of_rows(size * (this->own_block() == NO_BLOCK ? 4.0 : 8.0)) * unit_roundoff;
     }
 
     __device__ __forceinline__ double farthest(u32 point) const { return *farthest_at(point); }
 
     __device__ __forceinline__ double& model(u32 row, u32 column) const {
-        return memory.h[row * memory.model_pitch + column];
+        return memory.h()[row * memory.model_pitch + column];
     }
 
     __device__ __forceinline__ void take_pairs(const double* pairs, double prox) const {
@@ -151,7 +151,7 @@ struct RowsOfSamples : SampleRows<T, LANES> {
         bool cancels = may_cancel(point), steeper = false;
         double longest = 0.0;
         this->each_sample([&](u32 i, bool there) {
-            double step = size_of(this->shift_of_sample(memory.step));
+            double step = size_of(this->shift_of_sample(memory.step()));
             longest = larger(step, longest);
             if (is_flooring && there && step != 0.0) {
                 auto moved = move_sample(point, cancels, i);

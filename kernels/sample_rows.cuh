@@ -56,23 +56,15 @@ struct SampleRows : CellRows {
     mutable u32 turn;
 
     __device__ __forceinline__ SampleRows(const Problem<T>& problem, const SampleMemory& samples)
-        : CellRows(samples, samples.own), problem(problem), samples(samples), tile(samples.own.work, samples.own.rows),
+        : CellRows(samples, samples.own), problem(problem), samples(samples), tile(samples.own.work(), samples.own.rows),
           turn(0) {}
-
-    static __device__ __forceinline__ void meet() {
-        if constexpr (WARPS > 1) {
-            __syncthreads();
-        } else {
-            __syncwarp();
-        }
-    }
 
     // Sums and maxima over the block: every thread gets them, in an order that depends on nothing.
     template <class Join>
     __device__ __forceinline__ double of_block(double of_warp, Join join) const {
         if constexpr (WARPS > 1) {
             // By turns: who comes late still reads the last ones while others write the next.
-            double* told = samples.told + turn * WARPS;
+            double* told = samples.told() + turn * WARPS;
             turn ^= 1;
             if (lane == 0) {
                 told[threadIdx.x / WARP_LANES] = of_warp;
@@ -120,18 +112,21 @@ struct SampleRows : CellRows {
     template <class Join>
     __device__ __forceinline__ void gather(u32 count, const double* sums, double* all, Join join) const {
         u32 parts = count < WARP_LANES ? WARP_LANES / count : 1;
-        u64 place = static_cast<u64>(sums - memory.work);
-        meet();
+        u32 place = static_cast<u32>(sums - memory.first);
+        __syncthreads();
+#pragma unroll 1
         for (u32 at = threadIdx.x; at < count; at += LANES) {
             double value = 0.0;
+#pragma unroll 1
             for (u32 warp = 0; warp < WARPS; ++warp) {
+#pragma unroll 1
                 for (u32 part = 0; part < parts; ++part) {
-                    value = join(value, samples.first_work[warp * samples.machine_doubles + place + part * count + at]);
+                    value = join(value, samples.first_machine[warp * samples.machine_doubles + place + part * count + at]);
                 }
             }
             all[at] = value;
         }
-        meet();
+        __syncthreads();
     }
 
     __device__ __forceinline__ void gather_sums(u32 count, const double* sums, double* all) const {
@@ -182,7 +177,7 @@ struct SampleRows : CellRows {
     __device__ __forceinline__ void load_tile(u32 first) const {
         u32 i = first + lane;
         bool there = i < problem.n;
-        double total = *samples.total, weight = there ? problem.weight(i) : 1.0;
+        double total = *samples.total(), weight = there ? problem.weight(i) : 1.0;
         tile.weight[lane] = there ? weight / total : 0.0;
         tile.inverse()[lane] = there ? total / weight : 0.0;
         if (over_cells > 0) {
@@ -211,7 +206,7 @@ struct SampleRows : CellRows {
                     four.values[j] = given.values[j];
                 }
             }
-            double unit = samples.unit[k];
+            double unit = samples.unit()[k];
 #pragma unroll
             for (u32 j = 0; j < PACK; ++j) {
                 tile.row(over_cells + k)[s + j] = four.values[j] * tile.inverse()[s + j] * unit;
@@ -256,20 +251,20 @@ struct SampleRows : CellRows {
         u32 first = problem.first_dense();
         SetPart all = {first < 32 ? below(first) : FULL_WARP, samples.cells < 32 ? below(samples.cells) : FULL_WARP};
         bool usable = build(problem, all, 0, 0);
-        meet();
+        __syncthreads();
         if (call.dense > 0) {
             usable = scale_rows() && usable;
         }
         if (lane < call.dense) {
             u32 bounded = call.contrasts + lane, at = over_cells + lane;
-            double low = problem.row_lower(bounded), high = problem.row_upper(bounded), unit = samples.unit[lane];
+            double low = problem.row_lower(bounded), high = problem.row_upper(bounded), unit = samples.unit()[lane];
             usable = usable && are_usable_bounds(low, high);
-            memory.lower[at] = low * unit;
-            memory.upper[at] = high * unit;
-            memory.reach[at] = memory.rough[at] = samples.largest[lane];
-            memory.scale[at] = 1.0;
-            memory.source[at] = first + lane;
-            memory.block[at] = NO_BLOCK;
+            memory.lower()[at] = low * unit;
+            memory.upper()[at] = high * unit;
+            memory.reach()[at] = memory.rough()[at] = samples.largest()[lane];
+            memory.scale()[at] = 1.0;
+            memory.source()[at] = first + lane;
+            memory.block()[at] = NO_BLOCK;
         }
         m = over_cells + call.dense;
         __syncwarp();
@@ -278,7 +273,7 @@ struct SampleRows : CellRows {
     }
 
     // What the lane's row was multiplied by.
-    __device__ __forceinline__ double unit_of_row() const { return mine && lane >= over_cells ? samples.unit[lane - over_cells] : 1.0; }
+    __device__ __forceinline__ double unit_of_row() const { return mine && lane >= over_cells ? samples.unit()[lane - over_cells] : 1.0; }
 
     // Finds what the rows over samples have to be multiplied by: so that squares sum to 1, and first by the largest coefficient where
     // a square could be lost or infinite. A row of zeros stays as it is: it is met, or nothing can meet it. False if a coefficient
@@ -287,9 +282,9 @@ struct SampleRows : CellRows {
         u32 dense = problem.call.dense;
         bool own = lane < dense, writes = threadIdx.x < dense;
         if (writes) {
-            samples.unit[lane] = 1.0;
+            samples.unit()[lane] = 1.0;
         }
-        meet();
+        __syncthreads();
 #pragma unroll 1
         for (;;) {
             double* squares = pair_sums();
@@ -307,28 +302,28 @@ struct SampleRows : CellRows {
                     return [=](u32 s) { return size_of(row[s]); };
                 }, Larger());
             });
-            gather_sums(dense, squares, samples.sums_at);
-            gather(dense, most, samples.largest, Larger());
-            double largest = own ? samples.largest[lane] : 1.0, square = own ? samples.sums_at[lane] : 1.0;
+            gather_sums(dense, squares, samples.sums_of(0));
+            gather(dense, most, samples.largest(), Larger());
+            double largest = own ? samples.largest()[lane] : 1.0, square = own ? samples.sums_of(0)[lane] : 1.0;
             bool is_far = largest > 0.0 && largest < infinity() && !(largest >= 1e-100 && largest < 1e100);
-            meet();
-            double unit = samples.unit[own ? lane : 0];
+            __syncthreads();
+            double unit = samples.unit()[own ? lane : 0];
             if (any_lane(is_far)) {
-                meet();
+                __syncthreads();
                 if (writes && is_far) {
-                    samples.unit[lane] = 1.0 / largest;
+                    samples.unit()[lane] = 1.0 / largest;
                 }
-                meet();
+                __syncthreads();
                 // (What was far is about 1 then, or no number.)
                 continue;
             }
             double factor = square > 0.0 ? 1.0 / sqrt(square) : 1.0;
-            meet();
+            __syncthreads();
             if (writes) {
-                samples.unit[lane] = unit * factor;
-                samples.largest[lane] = largest * factor;
+                samples.unit()[lane] = unit * factor;
+                samples.largest()[lane] = largest * factor;
             }
-            meet();
+            __syncthreads();
             // (A NaN is lost in the largest, not in the sum of squares.)
             return !any_lane(own && !(is_finite(largest) && is_finite(square) && is_finite(unit * factor)));
         }

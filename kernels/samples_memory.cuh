@@ -17,37 +17,36 @@ __device__ __forceinline__ u32 pairs_of(u32 rows) { return rows * (rows + 1) / 2
 __device__ __forceinline__ u32 partial_of(u32 count) { return count < WARP_LANES ? WARP_LANES : count; }
 
 struct SampleMemory : CellMemory {
-    // By row over samples: what it was multiplied by, and the largest coefficient.
-    double* unit;
-    double* largest;
-    // The sums at every point, and last the curvature where free weights are floored.
-    double* sums_at;
-    u32 sums_of_point;
-    // What the warps tell each other, by turns.
-    double* told;
-    // The warp's own machine; and the work of the first, and how far apart they are.
-    RowMemory own;
-    double* first_work;
+    u32 rows;
+    u32 dense;
+    double* first_sample;
+    // The first machine, and how far one is from the next; and the warp's own.
+    double* first_machine;
     u32 machine_doubles;
+    RowMemory own;
 
     __device__ __forceinline__ SampleMemory(double* at, const CellsCall& call, u32 warps) : SampleMemory(Room{at}, call, warps) {}
 
-    // The sums of a point: of pairs of rows, then means and sizes; and how far any sample lay beyond its bounds.
-    __device__ __forceinline__ double* sums_of(u32 point) const { return sums_at + point * sums_of_point; }
+    // By row over samples: what it was multiplied by, and the largest coefficient.
+    __device__ __forceinline__ double* unit() const { return first_sample; }
+    __device__ __forceinline__ double* largest() const { return first_sample + dense; }
+    // What the warps tell each other, by turns.
+    __device__ __forceinline__ double* told() const { return first_sample + 2 * dense; }
+    // The sums of a point: of pairs of rows, then means and sizes; and how far any sample lay beyond its bounds. After those of
+    // all points there are sums of pairs where free weights are floored.
+    __device__ __forceinline__ double* sums_of(u32 point) const {
+        return told() + 2 * warps + point * (pairs_of(rows) + 2 * rows + 1);
+    }
 
   private:
     __device__ __forceinline__ SampleMemory(Room room, const CellsCall& call, u32 warps)
-        : CellMemory(room, call.cell_count, call.rows - call.dense, warps), unit(room.take(call.dense)),
-          largest(room.take(call.dense)), sums_of_point(pairs_of(call.rows) + 2 * call.rows + 1) {
-        u32 rows = call.rows, warp = threadIdx.x / WARP_LANES;
+        : CellMemory(room, call.cell_count, call.rows - call.dense, warps), rows(call.rows), dense(call.dense) {
+        first_sample = room.take(0);
+        room.take(static_cast<u32>(sums_of(POINTS) - first_sample) + pairs_of(rows));
+        first_machine = room.at;
         u32 work = rows * TILE_PITCH + TILE_NUMBERS * TILE + partial_of(pairs_of(rows)) + partial_of(2 * rows);
-        sums_at = room.take(POINTS * sums_of_point + pairs_of(rows));
-        told = room.take(4 * warps);
-        Room next = room;
-        RowMemory first(next, rows, call.spreads, 1, work);
-        machine_doubles = static_cast<u32>(next.at - room.at);
-        first_work = first.work;
-        room.at += warp * machine_doubles;
         own = RowMemory(room, rows, call.spreads, 1, work);
+        machine_doubles = static_cast<u32>(room.at - first_machine);
+        own.first += threadIdx.x / WARP_LANES * machine_doubles;
     }
 };

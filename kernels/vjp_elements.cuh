@@ -13,7 +13,7 @@ constexpr u32 SUM_OF_FREE = 0, SUM_OF_GRADIENT = 1, SUM_OF_VALUE = 2, SUM_OF_MOV
 // constant - y slope + label label_slope, and that to a label is per unit of weight.
 constexpr u32 TERM_CONSTANT = 0, TERM_SLOPE = 1, TERM_LABEL_SLOPE = 2, TERM_LABEL = 3;
 
-__device__ __forceinline__ double* terms_of(const CellMemory& memory, u32 which) { return memory.point_sums + which * memory.cells; }
+__device__ __forceinline__ double* terms_of(const CellMemory& memory, u32 which) { return memory.point_sums() + which * memory.cells; }
 
 // Whether an element is clamped, and whether at its upper bound.
 struct ClampedAt {
@@ -79,11 +79,11 @@ __device__ __forceinline__ void write_row_gradients(const Problem<T>& problem, c
         }
         double sum = sum_of_rows(here ? slope : 0.0);
         if (rows.lane == 0) {
-            call.to_levels[problem.index * u64(call.spreads) + rows.memory.block_spread[rows.first_block + b]] = sum;
+            call.to_levels[problem.index * u64(call.spreads) + rows.memory.block_spread()[rows.first_block + b]] = sum;
         }
     }
     if (rows.is_contrast()) {
-        u64 at = problem.index * u64(problem.bounded_rows()) + rows.memory.source[rows.base + rows.lane] - problem.first_contrast();
+        u64 at = problem.index * u64(problem.bounded_rows()) + rows.memory.source()[rows.base + rows.lane] - problem.first_contrast();
         (solved.nu < 0.0 ? call.to_row_lower : call.to_row_upper)[at] = solved.lambda * rows.unit_of_row();
     }
 }
@@ -94,21 +94,21 @@ template <class Held, class T>
 __device__ __forceinline__ void set_terms(const Problem<T>& problem, const Held& solved) {
     const auto& rows = solved.rows;
     const CellMemory& memory = rows.of_cells;
-    const double* moved_in = memory.sums + SUM_OF_MOVED * memory.cells;
-    const double* value_in = memory.sums + SUM_OF_VALUE * memory.cells;
-    u32 lane = rows.lane, source = rows.mine ? rows.memory.source[rows.base + lane] : 0;
+    const double* moved_in = memory.sums() + SUM_OF_MOVED * memory.cells;
+    const double* value_in = memory.sums() + SUM_OF_VALUE * memory.cells;
+    u32 lane = rows.lane, source = rows.mine ? rows.memory.source()[rows.base + lane] : 0;
     double constant = 0.0, slope = 0.0, label_slope = 0.0;
     for (u32 r = 0; r < rows.over_cells; ++r) {
         SetRow row = problem.call.set_rows[__shfl_sync(FULL_WARP, source, static_cast<int>(r))];
-        double lambda = of_lane(solved.lambda, r), nu = of_lane(solved.nu, r) / *memory.total;
+        double lambda = of_lane(solved.lambda, r), nu = of_lane(solved.nu, r) / *memory.total();
 #pragma unroll 1
         for (u32 side = 0; side < 2; ++side) {
             u32 inside = side == 0 ? row.plus : row.minus;
-            double sign = side == 0 ? 1.0 : -row.scale, mass = sum_over(inside, memory.weight);
+            double sign = side == 0 ? 1.0 : -row.scale, mass = sum_over(inside, memory.weight());
             if (mass <= 0.0) {
                 continue;
             }
-            double label = row.residual != 0 ? sum_over(inside, memory.label) : 0.0;
+            double label = row.residual != 0 ? sum_over(inside, memory.label()) : 0.0;
             double mean = (sum_over(inside, value_in) - label) / mass, moved = sum_over(inside, moved_in);
             if ((inside >> lane & 1) != 0) {
                 double of_side = sign * lambda / mass;
@@ -140,7 +140,7 @@ __device__ __forceinline__ void write_gradient(const Problem<T>& problem, const 
     };
     u32 cell = problem.cells()[i];
     ClampedAt clamped(problem.clamp(), i);
-    double value = problem.gradient(i) - weight * pull, total = *memory.total;
+    double value = problem.gradient(i) - weight * pull, total = *memory.total();
     put(call.to_predictions, clamped.any ? 0.0 : value);
     put(call.to_lo, clamped.any && !clamped.upper ? value : 0.0);
     put(call.to_hi, clamped.upper ? value : 0.0);

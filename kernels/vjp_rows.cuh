@@ -35,7 +35,7 @@ struct HeldRows {
         place = static_cast<u32>(__popc(held & below(lane)));
     }
 
-    __device__ __forceinline__ double& system_at(u32 row, u32 column) const { return memory.h[row * memory.model_pitch + column]; }
+    __device__ __forceinline__ double& system_at(u32 row, u32 column) const { return memory.h()[row * memory.model_pitch + column]; }
 
     // The unit vector of a block's balance over the held rows, scaled like the system; zero if the block is not held.
     __device__ __forceinline__ double unit_of(u32 block) const {
@@ -47,8 +47,8 @@ struct HeldRows {
     // Solves for lambda.
     __device__ __forceinline__ void solve() {
         u32 first = held != 0 ? lowest_of(held) : 0, last = held != 0 ? 31 - static_cast<u32>(__clz(static_cast<int>(held))) : 0;
-        u32 blocks[2] = {__shfl_sync(FULL_WARP, rows.block, static_cast<int>(first)),
-                         __shfl_sync(FULL_WARP, rows.block, static_cast<int>(last))};
+        u32 blocks[2] = {__shfl_sync(FULL_WARP, rows.own_block(), static_cast<int>(first)),
+                         __shfl_sync(FULL_WARP, rows.own_block(), static_cast<int>(last))};
         if (k == 0) {
             return;
         }
@@ -76,7 +76,7 @@ struct HeldRows {
             }
         }
         // Lifting the confined directions makes the system regular where the rows are independent.
-        System system(memory.work, k);
+        System system(memory.work(), k);
         __syncwarp();
         for (u32 j = 0; is_held && j < k; ++j) {
             system.at(place, j) = system_at(place, j);
@@ -159,7 +159,7 @@ struct HeldRows {
     // x = pinv(a) b for the system a, which is overwritten: cyclic Jacobi rotations (Golub and Van Loan, Matrix Computations,
     // section 8.5). Lanes below k have a number of b, and get one of x.
     __device__ __forceinline__ double pseudo_solve(double b) const {
-        double* vectors = memory.work;
+        double* vectors = memory.work();
         u32 pitch = k | 1;
         bool mine = lane < k;
         for (u32 j = 0; mine && j < k; ++j) {

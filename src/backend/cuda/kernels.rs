@@ -281,7 +281,7 @@ impl SetSize {
         let pairs = rows * (rows + 1) / 2;
         let sums = POINTS * (pairs + 2 * rows + 1) + pairs;
         let work = rows * (WARP + 1) + 5 * WARP + pairs.max(WARP) + (2 * rows).max(WARP);
-        8 * (self.of_cells(rows - dense, warps) + 2 * dense + sums + 4 * warps + warps * self.of_rows(1, work))
+        8 * (self.of_cells(rows - dense, warps) + 2 * dense + sums + 2 * warps + warps * self.of_rows(1, work))
     }
 }
 
