@@ -32,7 +32,7 @@ struct ActiveSet {
     __device__ __forceinline__ explicit ActiveSet(const Rows& rows) : rows(rows) {}
 
     __device__ __forceinline__ double h(u32 row, u32 column) const {
-        return rows.memory.h()[row * rows.memory.model_pitch + column];
+        return rows.memory.h()[row * rows.memory.model_pitch() + column];
     }
 
     // Minimises the model at the multipliers nu + rest, whose gradient there is -mean and whose curvature is in memory;

@@ -21,7 +21,7 @@ struct CellRows : Rows {
         : Rows(memory), of_cells(of_cells), over_cells(0) {}
 
     __device__ __forceinline__ double coefficient(u32 row, u32 cell) const {
-        return of_cells.matrix()[(base + row) * of_cells.matrix_pitch + cell];
+        return of_cells.matrix()[(base + row) * of_cells.matrix_pitch() + cell];
     }
 
     // Writes the part's rows that the problem's cell weights leave alive. False if a level or a row bound cannot be used.
@@ -101,7 +101,7 @@ struct CellRows : Rows {
                 value = of_cells.weight()[cell] > 0.0 ? value : 0.0;
                 // (One warp writes what all of a block know.)
                 if (threadIdx.x < WARP_LANES) {
-                    of_cells.matrix()[at * of_cells.matrix_pitch + cell] = value;
+                    of_cells.matrix()[at * of_cells.matrix_pitch() + cell] = value;
                 }
                 most = larger(size_of(value), most);
                 square += value * value * of_cells.weight()[cell];

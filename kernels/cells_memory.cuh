@@ -14,14 +14,15 @@ struct CellMemory {
     double* first_cell;
     u32 cells;
     u32 warps;
-    // Distance between rows of the matrix: odd, as in `RowMemory`.
-    u32 matrix_pitch;
 
     __device__ __forceinline__ CellMemory(Room& room, u32 cells, u32 rows, u32 warps)
-        : cells(cells), warps(warps), matrix_pitch(cells | 1) {
+        : cells(cells), warps(warps) {
         first_cell = room.take(0);
-        room.take(static_cast<u32>(matrix() - first_cell) + rows * matrix_pitch);
+        room.take(static_cast<u32>(matrix() - first_cell) + rows * matrix_pitch());
     }
+
+    // Distance between rows of the matrix: odd, as in `RowMemory`.
+    __device__ __forceinline__ u32 matrix_pitch() const { return cells | 1; }
 
     // By cell, over weights that sum to 1: of w, w label, w lo, w hi; the sums of the last pass; the shifts to be tried, and the
     // same as two numbers of what elements are computed in.

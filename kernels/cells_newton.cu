@@ -27,10 +27,8 @@ __device__ __forceinline__ void pass(const Problem<T>& problem, const Memory& me
         sums[SUM_FREE] += moved.t == moved.clipped ? w : 0.0;
         sums[SUM_BEYOND] += w * static_cast<double>(size_of(moved.t - moved.clipped));
     });
-    for (u32 at = threadIdx.x; at < SUMS * memory.cells; at += LANES) {
-        if (threadIdx.x < WARP_LANES) {
-            memory.sums()[at] /= *memory.total();
-        }
+    for (u32 at = threadIdx.x; threadIdx.x < WARP_LANES && at < SUMS * memory.cells; at += WARP_LANES) {
+        memory.sums()[at] /= *memory.total();
     }
     __syncwarp();
 }

@@ -337,8 +337,13 @@ struct Spread {
     }
 };
 
+// Threads that a multiprocessor is to hold: those with more to keep are fewer.
+template <class T, int VALUES>
+constexpr int RESIDENT_OF_SPREAD = sizeof(ArithmeticOf<T>) == 8 || VALUES > 16 ? 256 : 384;
+
 template <class T, int LANES, int VALUES>
-__global__ void __launch_bounds__(Team<LANES>::BLOCK) cells_spread(const __grid_constant__ SpreadCall call) {
+__global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDENT_OF_SPREAD<T, VALUES>))
+    cells_spread(const __grid_constant__ SpreadCall call) {
     typedef ArithmeticOf<T> A;
     DYNAMIC_SHARED(u8, shared);
     Team<LANES> team;

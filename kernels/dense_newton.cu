@@ -65,12 +65,14 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) dense_newton(const __grid_
     if (!has_answer) {
         outcome.excess = live.m > 0 ? live.measured_excess(live.take_sums(point)) : 0.0;
     }
-    live.write(point, has_answer);
+    // (Where it is, is read again: registers are few before.)
+    Problem<T> again(call, blockIdx.x);
+    live.write(again, point, has_answer);
     if (leads) {
-        write_record(problem, outcome);
+        write_record(again, outcome);
         // Of an infeasible problem the ray.
         if (outcome.status != STATUS_ITERATION_LIMIT && live.mine) {
-            problem.multipliers()[live.memory.source()[lane]] = live.memory.nu_of(now.at)[lane] * (live.unit_of_row() * *memory.total());
+            again.multipliers()[live.memory.source()[lane]] = live.memory.nu_of(now.at)[lane] * (live.unit_of_row() * *memory.total());
         }
     }
 }

@@ -30,15 +30,15 @@ struct PulledSamples : SampleRows<T, LANES> {
         this->each_sample(
             [&](u32 i, bool there) {
                 bool free = there && !ClampedAt(problem.clamp(), i).any;
-                tile.terms(0)[lane] = free ? tile.weight[lane] : 0.0;
-                tile.terms(1)[lane] = free ? problem.gradient(i) : 0.0;
-                tile.terms(2)[lane] = there ? tile.weight[lane] * problem.value(i) : 0.0;
+                tile().terms(0)[lane] = free ? tile().weight[lane] : 0.0;
+                tile().terms(1)[lane] = free ? problem.gradient(i) : 0.0;
+                tile().terms(2)[lane] = there ? tile().weight[lane] * problem.value(i) : 0.0;
             },
             [&] {
-                this->add_pairs(tile.terms(0));
+                this->add_pairs(tile().terms(0));
                 this->add_up(2 * m, this->row_sums(), [&](u32 n) {
-                    const double* row = tile.row(n < m ? n : n - m);
-                    const double* values = tile.terms(n < m ? 1 : 2);
+                    const double* row = tile().row(n < m ? n : n - m);
+                    const double* values = tile().terms(n < m ? 1 : 2);
                     return [=](u32 s) { return row[s] * values[s]; };
                 });
             });
@@ -59,7 +59,7 @@ struct PulledSamples : SampleRows<T, LANES> {
 
     // dL/dz of the lane's sample, whose rows pull it by so much.
     __device__ __forceinline__ double moved(u32 i, double pull) const {
-        return ClampedAt(problem.clamp(), i).any ? 0.0 : problem.gradient(i) - tile.weight[lane] * pull;
+        return ClampedAt(problem.clamp(), i).any ? 0.0 : problem.gradient(i) - tile().weight[lane] * pull;
     }
 
     // The second pass: the sums by cell of w y and of dL/dz, which is known by `lambda`.
@@ -70,15 +70,15 @@ struct PulledSamples : SampleRows<T, LANES> {
         this->each_sample(
             [&](u32 i, bool there) {
                 double pull = this->shift_of_sample(lambda);
-                tile.terms(0)[lane] = there ? problem.cells()[i] : cells;
-                tile.terms(1)[lane] = there ? moved(i, pull) : 0.0;
-                tile.terms(2)[lane] = there ? tile.weight[lane] * problem.value(i) : 0.0;
+                tile().terms(0)[lane] = there ? problem.cells()[i] : cells;
+                tile().terms(1)[lane] = there ? moved(i, pull) : 0.0;
+                tile().terms(2)[lane] = there ? tile().weight[lane] * problem.value(i) : 0.0;
             },
             [&] {
                 for (u32 which = 0; which < 2; ++which) {
                     this->add_up(cells, which == 0 ? this->pair_sums() : this->row_sums(), [&](u32 cell) {
-                        const double* values = tile.terms(which + 1);
-                        const double* cell_of = tile.terms(0);
+                        const double* values = tile().terms(which + 1);
+                        const double* cell_of = tile().terms(0);
                         return [=](u32 s) { return cell_of[s] == cell ? values[s] : 0.0; };
                     });
                 }
@@ -97,10 +97,10 @@ struct PulledSamples : SampleRows<T, LANES> {
             if (!there) {
                 return;
             }
-            double pull = this->shift_of_sample(lambda), weight = tile.weight[lane], move = moved(i, pull) / weight, of_dense = 0.0;
+            double pull = this->shift_of_sample(lambda), weight = tile().weight[lane], move = moved(i, pull) / weight, of_dense = 0.0;
             for (u32 r = over_cells; call.to_weights && r < m; ++r) {
                 // (Rows hold coefficients per unit of weight.)
-                of_dense += nu[r] * tile.row(r)[lane];
+                of_dense += nu[r] * tile().row(r)[lane];
             }
             write_gradient(problem, samples, i, weight, pull, of_dense * move / total);
             for (u32 r = over_cells; call.to_coefficients && r < m; ++r) {

@@ -28,17 +28,18 @@ struct RowMemory {
     u32 rows;
     u32 spreads;
     u32 parts;
-    // Distance between rows of the model: odd, so that lanes with a row each read from different banks.
-    u32 model_pitch;
 
     RowMemory() = default;
 
     __device__ __forceinline__ RowMemory(Room& room, u32 rows, u32 spreads, u32 parts, u32 work_doubles)
-        : rows(rows), spreads(spreads), parts(parts), model_pitch(rows | 1) {
+        : rows(rows), spreads(spreads), parts(parts) {
         u32 system = rows + spreads;
         first = room.take(0);
         room.take(static_cast<u32>(work() - first) + most_of(system * (system | 1) + 2 * system, work_doubles));
     }
+
+    // Distance between rows of the model: odd, so that lanes with a row each read from different banks.
+    __device__ __forceinline__ u32 model_pitch() const { return rows | 1; }
 
     // By row, of all parts one after the other: bounds, and what the stop test knows of coefficients.
     __device__ __forceinline__ double* lower() const { return first; }
@@ -68,5 +69,5 @@ struct RowMemory {
     // Of the part in hand: the model's curvature, and room for a system, or for as many numbers as are asked for.
     __device__ __forceinline__ double* state() const { return limit() + 2 * spreads; }
     __device__ __forceinline__ double* h() const { return state() + STATE_DOUBLES * parts; }
-    __device__ __forceinline__ double* work() const { return h() + rows * model_pitch; }
+    __device__ __forceinline__ double* work() const { return h() + rows * model_pitch(); }
 };

@@ -83,7 +83,7 @@ struct RowsOfCells : CellRows {
                 value += coefficient(lane, cell) * coefficient(q, cell) * of_cells.curvature()[cell];
             }
             if (mine) {
-                memory.h()[lane * memory.model_pitch + q] = value + (q == lane ? prox * scale() : 0.0);
+                memory.h()[lane * memory.model_pitch() + q] = value + (q == lane ? prox * scale() : 0.0);
             }
         }
         __syncwarp();

@@ -50,7 +50,7 @@ struct RowsOfSamples : SampleRows<T, LANES> {
     // What a sample has of free weight, which is what it has at all if it is free, and what the model takes for it.
     __device__ __forceinline__ double floored_weight(const Floor& floor, double free, double distance) const {
         bool plenty = !floor.everywhere && free > 0.0;
-        return plenty ? free : larger(floor.of(tile.weight[lane], distance), free);
+        return plenty ? free : larger(floor.of(tile().weight[lane], distance), free);
     }
 
     // The pass: what every sample adds to the rows at the multipliers of a point.
@@ -69,17 +69,17 @@ struct RowsOfSamples : SampleRows<T, LANES> {
                     free = moved.t == moved.clipped;
                     farthest = larger(static_cast<double>(size_of(moved.t - moved.clipped)), farthest);
                 }
-                double w = tile.weight[lane];
-                tile.terms(0)[lane] = free ? w : 0.0;
-                tile.terms(1)[lane] = w * y;
-                tile.terms(2)[lane] = w * size_of(y);
+                double w = tile().weight[lane];
+                tile().terms(0)[lane] = free ? w : 0.0;
+                tile().terms(1)[lane] = w * y;
+                tile().terms(2)[lane] = w * size_of(y);
             },
             [&] {
-                this->add_pairs(tile.terms(0));
+                this->add_pairs(tile().terms(0));
                 this->add_up(2 * m, this->row_sums(), [&](u32 n) {
                     bool is_size = n >= m;
-                    const double* row = tile.row(is_size ? n - m : n);
-                    const double* values = tile.terms(is_size ? 2 : 1);
+                    const double* row = tile().row(is_size ? n - m : n);
+                    const double* values = tile().terms(is_size ? 2 : 1);
                     return [=](u32 s) { return (is_size ? size_of(row[s]) : row[s]) * values[s]; };
                 });
             });
@@ -104,7 +104,7 @@ struct RowsOfSamples : SampleRows<T, LANES> {
     __device__ __forceinline__ double farthest(u32 point) const { return *farthest_at(point); }
 
     __device__ __forceinline__ double& model(u32 row, u32 column) const {
-        return memory.h()[row * memory.model_pitch + column];
+        return memory.h()[row * memory.model_pitch() + column];
     }
 
     __device__ __forceinline__ void take_pairs(const double* pairs, double prox) const {
@@ -133,12 +133,12 @@ struct RowsOfSamples : SampleRows<T, LANES> {
                 double weight = 0.0;
                 if (there) {
                     auto moved = move_sample(point, cancels, i);
-                    double free = moved.t == moved.clipped ? tile.weight[lane] : 0.0;
+                    double free = moved.t == moved.clipped ? tile().weight[lane] : 0.0;
                     weight = floored_weight(floor, free, static_cast<double>(size_of(moved.t - moved.clipped)));
                 }
-                tile.terms(0)[lane] = weight;
+                tile().terms(0)[lane] = weight;
             },
-            [&] { this->add_pairs(tile.terms(0)); });
+            [&] { this->add_pairs(tile().terms(0)); });
         this->gather_sums(pairs_of(m), this->pair_sums(), samples.sums_of(POINTS));
         take_pairs(samples.sums_of(POINTS), prox);
     }
@@ -155,7 +155,7 @@ struct RowsOfSamples : SampleRows<T, LANES> {
             longest = larger(step, longest);
             if (is_flooring && there && step != 0.0) {
                 auto moved = move_sample(point, cancels, i);
-                double free = moved.t == moved.clipped ? tile.weight[lane] : 0.0;
+                double free = moved.t == moved.clipped ? tile().weight[lane] : 0.0;
                 double distance = static_cast<double>(size_of(moved.t - moved.clipped));
                 steeper = steeper || floored_weight(floor, free, distance) > STEEPER * free;
             }
@@ -184,7 +184,7 @@ struct RowsOfSamples : SampleRows<T, LANES> {
     __device__ __forceinline__ RaySums sum_ray(const double* ray, double size) const {
         RaySums all = {0.0, 0.0, 0.0, 0.0};
         this->each_sample([&](u32 i, bool there) {
-            double weight = tile.weight[lane];
+            double weight = tile().weight[lane];
             if (there) {
                 double lo = weight * static_cast<double>(problem.lo(i)), hi = weight * static_cast<double>(problem.hi(i));
                 RaySums own = sums_of_pull(this->shift_of_sample(ray), this->size_of_shift(ray), weight, lo, hi, size);
@@ -199,14 +199,14 @@ struct RowsOfSamples : SampleRows<T, LANES> {
     }
 
     // Writes the samples as they are at a point, by the arithmetic of the pass.
-    __device__ __forceinline__ void write(u32 point, bool is_answer) const {
+    __device__ __forceinline__ void write(const Problem<T>& to, u32 point, bool is_answer) const {
         bool cancels = may_cancel(point);
         this->each_sample([&](u32 i, bool there) {
             Moved<A> moved = {};
             if (there) {
                 moved = move_sample(point, cancels, i);
             }
-            write_moved(problem, i, there, moved, is_answer);
+            write_moved(to, i, there, moved, is_answer);
         });
     }
 };

@@ -52,12 +52,12 @@ struct SampleRows : CellRows {
 
     const Problem<T>& problem;
     const SampleMemory& samples;
-    Tile tile;
     mutable u32 turn;
 
     __device__ __forceinline__ SampleRows(const Problem<T>& problem, const SampleMemory& samples)
-        : CellRows(samples, samples.own), problem(problem), samples(samples), tile(samples.own.work(), samples.own.rows),
-          turn(0) {}
+        : CellRows(samples, samples.own), problem(problem), samples(samples), turn(0) {}
+
+    __device__ __forceinline__ Tile tile() const { return Tile(memory.work(), memory.rows); }
 
     // Sums and maxima over the block: every thread gets them, in an order that depends on nothing.
     template <class Join>
@@ -112,7 +112,8 @@ struct SampleRows : CellRows {
     template <class Join>
     __device__ __forceinline__ void gather(u32 count, const double* sums, double* all, Join join) const {
         u32 parts = count < WARP_LANES ? WARP_LANES / count : 1;
-        u32 place = static_cast<u32>(sums - memory.first);
+        // (Those of the first warp.)
+        const double* first = sums - threadIdx.x / WARP_LANES * samples.machine_doubles;
         __syncthreads();
 #pragma unroll 1
         for (u32 at = threadIdx.x; at < count; at += LANES) {
@@ -121,7 +122,7 @@ struct SampleRows : CellRows {
             for (u32 warp = 0; warp < WARPS; ++warp) {
 #pragma unroll 1
                 for (u32 part = 0; part < parts; ++part) {
-                    value = join(value, samples.first_machine[warp * samples.machine_doubles + place + part * count + at]);
+                    value = join(value, first[warp * samples.machine_doubles + part * count + at]);
                 }
             }
             all[at] = value;
@@ -137,14 +138,14 @@ struct SampleRows : CellRows {
     __device__ __forceinline__ void add_pairs(const double* weight) const {
         add_up(pairs_of(m), pair_sums(), [&](u32 n) {
             RowPair pair(n);
-            const double* a = tile.row(pair.row);
-            const double* b = tile.row(pair.column);
+            const double* a = tile().row(pair.row);
+            const double* b = tile().row(pair.column);
             return [=](u32 s) { return a[s] * weight[s] * b[s]; };
         });
     }
 
     // Room for such sums: of pairs of rows, and of twice as many things as there are rows.
-    __device__ __forceinline__ double* pair_sums() const { return tile.end(); }
+    __device__ __forceinline__ double* pair_sums() const { return tile().end(); }
     __device__ __forceinline__ double* row_sums() const { return pair_sums() + partial_of(pairs_of(memory.rows)); }
 
     __device__ __forceinline__ void clear(double* sums, u32 count) const {
@@ -173,17 +174,17 @@ struct SampleRows : CellRows {
         each_sample(element, [] {});
     }
 
-    // Loads the tile. Samples that there are not have no weight, and coefficients of zero.
+    // Loads the tile(). Samples that there are not have no weight, and coefficients of zero.
     __device__ __forceinline__ void load_tile(u32 first) const {
         u32 i = first + lane;
         bool there = i < problem.n;
         double total = *samples.total(), weight = there ? problem.weight(i) : 1.0;
-        tile.weight[lane] = there ? weight / total : 0.0;
-        tile.inverse()[lane] = there ? total / weight : 0.0;
+        tile().weight[lane] = there ? weight / total : 0.0;
+        tile().inverse()[lane] = there ? total / weight : 0.0;
         if (over_cells > 0) {
             u32 cell = there ? problem.cells()[i] : 0;
             for (u32 r = 0; r < over_cells; ++r) {
-                tile.coefficients[r * TILE_PITCH + lane] = there ? coefficient(r, cell) : 0.0;
+                tile().coefficients[r * TILE_PITCH + lane] = there ? coefficient(r, cell) : 0.0;
             }
         }
         __syncwarp();
@@ -209,7 +210,7 @@ struct SampleRows : CellRows {
             double unit = samples.unit()[k];
 #pragma unroll
             for (u32 j = 0; j < PACK; ++j) {
-                tile.row(over_cells + k)[s + j] = four.values[j] * tile.inverse()[s + j] * unit;
+                tile().row(over_cells + k)[s + j] = four.values[j] * tile().inverse()[s + j] * unit;
             }
         }
         __syncwarp();
@@ -219,7 +220,7 @@ struct SampleRows : CellRows {
     __device__ __forceinline__ double shift_of_sample(const double* multipliers) const {
         double shift = 0.0;
         for (u32 r = 0; r < m; ++r) {
-            shift += tile.row(r)[lane] * multipliers[r];
+            shift += tile().row(r)[lane] * multipliers[r];
         }
         return shift;
     }
@@ -228,7 +229,7 @@ struct SampleRows : CellRows {
     __device__ __forceinline__ double exact_shift_of_sample(const double* large, const double* small) const {
         TwoSum sum;
         for (u32 r = 0; r < m; ++r) {
-            double factor = tile.row(r)[lane];
+            double factor = tile().row(r)[lane];
             if (factor != 0.0 && large[r] != 0.0) {
                 sum.add_product(factor, large[r], small[r]);
             }
@@ -240,7 +241,7 @@ struct SampleRows : CellRows {
     __device__ __forceinline__ double size_of_shift(const double* multipliers) const {
         double size = 0.0;
         for (u32 r = 0; r < m; ++r) {
-            size += size_of(tile.row(r)[lane] * multipliers[r]);
+            size += size_of(tile().row(r)[lane] * multipliers[r]);
         }
         return size;
     }
@@ -293,12 +294,12 @@ struct SampleRows : CellRows {
             clear(most, dense);
             each_sample([](u32, bool) {}, [&] {
                 add_up(dense, squares, [&](u32 k) {
-                    const double* row = tile.row(over_cells + k);
-                    const double* weight = tile.weight;
+                    const double* row = tile().row(over_cells + k);
+                    const double* weight = tile().weight;
                     return [=](u32 s) { return row[s] * row[s] * weight[s]; };
                 });
                 fold(dense, most, [&](u32 k) {
-                    const double* row = tile.row(over_cells + k);
+                    const double* row = tile().row(over_cells + k);
                     return [=](u32 s) { return size_of(row[s]); };
                 }, Larger());
             });

@@ -20,10 +20,9 @@ struct SampleMemory : CellMemory {
     u32 rows;
     u32 dense;
     double* first_sample;
-    // The first machine, and how far one is from the next; and the warp's own.
-    double* first_machine;
-    u32 machine_doubles;
+    // The warp's own machine, and how far one is from the next.
     RowMemory own;
+    u32 machine_doubles;
 
     __device__ __forceinline__ SampleMemory(double* at, const CellsCall& call, u32 warps) : SampleMemory(Room{at}, call, warps) {}
 
@@ -43,10 +42,9 @@ struct SampleMemory : CellMemory {
         : CellMemory(room, call.cell_count, call.rows - call.dense, warps), rows(call.rows), dense(call.dense) {
         first_sample = room.take(0);
         room.take(static_cast<u32>(sums_of(POINTS) - first_sample) + pairs_of(rows));
-        first_machine = room.at;
         u32 work = rows * TILE_PITCH + TILE_NUMBERS * TILE + partial_of(pairs_of(rows)) + partial_of(2 * rows);
         own = RowMemory(room, rows, call.spreads, 1, work);
-        machine_doubles = static_cast<u32>(room.at - first_machine);
+        machine_doubles = static_cast<u32>(room.at - own.first);
         own.first += threadIdx.x / WARP_LANES * machine_doubles;
     }
 };

@@ -35,7 +35,7 @@ struct HeldRows {
         place = static_cast<u32>(__popc(held & below(lane)));
     }
 
-    __device__ __forceinline__ double& system_at(u32 row, u32 column) const { return memory.h()[row * memory.model_pitch + column]; }
+    __device__ __forceinline__ double& system_at(u32 row, u32 column) const { return memory.h()[row * memory.model_pitch() + column]; }
 
     // The unit vector of a block's balance over the held rows, scaled like the system; zero if the block is not held.
     __device__ __forceinline__ double unit_of(u32 block) const {

@@ -1,4 +1,5 @@
-// Sums and extremes over the lanes of a warp: every lane gets them, in an order that depends on nothing.
+// Sums and extremes over the lanes of a warp: every lane gets them, in an order that depends on nothing. With a NaN among them
+// they are NaN, in every lane.
 #pragma once
 
 #include "common.cuh"
@@ -16,7 +17,8 @@ template <class S>
 __device__ __forceinline__ S most_of_rows(S value) {
 #pragma unroll
     for (int flip = 1; flip < WARP_LANES; flip *= 2) {
-        value = larger(value, __shfl_xor_sync(FULL_WARP, value, flip));
+        S other = __shfl_xor_sync(FULL_WARP, value, flip);
+        value = value > other || value != value ? value : other;
     }
     return value;
 }
@@ -25,7 +27,8 @@ template <class S>
 __device__ __forceinline__ S least_of_rows(S value) {
 #pragma unroll
     for (int flip = 1; flip < WARP_LANES; flip *= 2) {
-        value = smaller(value, __shfl_xor_sync(FULL_WARP, value, flip));
+        S other = __shfl_xor_sync(FULL_WARP, value, flip);
+        value = value < other || value != value ? value : other;
     }
     return value;
 }

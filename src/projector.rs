@@ -95,7 +95,7 @@ impl<T: Storage> Projector<T> {
         let slopes = match &self.plan {
             Plan::Cpu(_) => Slopes::Host(HostSlopes::new(&self.set, self.capacities, wanted)),
             #[cfg(feature = "cuda")]
-            Plan::Cuda(plan) => Slopes::Cuda(Box::new(plan.slopes(wanted))),
+            Plan::Cuda(plan) => Slopes::Cuda(plan.slopes(wanted)),
             #[cfg(feature = "wgpu")]
             Plan::Wgpu(plan) => Slopes::Wgpu(plan.slopes(wanted)),
         };

@@ -299,7 +299,7 @@ pub struct Gradients<T: Storage> {
 pub(crate) enum Slopes<T: Storage> {
     Host(HostSlopes<T>),
     #[cfg(feature = "cuda")]
-    Cuda(Box<cuda::Slopes<T>>),
+    Cuda(cuda::Slopes<T>),
     #[cfg(feature = "wgpu")]
     Wgpu(wgpu::Slopes<T>),
 }

@@ -44,7 +44,7 @@ on_backends!([cpu] {
     statuses: bad_numbers, ids_out_of_range, infeasible_problems_come_with_a_proof,
         unreachable_labels_are_infeasible, contradictions_are_infeasible, feasibility_is_decided_rightly,
         the_iteration_limit_is_a_status, what_is_too_large_for_its_type_is_no_solution, statuses_have_names,
-        infeasible_problems_can_be_relaxed, problems_over_cells_fall_back_to_admm;
+        infeasible_problems_can_be_relaxed, contradicting_dense_rows_can_be_relaxed, problems_over_cells_fall_back_to_admm;
     properties: projecting_twice_changes_nothing, distances_never_grow, the_jacobian_is_a_projection,
         the_order_of_samples_does_not_matter, the_order_of_groups_does_not_matter, reflection_does_not_matter,
         translation_does_not_matter, scaling_by_two_does_not_matter, scaling_the_weights_does_not_matter;
@@ -143,7 +143,7 @@ on_backends!([cuda_emu, cuda] {
         heavy_samples_count_in_a_proof, what_scaling_rounds_away_proves_nothing, both_methods_find_the_answer;
     methods: admm_agrees_with_double, admm_proves_and_relaxes, admm_answers_in_every_storage, admm_leaves_fair_inputs_alone,
         a_problem_by_admm_does_not_see_its_batch, gradients_do_not_know_the_method, settings_of_admm_change_no_answer;
-    statuses: problems_over_cells_fall_back_to_admm;
+    statuses: contradicting_dense_rows_can_be_relaxed, problems_over_cells_fall_back_to_admm;
 });
 
 #[test]

@@ -1,6 +1,6 @@
 //! Which devices a test body runs on.
 
-use fairlayer::{Device, Dtype};
+use fairlayer::{Device, Dtype, Method};
 use std::io::Write;
 
 /// The device of a backend, or why it cannot be had. One that has kernels to compile is opened once for all tests.
@@ -46,6 +46,11 @@ pub fn has(device: &Device, dtype: Dtype) -> bool {
 /// Whether a device takes such rows, and as many cells.
 pub fn takes(device: &Device, set: &fairlayer::ConstraintSet) -> bool {
     device.kind() == "cpu" || (set.layout().cells() <= 32 && set.rows() <= 32)
+}
+
+/// The methods that a device has. (CUDA has no kernels for ADMM yet.)
+pub fn methods(device: &Device) -> &'static [Method] {
+    if device.kind() == "cuda" { &[Method::Newton] } else { &[Method::Newton, Method::Admm] }
 }
 
 /// How many of so many random problems are enough on this device: where a call is a submission, a tenth, or as many times

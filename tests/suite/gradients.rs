@@ -1,6 +1,6 @@
 //! Gradients against central differences in f64, on planted problems: their active sets do not change within the steps.
 
-use crate::common::devices::takes;
+use crate::common::devices::{enough, takes};
 use crate::common::planted::{Planted, contrast, flat, mask, planted_problems, spread};
 use crate::common::rows::dot;
 use crate::common::run::{EVERYTHING, Inputs, Rig, assert_close, bits, exact, gradient_bits, largest, stored, widened};
@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 const STEP: f64 = 1e-4;
-const ROUNDS: u64 = 4;
+const ROUNDS: u32 = 4;
 
 /// A planted problem with everything that its differences need.
 struct Probe {
@@ -61,8 +61,8 @@ fn scale(slopes: &[f64]) -> f64 {
 
 /// Calls `check` with probes of all planted problems.
 fn probe_each(device: &Device, mut check: impl FnMut(&mut Probe, &Planted)) {
-    for seed in 0..ROUNDS {
-        let mut rng = Pcg64Mcg::seed_from_u64(2000 + seed);
+    for seed in 0..enough(device, ROUNDS) {
+        let mut rng = Pcg64Mcg::seed_from_u64(2000 + u64::from(seed));
         for p in planted_problems(&mut rng).into_iter().filter(|p| takes(device, &p.set)) {
             let inputs = Inputs::<f64>::new(&[&p.stated]).limited(&p.limits);
             let g = inputs.z.iter().map(|_| 2.0 * rng.random::<f64>() - 1.0).collect();

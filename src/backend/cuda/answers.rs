@@ -114,7 +114,7 @@ pub(crate) struct Slopes<T: Storage> {
     levels: Memory,
     lower: Memory,
     upper: Memory,
-    host: OnceLock<HostSlopes<T>>,
+    host: OnceLock<Box<HostSlopes<T>>>,
 }
 
 impl<T: Storage> Slopes<T> {
@@ -179,7 +179,7 @@ impl<T: Storage> Slopes<T> {
             lower: of_rows(rows.1, &self.lower)?,
             upper: of_rows(rows.1, &self.upper)?,
         };
-        Ok(self.host.get_or_init(|| host))
+        Ok(self.host.get_or_init(|| Box::new(host)))
     }
 }
 

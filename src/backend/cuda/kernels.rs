@@ -51,7 +51,7 @@ pub const HEADERS: [Source; 29] = [
     source!("vjp_elements.cuh"),
 ];
 
-/// The files with kernels, in the order of [`Kernel`]; each has one, of the same name.
+/// The files with kernels, in the order of `Kernel`; each has one, of the same name.
 pub const SOURCES: [Source; 9] = [
     source!("cells_prepare.cu"),
     source!("cells_pair.cu"),
