@@ -85,6 +85,8 @@ struct CellsCall {
     u32* order;
     // Of rows over samples, of each problem row by row; null where there are none.
     const void* coefficients;
+    // ADMM: of every sample x and b + q / rho.
+    double* iterates;
     // Backward: null where they are not wanted.
     const void* g;
     void* to_predictions;
@@ -99,6 +101,13 @@ struct CellsCall {
     double lo;
     double hi;
     double tolerance;
+    // `AdmmSettings` of `src/settings.rs`.
+    double eps_abs;
+    double eps_rel;
+    double relaxation;
+    double sigma;
+    double rho;
+    u32 admm_iterations;
     u32 count;
     u32 n;
     u32 flags;
@@ -116,6 +125,7 @@ struct CellsCall {
     u32 max_iterations;
     // Rows over samples, the last of all.
     u32 dense;
+    u32 unused;
 };
 
 // A number beside the predictions.

@@ -118,7 +118,7 @@ __device__ __forceinline__ void project(const CellsCall& call, u32 place) {
                 start = problem.warm(memory.source()[live.base + threadIdx.x]) / *memory.total();
                 start = is_finite(start) ? start : 0.0;
             }
-            newton.start(steps, call.warm != nullptr, start);
+            newton.start(steps, call.warm != nullptr, start, 0.0);
             newton.save();
         }
     }

@@ -152,11 +152,12 @@ struct Newton : NewtonState {
     }
 
     // Begins with a problem on which so many steps were spent, whose rows were built and loaded; the lane's multiplier to start
-    // from, if there is one.
-    __device__ __forceinline__ void start(u32 steps, bool has_start, double nu) {
+    // from, if there is one, which is that of a ray where there is something that it proves.
+    __device__ __forceinline__ void start(u32 steps, bool has_start, double nu, double given_lack) {
         iterations = steps;
         passes = before = relaxations = 0;
         keep(&NewtonNumbers::room, ROOM);
+        keep(&NewtonNumbers::lack, given_lack);
         at = 0;
         trial = 1;
         kept = 2;
@@ -209,7 +210,7 @@ struct Newton : NewtonState {
         double mean = live.take_sums(trial);
         set_own(mean_of(trial), mean);
         __syncwarp();
-        conclude(is_contradiction() ? NEXT_END : take(mean));
+        conclude(is_contradiction() || is_given_ray() ? NEXT_END : take(mean));
     }
 
     // Whether a row without coefficients cannot be met. (Until rows are relaxed by enough.) Its ray becomes the point then.
@@ -219,10 +220,24 @@ struct Newton : NewtonState {
             return false;
         }
         go_to_trial();
-        set_point(at, ray, 0.0);
-        status = STATUS_INFEASIBLE;
-        keep(&NewtonNumbers::lack, sum_of_rows(ray > 0.0 ? -live.upper() : ray < 0.0 ? live.lower() : 0.0));
+        take_ray(ray, sum_of_rows(ray > 0.0 ? -live.upper() : ray < 0.0 ? live.lower() : 0.0));
         return true;
+    }
+
+    // Whether it was begun with a ray, which becomes the point then.
+    __device__ __forceinline__ bool is_given_ray() {
+        if (passes > 1 || !(numbers().lack > 0.0)) {
+            return false;
+        }
+        go_to_trial();
+        take_ray(own(nu_of(at)), numbers().lack);
+        return true;
+    }
+
+    __device__ __forceinline__ void take_ray(double ray, double lack) {
+        set_point(at, ray, 0.0);
+        keep(&NewtonNumbers::lack, lack);
+        status = STATUS_INFEASIBLE;
     }
 
     __device__ __forceinline__ Next take(double mean) {
@@ -315,7 +330,6 @@ struct Newton : NewtonState {
             set_own(memory.asked_upper(), model.high);
             __syncwarp();
             if (is_infeasible()) {
-                status = STATUS_INFEASIBLE;
                 return NEXT_END;
             }
             take_step(model);
@@ -359,8 +373,7 @@ struct Newton : NewtonState {
             const double* ray = which == 0 ? memory.step() : memory.model();
             double lack = ask_samples([&rows = live, ray, size] { return lack_of_room(rows, ray, size); });
             if (lack > 0.0) {
-                keep(&NewtonNumbers::lack, lack);
-                set_point(at, own(ray), 0.0);
+                take_ray(own(ray), lack);
                 return true;
             }
         }

@@ -27,8 +27,9 @@ struct Plus {
     __device__ __forceinline__ double operator()(double a, double b) const { return a + b; }
 };
 
+// (Or a NaN, as `most_of_rows`.)
 struct Larger {
-    __device__ __forceinline__ double operator()(double a, double b) const { return larger(a, b); }
+    __device__ __forceinline__ double operator()(double a, double b) const { return a > b || a != a ? a : b; }
 };
 
 // 32 samples that a warp has in hand: coefficients per unit of weight, row by row, and numbers of each.

@@ -2,6 +2,7 @@
 // multipliers of a spread balanced. Twin of `src/reference/cells_vjp.rs`; a lane of a warp has a row.
 #pragma once
 
+#include "eigen.cuh"
 #include "linear.cuh"
 #include "rows.cuh"
 
@@ -156,67 +157,18 @@ struct HeldRows {
         b -= sum_of_rows(unit * b) * unit;
     }
 
-    // x = pinv(a) b for the system a, which is overwritten: cyclic Jacobi rotations (Golub and Van Loan, Matrix Computations,
-    // section 8.5). Lanes below k have a number of b, and get one of x.
+    // x = pinv(a) b for the system a, which is overwritten. Lanes below k have a number of b, and get one of x.
     __device__ __forceinline__ double pseudo_solve(double b) const {
-        double* vectors = memory.work();
-        u32 pitch = k | 1;
-        bool mine = lane < k;
-        for (u32 j = 0; mine && j < k; ++j) {
-            vectors[lane * pitch + j] = lane == j ? 1.0 : 0.0;
-        }
-#pragma unroll 1
-        for (u32 sweep = 0; sweep < 60; ++sweep) {
-            __syncwarp();
-            double square = 0.0, own = mine ? system_at(lane, lane) : 0.0;
-            for (u32 j = 0; mine && j < lane; ++j) {
-                square += system_at(lane, j) * system_at(lane, j);
-            }
-            double off = sum_of_rows(square), diagonal = sum_of_rows(own * own);
-            if (off <= 1e-32 * diagonal || !is_finite(off)) {
-                break;
-            }
-            for (u32 p = 0; p < k; ++p) {
-                for (u32 q = p + 1; q < k; ++q) {
-                    rotate(vectors, pitch, p, q);
-                }
-            }
-        }
-        __syncwarp();
-        double largest = most_of_rows(mine ? larger(system_at(lane, lane), 0.0) : 0.0), x = 0.0;
+        Eigen eigen(memory.h(), memory.model_pitch(), memory.work(), k);
+        eigen.diagonalise();
+        double largest = eigen.largest(), x = 0.0;
         for (u32 i = 0; i < k; ++i) {
-            double value = system_at(i, i);
+            double value = eigen.at(i, i);
             if (value > RANK_CUT * largest) {
-                double entry = mine ? vectors[lane * pitch + i] : 0.0;
+                double entry = eigen.entry(i);
                 x += entry * sum_of_rows(entry * b) / value;
             }
         }
         return x;
-    }
-
-    __device__ __forceinline__ void rotate(double* vectors, u32 pitch, u32 p, u32 q) const {
-        __syncwarp();
-        double apq = system_at(p, q), tau = (system_at(q, q) - system_at(p, p)) / (2.0 * apq);
-        __syncwarp();
-        if (apq == 0.0) {
-            return;
-        }
-        double root = sqrt(1.0 + tau * tau), t = tau >= 0.0 ? 1.0 / (tau + root) : -1.0 / (-tau + root);
-        double c = 1.0 / sqrt(1.0 + t * t), s = t * c;
-        if (lane < k) {
-            double in_p = system_at(lane, p), in_q = system_at(lane, q);
-            system_at(lane, p) = c * in_p - s * in_q;
-            system_at(lane, q) = s * in_p + c * in_q;
-            in_p = vectors[lane * pitch + p];
-            in_q = vectors[lane * pitch + q];
-            vectors[lane * pitch + p] = c * in_p - s * in_q;
-            vectors[lane * pitch + q] = s * in_p + c * in_q;
-        }
-        __syncwarp();
-        if (lane < k) {
-            double of_p = system_at(p, lane), of_q = system_at(q, lane);
-            system_at(p, lane) = c * of_p - s * of_q;
-            system_at(q, lane) = s * of_p + c * of_q;
-        }
     }
 };

@@ -119,6 +119,7 @@ pub(crate) struct CellsCall {
     pub(crate) own_cells: u64,
     pub(crate) order: u64,
     pub(crate) coefficients: u64,
+    pub(crate) iterates: u64,
     pub(crate) g: u64,
     pub(crate) to_predictions: u64,
     pub(crate) to_lo: u64,
@@ -132,6 +133,12 @@ pub(crate) struct CellsCall {
     pub(crate) lo: f64,
     pub(crate) hi: f64,
     pub(crate) tolerance: f64,
+    pub(crate) eps_abs: f64,
+    pub(crate) eps_rel: f64,
+    pub(crate) relaxation: f64,
+    pub(crate) sigma: f64,
+    pub(crate) rho: f64,
+    pub(crate) admm_iterations: u32,
     pub(crate) count: u32,
     pub(crate) n: u32,
     pub(crate) flags: u32,
@@ -148,6 +155,7 @@ pub(crate) struct CellsCall {
     pub(crate) warm_stride: u32,
     pub(crate) max_iterations: u32,
     pub(crate) dense: u32,
+    pub(crate) unused: u32,
 }
 
 /// What a launch hands over.
@@ -250,6 +258,7 @@ pub fn layouts() -> Vec<Layout> {
             own_cells,
             order,
             coefficients,
+            iterates,
             g,
             to_predictions,
             to_lo,
@@ -263,6 +272,12 @@ pub fn layouts() -> Vec<Layout> {
             lo,
             hi,
             tolerance,
+            eps_abs,
+            eps_rel,
+            relaxation,
+            sigma,
+            rho,
+            admm_iterations,
             count,
             n,
             flags,
@@ -278,7 +293,8 @@ pub fn layouts() -> Vec<Layout> {
             upper_stride,
             warm_stride,
             max_iterations,
-            dense
+            dense,
+            unused
         ),
         layout!(OutcomeRecord, "Outcome", status, iterations, passes, inactive, residual, excess),
     ]

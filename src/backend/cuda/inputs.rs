@@ -30,6 +30,7 @@ pub(super) struct Inputs {
     row_upper: Memory,
     warm: Memory,
     coefficients: Memory,
+    iterates: Memory,
     own_cells: Memory,
     order: Memory,
     reals: Vec<f64>,
@@ -62,6 +63,12 @@ impl Inputs {
         self.offsets.hold(device, problems.saturating_add(1).saturating_mul(8))?;
         self.list.hold(device, problems.saturating_mul(4))?;
         self.levels.hold(device, problems.max(1).saturating_mul(8))?;
+        Ok(())
+    }
+
+    /// Makes room for what ADMM keeps of every element.
+    pub(super) fn reserve_iterates(&mut self, device: &CudaDevice, total: usize, call: &mut CellsCall) -> Result<()> {
+        call.iterates = self.iterates.hold(device, total.saturating_mul(16))?;
         Ok(())
     }
 

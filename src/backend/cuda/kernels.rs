@@ -19,7 +19,7 @@ macro_rules! source {
 }
 
 /// What the files with kernels include.
-pub const HEADERS: [Source; 29] = [
+pub const HEADERS: [Source; 31] = [
     source!("common.cuh"),
     source!("storage.cuh"),
     source!("team.cuh"),
@@ -35,12 +35,14 @@ pub const HEADERS: [Source; 29] = [
     source!("cell_sums.cuh"),
     source!("two_floats.cuh"),
     source!("linear.cuh"),
+    source!("eigen.cuh"),
     source!("rows.cuh"),
     source!("cell_rows.cuh"),
     source!("sample_rows.cuh"),
     source!("live_rows.cuh"),
     source!("rows_of_cells.cuh"),
     source!("rows_of_samples.cuh"),
+    source!("admm_rows.cuh"),
     source!("active_set.cuh"),
     source!("basis.cuh"),
     source!("line_search.cuh"),
@@ -52,7 +54,7 @@ pub const HEADERS: [Source; 29] = [
 ];
 
 /// The files with kernels, in the order of `Kernel`; each has one, of the same name.
-pub const SOURCES: [Source; 9] = [
+pub const SOURCES: [Source; 10] = [
     source!("cells_prepare.cu"),
     source!("cells_pair.cu"),
     source!("vjp_pair.cu"),
@@ -62,6 +64,7 @@ pub const SOURCES: [Source; 9] = [
     source!("cells_vjp.cu"),
     source!("dense_newton.cu"),
     source!("dense_vjp.cu"),
+    source!("dense_admm.cu"),
 ];
 
 /// What a launch runs.
@@ -76,6 +79,7 @@ pub(crate) enum Kernel {
     CellsVjp,
     DenseNewton,
     DenseVjp,
+    DenseAdmm,
 }
 
 impl Kernel {
@@ -89,6 +93,7 @@ impl Kernel {
         Self::CellsVjp,
         Self::DenseNewton,
         Self::DenseVjp,
+        Self::DenseAdmm,
     ];
 
     /// Whether it is for any rows: a block has a problem.
@@ -98,7 +103,7 @@ impl Kernel {
 
     /// Whether it is for rows over samples.
     fn is_of_samples(self) -> bool {
-        matches!(self, Self::DenseNewton | Self::DenseVjp)
+        matches!(self, Self::DenseNewton | Self::DenseVjp | Self::DenseAdmm)
     }
 
     /// Whether it is for two cells only.
@@ -165,7 +170,7 @@ pub(crate) fn teams(kernel: Kernel, dtype: Dtype) -> &'static [Team] {
         (Kernel::CellsSpread | Kernel::VjpSpread, Dtype::F64) => &OF_SPREADS_OF_DOUBLES,
         (Kernel::CellsSpread | Kernel::VjpSpread, _) => &OF_SPREADS,
         (Kernel::CellsNewton | Kernel::CellsVjp, _) => &OF_CELLS,
-        (Kernel::DenseNewton | Kernel::DenseVjp, _) => &OF_SAMPLES,
+        (Kernel::DenseNewton | Kernel::DenseVjp | Kernel::DenseAdmm, _) => &OF_SAMPLES,
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct CudaPlan<T: Storage> {
     size: SetSize,
     /// The kernels for any rows of the set's kind, forward and backward.
     general: [Kernel; 2],
+    /// Whether ADMM comes before Newton's method.
+    is_admm: bool,
     /// Where the set is one difference spread of a cell each.
     short_cut: Option<ShortCut>,
     /// What `call` names.
@@ -105,7 +107,7 @@ fn unsupported(what: impl Into<String>, instead: &'static str) -> Error {
 }
 
 /// What this device does not do, and what does.
-fn check(set: &ConstraintSet, settings: &Settings) -> Result<()> {
+fn check(set: &ConstraintSet) -> Result<()> {
     if set.layout().cells() > MAX_GPU_CELLS {
         return Err(Error::TooManyCells { cells: set.layout().cells(), limit: MAX_GPU_CELLS });
     }
@@ -113,9 +115,6 @@ fn check(set: &ConstraintSet, settings: &Settings) -> Result<()> {
         let instead =
             "it takes 32; use the CPU, constrain fewer features at once, or split the batch by stratum into problems";
         return Err(unsupported(format!("{} rows", set.rows()), instead));
-    }
-    if settings.method == Method::Admm {
-        return Err(unsupported("ADMM", "so far it takes Newton; use wgpu or the CPU"));
     }
     Ok(())
 }
@@ -142,14 +141,21 @@ impl<T: Storage> CudaPlan<T> {
         capacities: Capacities,
         settings: Settings,
     ) -> Result<Self> {
-        check(set, &settings)?;
+        check(set)?;
         let relaxes = settings.infeasible == Infeasible::NearestFeasible;
         let mut call = CellsCall {
             max_iterations: settings.max_iterations,
             tolerance: settings.tolerance,
             flags: if relaxes { flags::RELAXES } else { 0 },
+            eps_abs: settings.admm.eps_abs,
+            eps_rel: settings.admm.eps_rel,
+            relaxation: settings.admm.relaxation,
+            sigma: settings.admm.sigma,
+            rho: settings.admm.rho,
+            admm_iterations: settings.admm.max_iterations,
             ..CellsCall::default()
         };
+        let (is_admm, has_dense) = (settings.method == Method::Admm, !set.dense().is_empty());
         let mut tables = SetTables::default();
         let size = tables.upload(device, set, &mut call)?;
         let mut plan = Self {
@@ -157,8 +163,13 @@ impl<T: Storage> CudaPlan<T> {
             capacities,
             call,
             size,
-            general: if set.dense().is_empty() { OVER_CELLS } else { OVER_SAMPLES },
-            short_cut: ShortCut::of(set),
+            // (ADMM takes every sample as its own cell; the way back does not know the method.)
+            general: [
+                if is_admm || has_dense { Kernel::DenseNewton } else { Kernel::CellsNewton },
+                if has_dense { Kernel::DenseVjp } else { Kernel::CellsVjp },
+            ],
+            is_admm,
+            short_cut: if is_admm { None } else { ShortCut::of(set) },
             _tables: tables,
             inputs: Inputs::default(),
             starts: Vec::with_capacity(capacities.problems + 1),
@@ -178,6 +189,9 @@ impl<T: Storage> CudaPlan<T> {
     fn reserve(&mut self) -> Result<()> {
         let device = &self.device;
         self.inputs.reserve::<T>(device, self.capacities)?;
+        if self.is_admm {
+            self.inputs.reserve_iterates(device, self.capacities.total, &mut self.call)?;
+        }
         let load = |kernel, team| {
             let loaded = device.driver().load(Variant { kernel, dtype: T::DTYPE, team });
             loaded.map_err(|problem| device.failed(problem))
@@ -188,6 +202,9 @@ impl<T: Storage> CudaPlan<T> {
             let last = ways.iter().position(|(_, team)| team.room() >= self.capacities.largest).unwrap_or(0);
             for &(kernel, team) in &ways[..=last] {
                 load(kernel, team)?;
+                if self.is_admm && kernel == Kernel::DenseNewton {
+                    load(Kernel::DenseAdmm, team)?;
+                }
             }
         }
         Ok(())
@@ -260,6 +277,7 @@ impl<T: Storage> CudaPlan<T> {
         for class in &classes {
             match self.short_cut.filter(|_| !class.kernel.is_general()) {
                 Some(short) => self.launch_class(class, short.call(&call))?,
+                None if self.is_admm && class.kernel == Kernel::DenseNewton => self.launch_admm(class, call)?,
                 None => self.launch_class(class, call)?,
             }
         }
@@ -286,6 +304,13 @@ impl<T: Storage> CudaPlan<T> {
             }
         }
         waiting.map_or(Ok(()), |last| self.launch_left(&last, call))
+    }
+
+    /// Launches ADMM, and Newton's method from where it ends.
+    fn launch_admm(&self, class: &Class, mut call: CellsCall) -> Result<()> {
+        self.launch_class(&Class { kernel: Kernel::DenseAdmm, listed: class.listed.clone(), ..*class }, call)?;
+        call.flags |= flags::TAKES_OVER;
+        self.launch_class(class, call)
     }
 
     fn launch_left(&self, class: &Class, call: CellsCall) -> Result<()> {
@@ -362,7 +387,3 @@ impl<T: Storage> CudaPlan<T> {
 /// has room for.
 const LOOKED_AT: u32 = 32;
 const MOST_LOOKING: u32 = 256;
-
-/// The kernels for any rows, forward and backward: over cells, and over samples.
-const OVER_CELLS: [Kernel; 2] = [Kernel::CellsNewton, Kernel::CellsVjp];
-const OVER_SAMPLES: [Kernel; 2] = [Kernel::DenseNewton, Kernel::DenseVjp];
