@@ -158,6 +158,7 @@ struct Newton : NewtonState {
         passes = before = relaxations = 0;
         keep(&NewtonNumbers::room, ROOM);
         keep(&NewtonNumbers::lack, given_lack);
+        keep(&NewtonNumbers::excess, 0.0);
         at = 0;
         trial = 1;
         kept = 2;

@@ -470,10 +470,10 @@ const REGISTERS: [(&str, [u32; 2]); 10] = [
     ("cells_spread<", [248, 208]),
     ("vjp_spread<", [232, 168]),
     ("cells_newton<", [255, 255]),
-    ("cells_vjp<", [168, 168]),
+    ("cells_vjp<", [128, 128]),
     ("dense_newton<", [255, 255]),
-    ("dense_vjp<", [168, 168]),
-    ("dense_admm<", [192, 192]),
+    ("dense_vjp<", [128, 128]),
+    ("dense_admm<", [200, 200]),
 ];
 
 /// Compiles a variant; a line on what came of it, and whether that is as it should be.

@@ -123,7 +123,22 @@ impl<T: Storage> Slopes<T> {
         let (coefficients, levels, lower, upper) = Default::default();
         let host = OnceLock::new();
         let device = device.clone();
-        Self { device, wanted, capacities, predictions, lo, hi, weights, labels, coefficients, dense: 0, levels, lower, upper, host }
+        Self {
+            device,
+            wanted,
+            capacities,
+            predictions,
+            lo,
+            hi,
+            weights,
+            labels,
+            coefficients,
+            dense: 0,
+            levels,
+            lower,
+            upper,
+            host,
+        }
     }
 
     /// Forgets what was read: new gradients come. Room for all that was planned for, and where it is.
