@@ -60,7 +60,7 @@
 //! # Features
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `cuda` | yes | NVIDIA GPUs: `Device::cuda`; so far for rows over cells |
+//! | `cuda` | yes | NVIDIA GPUs: `Device::cuda` |
 //! | `wgpu` | yes | GPUs of any vendor, through Vulkan, Metal or DirectX 12: `Device::wgpu` |
 //! | `cli` | yes | the program `fairlayer` and what only it needs |
 //!
