@@ -15,7 +15,7 @@ constexpr u32 SHARED_CELLS = 1, SHARED_CONTROL = 2, SHARED_WEIGHTS = 4, SHARED_L
 constexpr u32 DOUBLE_WEIGHTS = 64, DOUBLE_LABELS = 128;
 // That strata are those of the labels; that rows which nothing meets are relaxed; that a spread is a ratio; that the problems
 // are those that ADMM has left.
-constexpr u32 STRATA_BY_LABEL = 256, RELAXES = 512, HAS_RATIO = 1024, TAKES_OVER = 2048;
+constexpr u32 STRATA_BY_LABEL = 256, RELAXES = 512, HAS_RATIO = 1024, FOLLOWS_ADMM = 2048;
 // The same of coefficients: that all problems share them, and that they are f64.
 constexpr u32 SHARED_COEFFICIENTS = 4096, DOUBLE_COEFFICIENTS = 8192;
 

@@ -31,18 +31,18 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) dense_newton(const __grid_
     const Task task = {call.tolerance, Storage<T>::UNIT_ROUNDOFF, call.max_iterations, problem.has(RELAXES)};
     u32 lane = live.lane;
     // ADMM, where it has come first, has left where it ended, or a ray.
-    bool takes_over = problem.has(TAKES_OVER), has_start = takes_over || call.warm;
+    bool follows_admm = problem.has(FOLLOWS_ADMM), has_start = follows_admm || call.warm;
     double start = 0.0;
     if (has_start && live.mine) {
         u32 source = live.memory.source()[lane];
-        start = (takes_over ? problem.multipliers()[source] : problem.warm(source)) / (live.unit_of_row() * *memory.total());
+        start = (follows_admm ? problem.multipliers()[source] : problem.warm(source)) / (live.unit_of_row() * *memory.total());
         // What cannot be used as a start is not used.
         start = is_finite(start) ? start : 0.0;
     }
     double* state = live.memory.state();
     {
         Newton<RowsOfSamples<T, LANES>> newton(live, task, state);
-        newton.start(has_start, start, takes_over ? problem.outcome().residual : 0.0);
+        newton.start(has_start, start, follows_admm ? problem.outcome().residual : 0.0);
         newton.save();
     }
     const NewtonState& now = state_in(state);
@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) dense_newton(const __grid_
     Problem<T> again(call, blockIdx.x, true);
     live.write(again, point, has_answer);
     if (leads) {
-        outcome.iterations += again.has(TAKES_OVER) ? again.outcome().iterations : 0;
+        outcome.iterations += again.has(FOLLOWS_ADMM) ? again.outcome().iterations : 0;
         write_record(again, outcome);
         // Of an infeasible problem the ray.
         if (outcome.status != STATUS_ITERATION_LIMIT && live.mine) {

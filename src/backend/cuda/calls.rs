@@ -90,7 +90,7 @@ pub(crate) mod flags {
     pub(crate) const STRATA_BY_LABEL: u32 = 256;
     pub(crate) const RELAXES: u32 = 512;
     pub(crate) const HAS_RATIO: u32 = 1024;
-    pub(crate) const TAKES_OVER: u32 = 2048;
+    pub(crate) const FOLLOWS_ADMM: u32 = 2048;
     pub(crate) const SHARED_COEFFICIENTS: u32 = 4096;
     pub(crate) const DOUBLE_COEFFICIENTS: u32 = 8192;
 }

@@ -245,7 +245,7 @@ impl<T: Storage> CudaPlan<T> {
     fn launch_admm(&self, class: &Class, mut call: CellsCall) -> Result<()> {
         let way = Way { kernel: Kernel::DenseAdmm, ..class.way };
         self.launch_class(&Class { way, ..class.clone() }, call)?;
-        call.flags |= flags::TAKES_OVER;
+        call.flags |= flags::FOLLOWS_ADMM;
         self.launch_class(class, call)
     }
 
