@@ -69,7 +69,7 @@ struct Memory {
 
     // (Every one finds its arrays anew: to keep their places takes registers.)
     __device__ __forceinline__ Memory(double* at, const CellsCall& call, u32 warps)
-        : cells(made_anew(call.cell_count)), rows(made_anew(call.rows)), spreads(call.spreads), matrix_pitch(cells | 1),
+        : cells(made_anew(call.cell_count)), rows(made_anew(call.rows)), spreads(made_anew(call.spreads)), matrix_pitch(cells | 1),
           model_pitch(rows | 1) {
         auto take = [&at](u32 count) {
             double* taken = at;

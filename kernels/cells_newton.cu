@@ -225,9 +225,9 @@ __device__ __forceinline__ void project(const Problem<T>& problem, Meeting<Cells
             if (threadIdx.x == 0) {
                 ++memory.flags[PASSES];
             }
-            Memory own(shared, call, WARPS);
 #pragma unroll 1
             for (u32 part = 0; part < call.parts; ++part) {
+                Memory own(shared, call, WARPS);
                 double* state = own.state + STATE_DOUBLES * part;
                 if (reinterpret_cast<const NewtonState*>(state)->waiting) {
                     Newton newton(own, task);
