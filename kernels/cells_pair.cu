@@ -246,12 +246,12 @@ struct Pair {
     }
 };
 
-// Threads that a multiprocessor is to hold: those with more to keep are fewer.
-template <class T, int VALUES>
-constexpr int RESIDENT = sizeof(ArithmeticOf<T>) == 8 ? 256 : sizeof(T) == 2 || VALUES > 16 ? 512 : 640;
+// Threads that a multiprocessor is to hold: those with more to keep are fewer, as are those of several warps, which tell each other.
+template <class T, int LANES, int VALUES>
+constexpr int RESIDENT = sizeof(ArithmeticOf<T>) == 8 ? 256 : LANES > WARP_LANES ? 384 : sizeof(T) == 2 || VALUES > 16 ? 512 : 640;
 
 template <class T, int LANES, int VALUES, bool SEVERAL>
-__global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDENT<T, VALUES>))
+__global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDENT<T, LANES, VALUES>))
     cells_pair(const __grid_constant__ SpreadCall call) {
     typedef ArithmeticOf<T> A;
     typedef Layout<LANES, VALUES> Layout;

@@ -583,7 +583,7 @@ const ARCHITECTURES: [(u32, u32); 3] = [(8, 0), (9, 0), (10, 0)];
 /// (a multiprocessor has 65,536), or a little above what it needs.
 const REGISTERS: [(&str, [u32; 2]); 10] = [
     ("cells_prepare", [40, 40]),
-    ("cells_pair<", [128, 240]),
+    ("cells_pair<", [168, 240]),
     ("vjp_pair<", [128, 152]),
     ("cells_spread<", [255, 224]),
     ("vjp_spread<", [255, 168]),
