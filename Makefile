@@ -3,10 +3,13 @@
 
 export RUSTDOCFLAGS = -D warnings
 
-.PHONY: test setup lint docs package bench
+# The feature `tch` needs libtorch, of which a part is fetched.
+WITH_TORCH = LIBTORCH="$$(./scripts/setup-libtorch.sh)" LD_LIBRARY_PATH="$$(./scripts/setup-libtorch.sh)/lib:$$LD_LIBRARY_PATH"
+
+.PHONY: test setup lint docs torch package bench
 
 # The order matters: cargo's own test summary comes last.
-test: setup lint docs package
+test: setup lint docs package torch
 	cargo test --no-default-features --lib
 	LD_LIBRARY_PATH="$$(./scripts/nvrtc.sh --libraries):$$LD_LIBRARY_PATH" \
 	FAIRLAYER_REQUIRE=wgpu,cuda_emu,nvrtc cargo test --no-fail-fast
@@ -22,6 +25,13 @@ lint:
 docs:
 	cargo doc --no-deps
 	cargo doc --no-deps --no-default-features
+
+# The layer for libtorch, which the default features do not have.
+torch:
+	$(WITH_TORCH) cargo clippy --all-targets --no-default-features --features tch -- -D warnings
+	$(WITH_TORCH) cargo doc --no-deps --no-default-features --features tch
+	$(WITH_TORCH) cargo test --no-default-features --features tch --test torch
+	$(WITH_TORCH) cargo test --no-default-features --features tch --doc torch
 
 # What would be published: that it holds what it must, and that it builds from nothing else.
 package:

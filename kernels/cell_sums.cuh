@@ -18,7 +18,7 @@ __device__ __forceinline__ u32 peers_of(u32 cell, bool there) {
 
 // Sorts the elements by cell, those of a cell in their order. False if a cell is out of range.
 template <int LANES, class T>
-__device__ __forceinline__ bool sort_by_cell(const Problem<T>& problem, const CellMemory& memory) {
+__device__ __forceinline__ bool sort_by_cell(const Problem<T>& problem, const CellMemory& memory, Meeting<CellsCall>& meeting) {
     constexpr u32 WARPS = LANES / WARP_LANES;
     const u8* cell_of = problem.cells();
     u32 warp = threadIdx.x / WARP_LANES, lane = threadIdx.x % WARP_LANES, n = problem.n, cells = memory.cells;
@@ -41,7 +41,7 @@ __device__ __forceinline__ bool sort_by_cell(const Problem<T>& problem, const Ce
         }
         __syncwarp();
     }
-    if (__syncthreads_or(!usable)) {
+    if (meeting.any(!usable)) {
         return false;
     }
     if (warp == 0) {
@@ -89,17 +89,19 @@ __device__ __forceinline__ bool sort_by_cell(const Problem<T>& problem, const Ce
     return true;
 }
 
-// Four sums of every cell: `element(i, cell, sums)` adds an element's part. All threads call it; the order of every sum depends
-// on the number of elements alone. `sums` holds all of the first, then all of the second, and so on; it is there for the
-// first warp when this returns, and for the others behind a barrier.
+// Four sums of every cell over all blocks of the problem: `element(i, cell, sums)` adds an element's part. All threads call it;
+// the order of every sum depends on the number of elements alone. `sums` holds all of the first, then all of the second, and so
+// on; it is there when this returns.
 template <int LANES, class Element>
-__device__ __forceinline__ void sum_by_cell(const u32* order, const CellMemory& memory, double* sums, Element element) {
+__device__ __forceinline__ void sum_by_cell(const u32* order, const CellMemory& memory, Meeting<CellsCall>& meeting, double* sums,
+                                            Element element) {
     constexpr u32 WARPS = LANES / WARP_LANES;
     u32 warp = threadIdx.x / WARP_LANES, lane = threadIdx.x % WARP_LANES, cells = memory.cells;
     for (u32 cell = 0; cell < cells; ++cell) {
         u32 begin = memory.starts()[cell], end = memory.starts()[cell + 1];
         double own[SUMS] = {0.0, 0.0, 0.0, 0.0};
         if (begin + warp * WARP_LANES < end) {
+#pragma unroll 2
             for (u32 k = begin + threadIdx.x; k < end; k += LANES) {
                 element(order[k], cell, own);
             }
@@ -122,18 +124,18 @@ __device__ __forceinline__ void sum_by_cell(const u32* order, const CellMemory& 
         }
         sums[at] = sum;
     }
-    __syncwarp();
+    meeting.add_up_all(sums, SUMS * cells);
 }
 
 // The totals of the problem, over weights that sum to 1. False if a number of it cannot be used.
 template <int LANES, class T>
-__device__ __forceinline__ bool prepare(const Problem<T>& problem, const CellMemory& memory) {
-    if (!sort_by_cell<LANES>(problem, memory)) {
+__device__ __forceinline__ bool prepare(const Problem<T>& problem, const CellMemory& memory, Meeting<CellsCall>& meeting) {
+    if (!sort_by_cell<LANES>(problem, memory, meeting)) {
         return false;
     }
     bool usable = true, has_ratio = problem.has(HAS_RATIO);
     // (The four arrays lie one behind the other.)
-    sum_by_cell<LANES>(problem.order(), memory, memory.weight(), [&](u32 i, u32, double(&sums)[SUMS]) {
+    sum_by_cell<LANES>(problem.order(), memory, meeting, memory.weight(), [&](u32 i, u32, double(&sums)[SUMS]) {
         double w = problem.weight(i), label = problem.label(i), lo = problem.lo(i), hi = problem.hi(i);
         usable = usable && w > 0.0 && w < infinity() && is_finite(problem.z(i)) && is_finite(label);
         usable = usable && lo <= hi && lo < infinity() && hi > -infinity() && (!has_ratio || lo >= 0.0);
@@ -153,5 +155,5 @@ __device__ __forceinline__ bool prepare(const Problem<T>& problem, const CellMem
             *memory.total() = total;
         }
     }
-    return !__syncthreads_or(!usable);
+    return !meeting.any(!usable);
 }

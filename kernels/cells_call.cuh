@@ -1,6 +1,7 @@
 // What a launch hands to the kernels for any rows, and a problem in it.
 #pragma once
 
+#include "meeting.cuh"
 #include "storage.cuh"
 
 // The cells, and the rows, that there can be.
@@ -15,8 +16,8 @@ constexpr u32 DOUBLE_WEIGHTS = 64, DOUBLE_LABELS = 128;
 // That strata are those of the labels; that rows which nothing meets are relaxed; that a spread is a ratio; that the problems
 // are those that a short cut has left.
 constexpr u32 STRATA_BY_LABEL = 256, RELAXES = 512, HAS_RATIO = 1024, TAKES_OVER = 2048;
-// The same of coefficients: that all problems share them, and that they are f64.
-constexpr u32 SHARED_COEFFICIENTS = 4096, DOUBLE_COEFFICIENTS = 8192;
+// The same of coefficients: that all problems share them, and that they are f64; and that ADMM has left where to begin.
+constexpr u32 SHARED_COEFFICIENTS = 4096, DOUBLE_COEFFICIENTS = 8192, FOLLOWS_ADMM = 16384;
 
 // A row of the constraint set: a mean over the cells `plus`, less `scale` times that over `minus`.
 struct SetRow {
@@ -69,6 +70,8 @@ struct CellsCall {
     // As in `SpreadCall`.
     const u64* offsets;
     const u32* list;
+    Arrivals* arrivals;
+    u64* boards;
     // Of the spreads, and of the contrasts; strides of 0 say that all problems share them.
     const double* levels;
     const double* row_lower;
@@ -125,7 +128,7 @@ struct CellsCall {
     u32 max_iterations;
     // Rows over samples, the last of all.
     u32 dense;
-    u32 unused;
+    u32 blocks;
 };
 
 // A number beside the predictions.
@@ -138,31 +141,44 @@ __device__ __forceinline__ Outcome& outcome_of(const CellsCall& call, u32 proble
     return *reinterpret_cast<Outcome*>(call.outcomes + problem * (sizeof(Outcome) + call.rows * sizeof(double)));
 }
 
-// A problem, for the block that has it in hand.
+// Elements that a block has before a problem is given another.
+constexpr u32 ENOUGH_FOR_A_BLOCK = 16384;
+
+// A problem, for the block that has it in hand; or, where several blocks have it, the part of this one.
 template <class T>
 struct Problem {
     typedef ArithmeticOf<T> A;
 
     const CellsCall& call;
     u32 index;
+    // Elements of the whole problem, of the part, and before it; and where the part begins.
+    u32 whole;
     u32 n;
+    u32 before;
     u64 first;
+    // The blocks that have it: at most as many as the launch has for each, and no more than it needs.
+    u32 blocks;
 
     // The one at a place of the launch's list.
     __device__ __forceinline__ Problem(const CellsCall& call, u32 place) : call(call) {
         index = call.list ? call.list[place] : place;
-        n = call.n;
-        first = static_cast<u64>(index) * call.n;
-        if (call.offsets) {
-            first = call.offsets[index];
-            n = static_cast<u32>(call.offsets[index + 1] - first);
-        }
+        first = call.offsets ? call.offsets[index] : static_cast<u64>(index) * call.n;
+        whole = call.offsets ? static_cast<u32>(call.offsets[index + 1] - first) : call.n;
+        blocks = smaller(larger((whole + ENOUGH_FOR_A_BLOCK - 1) / ENOUGH_FOR_A_BLOCK, 1u), call.blocks);
+        // (No two parts share a word of clamp states.)
+        u32 part = ((whole + blocks - 1) / blocks + WARP_LANES - 1) / WARP_LANES * WARP_LANES;
+        before = smaller(block() * part, whole);
+        n = smaller(part, whole - before);
+        first += before;
     }
+
+    // The number of this block among those.
+    __device__ __forceinline__ u32 block() const { return blockIdx.x % call.blocks; }
 
     __device__ __forceinline__ bool has(u32 flag) const { return (call.flags & flag) != 0; }
 
     // Where an element is in an array that problems may share.
-    __device__ __forceinline__ u64 at(u32 i, u32 shared) const { return has(shared) ? i : first + i; }
+    __device__ __forceinline__ u64 at(u32 i, u32 shared) const { return has(shared) ? before + i : first + i; }
 
     __device__ __forceinline__ A z(u32 i) const {
         return Storage<T>::widen(static_cast<const T*>(call.z)[first + i]);
@@ -184,7 +200,7 @@ struct Problem {
         return call.labels ? real_at(call.labels, has(DOUBLE_LABELS), at(i, SHARED_LABELS)) : 0.0;
     }
 
-    __device__ __forceinline__ const u8* cells() const { return call.cells + (has(SHARED_CELLS) ? 0 : first); }
+    __device__ __forceinline__ const u8* cells() const { return call.cells + (has(SHARED_CELLS) ? before : first); }
 
     // The stored answer, and the gradient to it.
     __device__ __forceinline__ double value(u32 i) const { return Storage<T>::widen(static_cast<const T*>(call.y)[first + i]); }

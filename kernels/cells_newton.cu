@@ -1,11 +1,15 @@
-// `cells_newton`: projection onto spreads and contrasts, a block a problem, all of it in one launch. The first warp runs the
-// machine of `newton.cuh` for every part of the constraint set; all threads sum the elements at the shifts that those ask for,
-// and write them at the end, by the same arithmetic.
+// `cells_newton`: projection onto spreads and contrasts, a warp, a block or several blocks a problem, all of it in one launch. The
+// first warp runs the machine of `newton.cuh` for every part of the constraint set; all threads sum the elements at the shifts
+// that those ask for, and write them at the end, by the same arithmetic. (Of several blocks each runs the machine: they all know
+// the same sums, and meet once a pass.)
 
 #include "cell_sums.cuh"
 #include "elements.cuh"
 #include "newton.cuh"
 #include "rows_of_cells.cuh"
+
+// What all threads of a block have to know: what they do next, and the passes so far.
+constexpr u32 NEXT = 0, PASSES = 1;
 
 // What the threads of a block do next.
 constexpr u32 DO_PASS = 0, DO_ANSWER = 1, DO_LAST_PASS = 2;
@@ -18,8 +22,8 @@ __device__ __forceinline__ SplitShift<ArithmeticOf<T>> shift_of(const Memory& me
 
 // Sums the elements by cell at the shifts that are set, over weights that sum to 1. (For the first warp.)
 template <int LANES, class T>
-__device__ __forceinline__ void pass(const Problem<T>& problem, const Memory& memory) {
-    sum_by_cell<LANES>(problem.order(), memory, memory.sums(), [&](u32 i, u32 cell, double(&sums)[SUMS]) {
+__device__ __forceinline__ void pass(const Problem<T>& problem, const Memory& memory, Meeting<CellsCall>& meeting) {
+    sum_by_cell<LANES>(problem.order(), memory, meeting, memory.sums(), [&](u32 i, u32 cell, double(&sums)[SUMS]) {
         auto moved = move_element(problem, shift_of<T>(memory, cell), i);
         double w = problem.weight(i), y = stored_value<T>(moved.clipped);
         sums[SUM_Y] += w * y;
@@ -59,8 +63,8 @@ __device__ __forceinline__ void split_shifts(const Memory& memory) {
 }
 
 // The outcome of a problem whose parts have ended, or one of them without an answer: by part the worst.
-__device__ __forceinline__ Outcome outcome_of_parts(const Memory& memory, const CellsCall& call, u32 passes) {
-    Outcome outcome = {STATUS_SOLVED, 0, passes, 0, 0.0, 0.0};
+__device__ __forceinline__ Outcome outcome_of_parts(const Memory& memory, const CellsCall& call) {
+    Outcome outcome = {STATUS_SOLVED, 0, memory.flags()[PASSES], 0, 0.0, 0.0};
     for (u32 part = 0; part < call.parts; ++part) {
         const NewtonState& state = state_in(memory.state() + STATE_DOUBLES * part);
         bool has_answer = is_answer(state.status);
@@ -80,15 +84,15 @@ __device__ __forceinline__ Outcome outcome_of_parts(const Memory& memory, const 
     return outcome;
 }
 
-// Projects the problem at a place of the launch's list.
-template <class T, int LANES>
-__device__ __forceinline__ void project(const CellsCall& call, u32 place) {
+// Projects a problem.
+template <int LANES, class T>
+__device__ __forceinline__ void project(const Problem<T>& problem, Meeting<CellsCall>& meeting) {
     DYNAMIC_SHARED(double, shared);
-    Problem<T> problem(call, place);
+    const CellsCall& call = problem.call;
     Memory memory(shared, call, LANES / WARP_LANES);
-    bool leads = threadIdx.x < WARP_LANES;
-    if (problem.n == 0) {
-        if (leads) {
+    bool leads = threadIdx.x < WARP_LANES, writes = leads && meeting.block() == 0;
+    if (problem.whole == 0) {
+        if (writes) {
             u32 all = call.rows < 32 ? below(call.rows) : FULL_WARP;
             write_record(problem, Outcome{STATUS_SOLVED, 0, 0, all, 0.0, 0.0});
         }
@@ -96,8 +100,10 @@ __device__ __forceinline__ void project(const CellsCall& call, u32 place) {
     }
     // What a short cut has spent on it.
     u32 steps = problem.has(TAKES_OVER) ? problem.outcome().iterations : 0;
-    u32 passes = problem.has(TAKES_OVER) ? problem.outcome().passes : 0;
-    bool usable = prepare<LANES>(problem, memory);
+    if (threadIdx.x == 0) {
+        memory.flags()[PASSES] = problem.has(TAKES_OVER) ? problem.outcome().passes : 0;
+    }
+    bool usable = prepare<LANES>(problem, memory, meeting);
     const Task task = {call.tolerance, Storage<T>::UNIT_ROUNDOFF, call.max_iterations, problem.has(RELAXES)};
     if (leads && usable) {
         u32 first_row = 0, first_block = 0;
@@ -124,7 +130,7 @@ __device__ __forceinline__ void project(const CellsCall& call, u32 place) {
     }
     if (__syncthreads_or(leads && !usable)) {
         write_clipped<LANES>(problem);
-        if (leads) {
+        if (writes) {
             write_record(problem, Outcome{STATUS_BAD_NUMBER, 0, 0, 0, 0.0, infinity()});
         }
         return;
@@ -146,20 +152,22 @@ __device__ __forceinline__ void project(const CellsCall& call, u32 place) {
             split_shifts<T>(memory);
             if (threadIdx.x == 0) {
                 // One part without an answer is a problem without one.
-                *memory.flags() = fails ? DO_LAST_PASS : waits ? DO_PASS : DO_ANSWER;
+                memory.flags()[NEXT] = fails ? DO_LAST_PASS : waits ? DO_PASS : DO_ANSWER;
             }
         }
         __syncthreads();
-        u32 next = *memory.flags();
+        u32 next = memory.flags()[NEXT];
         if (next != DO_ANSWER) {
-            pass<LANES>(problem, memory);
+            pass<LANES>(problem, memory, meeting);
         }
         if (next != DO_PASS) {
             write_elements<LANES>(problem, memory, next == DO_ANSWER);
             break;
         }
-        ++passes;
         if (leads) {
+            if (threadIdx.x == 0) {
+                ++memory.flags()[PASSES];
+            }
 #pragma unroll 1
             for (u32 part = 0; part < call.parts; ++part) {
                 double* state = memory.state() + STATE_DOUBLES * part;
@@ -175,10 +183,10 @@ __device__ __forceinline__ void project(const CellsCall& call, u32 place) {
         // (Others still read what was to be done.)
         __syncthreads();
     }
-    if (!leads) {
+    if (!writes) {
         return;
     }
-    Outcome outcome = outcome_of_parts(memory, call, passes);
+    Outcome outcome = outcome_of_parts(memory, call);
     bool has_answer = is_answer(outcome.status);
     RowsOfCells live(memory, memory);
     Newton<RowsOfCells> newton(live, task, memory.state());
@@ -203,27 +211,50 @@ __device__ __forceinline__ void project(const CellsCall& call, u32 place) {
     }
 }
 
-// Which problems a short cut has left unfinished, of those at the 32 places from `first` on, as bits.
-__device__ __forceinline__ u32 left_of(const CellsCall& call, u32 first) {
-    u32 place = first + threadIdx.x % WARP_LANES;
-    bool left = false;
-    if (place < call.count) {
-        left = outcome_of(call, call.list ? call.list[place] : place).status == STATUS_ITERATION_LIMIT;
+// Whether a short cut has left the problem at a place of the launch's list unfinished.
+__device__ __forceinline__ bool is_left(const CellsCall& call, u32 place) {
+    return outcome_of(call, call.list ? call.list[place] : place).status == STATUS_ITERATION_LIMIT;
+}
+
+// The next place of the list, from one on, that is this group of blocks' to see to; the end if there is none. A group has one
+// place; or a block looks at every so many 32 of them for what is left.
+__device__ __forceinline__ u32 next_place(const CellsCall& call, u32 from) {
+    bool takes_over = (call.flags & TAKES_OVER) != 0;
+    u32 group = blockIdx.x / call.blocks;
+    if (!takes_over || call.blocks > 1) {
+        return from <= group && (!takes_over || is_left(call, group)) ? group : call.count;
     }
-    return lanes_where(left);
+    u32 lane = threadIdx.x % WARP_LANES;
+    // (Behind the last of 32, and at the start.)
+    from += from % WARP_LANES == 0 ? (group + gridDim.x - from / WARP_LANES % gridDim.x) % gridDim.x * WARP_LANES : 0;
+#pragma unroll 1
+    for (; from < call.count; from = (from / WARP_LANES + gridDim.x) * WARP_LANES) {
+        u32 base = from / WARP_LANES * WARP_LANES, place = base + lane;
+        u32 left = lanes_where(place >= from && place < call.count && is_left(call, place));
+        if (left != 0) {
+            return base + lowest_of(left);
+        }
+    }
+    return call.count;
 }
 
 template <class T, int LANES>
 __global__ void __launch_bounds__(LANES, 256 / LANES) cells_newton(const __grid_constant__ CellsCall call) {
-    bool takes_over = (call.flags & TAKES_OVER) != 0;
-    u32 places = takes_over ? WARP_LANES : 1;
+    u32 from = 0;
 #pragma unroll 1
-    for (u32 first = blockIdx.x * places; first < call.count; first += gridDim.x * places) {
-#pragma unroll 1
-        for (u32 left = takes_over ? left_of(call, first) : 1; left != 0; left &= left - 1) {
-            project<T, LANES>(call, first + lowest_of(left));
-            // (Shared memory is the next one's.)
-            __syncthreads();
+    for (;;) {
+        u32 place = next_place(call, from);
+        if (place >= call.count) {
+            return;
         }
+        Problem<T> problem(call, place);
+        if (problem.block() < problem.blocks) {
+            Meeting<CellsCall> meeting(call, LANES == WARP_LANES ? 1 : problem.blocks);
+            project<LANES>(problem, meeting);
+            meeting.leave();
+        }
+        from = place + 1;
+        // (Shared memory is the next one's.)
+        __syncthreads();
     }
 }

@@ -160,7 +160,8 @@ struct Pair {
     }
 
     // Takes the sums of a pass: over both cells, and over cell 1; `free` are the numbers of free elements likewise.
-    __device__ __forceinline__ Stage take(const SpreadCall& call, bool was_exact, double both, double of_one, u32 free) {
+    template <class C>
+    __device__ __forceinline__ Stage take(const SpreadCall& call, bool was_exact, double both, double of_one, C free) {
         ++passes;
         double gap = (both - of_one) * inverse_count[0] - of_one * inverse_count[1];
         Rough inverses[2] = {static_cast<Rough>(inverse_count[0]), static_cast<Rough>(inverse_count[1])};
@@ -188,8 +189,8 @@ struct Pair {
                     return CLIPPED;
                 }
                 // The gap falls by the curvature as the multiplier rises by 1.
-                Rough part[2] = {static_cast<Rough>((free & 0xffff) - (free >> 16)) * inverses[0],
-                                 static_cast<Rough>(free >> 16) * inverses[1]};
+                Rough part[2] = {static_cast<Rough>(count_of_other(free)) * inverses[0],
+                                 static_cast<Rough>(count_of_one(free)) * inverses[1]};
                 Rough curvature = part[0] * inverses[0] + part[1] * inverses[1];
                 bool halved = iterations == 0 || residual < Rough(0.5) * before;
                 bool plenty = part[0] >= PLENTY && part[1] >= PLENTY;
@@ -249,20 +250,24 @@ struct Pair {
 template <class T, int VALUES>
 constexpr int RESIDENT = sizeof(ArithmeticOf<T>) == 8 ? 256 : sizeof(T) == 2 || VALUES > 16 ? 512 : 640;
 
-template <class T, int LANES, int VALUES>
+template <class T, int LANES, int VALUES, bool SEVERAL>
 __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDENT<T, VALUES>))
     cells_pair(const __grid_constant__ SpreadCall call) {
     typedef ArithmeticOf<T> A;
     typedef Layout<LANES, VALUES> Layout;
-    Team<LANES> team;
-    Place place = place_of(call, team);
+    typedef typename CountOf<SEVERAL>::Type Count;
+    Holder<LANES, VALUES, SEVERAL> team(call);
+    const Place& place = team.place;
+    if (SEVERAL && !place.present) {
+        return;
+    }
     T* y = static_cast<T*>(call.y) + place.first;
     u32* clamp = call.clamp + (place.present ? clamp_start(place.problem, place.first) : 0);
 
     Held<T, VALUES> held;
     bool usable = true;
     Layout::load(team, static_cast<const T*>(call.z) + place.first, place.n, held.z);
-    held.ones = load_cells<LANES, VALUES>(team, call.cells + (call.shared_cells ? 0 : place.first), place.n, usable);
+    held.ones = load_cells<LANES, VALUES>(team, call.cells + (call.shared_cells ? place.before : place.first), place.n, usable);
     held.present = Layout::present(team, place.n);
     held.lo = static_cast<A>(call.lo);
     held.hi = static_cast<A>(call.hi);
@@ -281,10 +286,10 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
     A sums[2];
     double shift[2] = {0.0, 0.0};
     // The first pass, at zero shifts, counts too.
-    u32 free = count_both(held.present & ~rough_pass<false>(held, shift, sums), held.ones);
+    Count free = count_both<Count>(held.present & ~rough_pass<false>(held, shift, sums), held.ones);
     u32 ones = __popc(held.ones);
     team.add_up(ones, free, sums[0], sums[1]);
-    pair.begin(place.n, ones, level);
+    pair.begin(place.whole, ones, level);
     A sizes[2] = {sums[0], sums[1]};
     if (call.lo < 0.0) {
         sum_sizes(held, sizes);
@@ -307,7 +312,7 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
         pair.shifts(shift);
         double both = 0.0, of_one = 0.0;
         if (team.any(rough)) {
-            free = count_both(held.present & ~rough_pass<true>(held, shift, sums), held.ones);
+            free = count_both<Count>(held.present & ~rough_pass<true>(held, shift, sums), held.ones);
             team.add_up(free, sums[0], sums[1]);
             both = sums[0];
             of_one = sums[1];
@@ -315,7 +320,7 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
         if (team.any(exact)) {
             double exact_sums[2];
             Beyond beyond = exact_pass(team, held, shift, exact_sums, y, place.n, exact);
-            u32 exact_free = count_both(held.present & ~(beyond.lower | beyond.upper), held.ones);
+            Count exact_free = count_both<Count>(held.present & ~(beyond.lower | beyond.upper), held.ones);
             if (stage == CLIPPED) {
                 beyond = Beyond{~0u, 0};
             }
@@ -328,7 +333,7 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
         u32 status = stage == CLIPPED ? STATUS_ITERATION_LIMIT : STATUS_SOLVED;
         if (rough || exact) {
             stage = stage == CLIPPED ? SOLVED : pair.take(call, exact, both, of_one, free);
-            if (stage == SOLVED && team.lane == 0) {
+            if (stage == SOLVED && team.leads()) {
                 bool trivial = pair.inverse_count[0] == 0.0;
                 Outcome outcome = {status, pair.iterations, trivial ? 0 : pair.passes, trivial ? 3u : 0u, pair.residual,
                                    pair.excess(both, of_one)};
@@ -342,4 +347,5 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
     if (place.present && !usable) {
         write_unusable<T>(team, call, place, clamp);
     }
+    team.leave();
 }

@@ -22,9 +22,9 @@ struct Held {
 };
 
 // Rough sums of y, or of |y|, and numbers of free elements, by cell.
-template <bool SIZES, class T, int LANES, int VALUES>
-__device__ __forceinline__ Sums<ArithmeticOf<T>> rough_pass(const Team<LANES>& team, const Held<T, VALUES>& held,
-                                                            Columns<LANES>& columns, double shift) {
+template <bool SIZES, class Holder, class T, int LANES, int VALUES>
+__device__ __forceinline__ Sums<ArithmeticOf<T>> rough_pass(Holder& team, const Held<T, VALUES>& held, Columns<LANES>& columns,
+                                                            double shift) {
     typedef ArithmeticOf<T> A;
     columns.template begin<A, A>(team.lane, shift);
     const SplitShift<A>* table = columns.template table<A>();
@@ -39,13 +39,13 @@ __device__ __forceinline__ Sums<ArithmeticOf<T>> rough_pass(const Team<LANES>& t
         sums.free += y == t ? A(1) : A(0);
         column = sums;
     }
-    return columns.template end<A>();
+    return columns.template end<A>(team);
 }
 
 // Exact sums; what is summed is stored where `writes`.
-template <class T, int LANES, int VALUES>
-__device__ __forceinline__ Sums<double> exact_pass(const Team<LANES>& team, const Held<T, VALUES>& held,
-                                                   Columns<LANES>& columns, double shift, T* y, u32 n, Beyond& beyond) {
+template <class Holder, class T, int LANES, int VALUES>
+__device__ __forceinline__ Sums<double> exact_pass(Holder& team, const Held<T, VALUES>& held, Columns<LANES>& columns,
+                                                   double shift, T* y, u32 n, Beyond& beyond) {
     typedef ArithmeticOf<T> A;
     columns.template begin<double, A>(team.lane, shift);
     const SplitShift<A>* table = columns.template table<A>();
@@ -73,7 +73,7 @@ __device__ __forceinline__ Sums<double> exact_pass(const Team<LANES>& team, cons
         }
         store_pack(y, (pack * LANES + team.lane) * PACK, n, packed, stored);
     }
-    return columns.template end<double>();
+    return columns.template end<double>(team);
 }
 
 // The method for one problem. What a lane has is of its union; the rest is the same in all.
@@ -341,13 +341,16 @@ struct Spread {
 template <class T, int VALUES>
 constexpr int RESIDENT_OF_SPREAD = sizeof(ArithmeticOf<T>) == 8 || VALUES > 16 ? 256 : 384;
 
-template <class T, int LANES, int VALUES>
+template <class T, int LANES, int VALUES, bool SEVERAL>
 __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDENT_OF_SPREAD<T, VALUES>))
     cells_spread(const __grid_constant__ SpreadCall call) {
     typedef ArithmeticOf<T> A;
     DYNAMIC_SHARED(u8, shared);
-    Team<LANES> team;
-    Place place = place_of(call, team);
+    Holder<LANES, VALUES, SEVERAL> team(call);
+    const Place& place = team.place;
+    if (SEVERAL && !place.present) {
+        return;
+    }
     Columns<LANES> columns(shared + Team<LANES>::SHARED, call.unions);
     T* y = static_cast<T*>(call.y) + place.first;
     u32* clamp = call.clamp + (place.present ? clamp_start(place.problem, place.first) : 0);
@@ -355,7 +358,7 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
     Held<T, VALUES> held;
     bool usable = true;
     Layout<LANES, VALUES>::load(team, static_cast<const T*>(call.z) + place.first, place.n, held.z);
-    load_ids<LANES, VALUES>(team, call.cells + (call.shared_cells ? 0 : place.first), place.n, call.unions, held.ids, usable);
+    load_ids<LANES, VALUES>(team, call.cells + (call.shared_cells ? place.before : place.first), place.n, call.unions, held.ids, usable);
     held.lo = static_cast<A>(call.lo);
     held.hi = static_cast<A>(call.hi);
     A check = A(0);
@@ -375,7 +378,7 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
     for (u32 j = 0; j < VALUES; ++j) {
         columns.template column<A>(id_of(held.ids, j), team.lane).free += A(1);
     }
-    double count = columns.template end<A>().free;
+    double count = columns.template end<A>(team).free;
     Spread<T> spread;
     spread.begin(count, level);
     Sums<A> first = rough_pass<false>(team, held, columns, 0.0);
@@ -428,4 +431,5 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
     if (place.present && !usable) {
         write_unusable<T>(team, call, place, clamp);
     }
+    team.leave();
 }

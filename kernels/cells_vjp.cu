@@ -1,5 +1,5 @@
-// `cells_vjp`: the gradient of a scalar function of y to every input of the projection onto spreads and contrasts, a block a
-// problem. Twin of `src/reference/cells_vjp.rs`, where it is explained.
+// `cells_vjp`: the gradient of a scalar function of y to every input of the projection onto spreads and contrasts, a warp, a
+// block or several blocks a problem. Twin of `src/reference/cells_vjp.rs`, where it is explained.
 
 #include "cell_rows.cuh"
 #include "cell_sums.cuh"
@@ -43,15 +43,21 @@ struct PulledCells : CellRows {
 template <class T, int LANES>
 __global__ void __launch_bounds__(LANES, 256 / LANES) cells_vjp(const __grid_constant__ CellsCall call) {
     DYNAMIC_SHARED(double, shared);
-    Problem<T> problem(call, blockIdx.x);
+    Problem<T> problem(call, blockIdx.x / call.blocks);
+    u32 block = problem.block();
+    if (block >= problem.blocks) {
+        return;
+    }
+    Meeting<CellsCall> meeting(call, LANES == WARP_LANES ? 1 : problem.blocks);
     Memory memory(shared, call, LANES / WARP_LANES);
     bool leads = threadIdx.x < WARP_LANES;
-    if (!begin_gradients(problem) || !prepare<LANES>(problem, memory)) {
+    if (!begin_gradients(problem) || !prepare<LANES>(problem, memory, meeting)) {
         write_zeros<LANES>(problem);
+        meeting.leave();
         return;
     }
     bool needs_terms = call.to_weights || call.to_labels, needs_values = needs_terms || problem.has(HAS_RATIO);
-    sum_by_cell<LANES>(problem.order(), memory, memory.sums(), [&](u32 i, u32, double(&sums)[SUMS]) {
+    sum_by_cell<LANES>(problem.order(), memory, meeting, memory.sums(), [&](u32 i, u32, double(&sums)[SUMS]) {
         bool free = !ClampedAt(problem.clamp(), i).any;
         double w = problem.weight(i);
         sums[SUM_OF_FREE] += free ? w : 0.0;
@@ -97,7 +103,9 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) cells_vjp(const __grid_con
                 memory.sums()[SUM_OF_MOVED * memory.cells + lane] = moved;
             }
             __syncwarp();
-            write_row_gradients(problem, held, *memory.total());
+            if (block == 0) {
+                write_row_gradients(problem, held, *memory.total());
+            }
             if (needs_terms) {
                 set_terms(problem, held);
             }
@@ -105,9 +113,10 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) cells_vjp(const __grid_con
     }
     if (__syncthreads_or(leads && !usable)) {
         write_zeros<LANES>(problem);
-        return;
+    } else {
+        for (u32 i = threadIdx.x; i < problem.n; i += LANES) {
+            write_gradient(problem, memory, i, problem.weight(i) / *memory.total(), memory.pull()[problem.cells()[i]], 0.0);
+        }
     }
-    for (u32 i = threadIdx.x; i < problem.n; i += LANES) {
-        write_gradient(problem, memory, i, problem.weight(i) / *memory.total(), memory.pull()[problem.cells()[i]], 0.0);
-    }
+    meeting.leave();
 }

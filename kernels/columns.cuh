@@ -63,8 +63,8 @@ struct Columns {
     }
 
     // Ends it: lane r of every warp gets the sums of cell r.
-    template <class S>
-    __device__ __forceinline__ Sums<S> end() {
+    template <class S, class Holder>
+    __device__ __forceinline__ Sums<S> end(Holder& team) {
         __syncwarp();
         u32 row = threadIdx.x % WARP_LANES, first = warp() * WARP_LANES;
         Sums<S> all = {S(0), S(0)};
@@ -89,6 +89,7 @@ struct Columns {
                 all.free += told[other * WARP_LANES + row].free;
             }
         }
+        team.add_up_rows(all.value, all.free);
         return all;
     }
 };

@@ -368,11 +368,12 @@ template <class T, int LANES>
 __global__ void __launch_bounds__(LANES, 256 / LANES) dense_admm(const __grid_constant__ CellsCall call) {
     DYNAMIC_SHARED(double, shared);
     Problem<T> problem(call, blockIdx.x);
+    Meeting<CellsCall> meeting(call, 1);
     SampleMemory memory(shared, call, LANES / WARP_LANES);
     Admm<T, LANES> admm(problem, memory);
     u32 iterations = 0, status = STATUS_ITERATION_LIMIT;
     double lack = 0.0;
-    bool usable = problem.n > 0 && prepare<LANES>(problem, memory) && admm.build_rows();
+    bool usable = problem.n > 0 && prepare<LANES>(problem, memory, meeting) && admm.build_rows();
     if (usable && admm.m > 0) {
         status = admm.run(iterations, lack);
         if (status != STATUS_INFEASIBLE) {

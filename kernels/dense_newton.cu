@@ -10,6 +10,7 @@ template <class T, int LANES>
 __global__ void __launch_bounds__(LANES, 256 / LANES) dense_newton(const __grid_constant__ CellsCall call) {
     DYNAMIC_SHARED(double, shared);
     Problem<T> problem(call, blockIdx.x);
+    Meeting<CellsCall> meeting(call, 1);
     SampleMemory memory(shared, call, LANES / WARP_LANES);
     bool leads = threadIdx.x < WARP_LANES;
     if (problem.n == 0) {
@@ -20,7 +21,7 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) dense_newton(const __grid_
         return;
     }
     RowsOfSamples<T, LANES> live(problem, memory);
-    if (!prepare<LANES>(problem, memory) || !live.build_rows()) {
+    if (!prepare<LANES>(problem, memory, meeting) || !live.build_rows()) {
         write_clipped<LANES>(problem);
         if (leads) {
             write_record(problem, Outcome{STATUS_BAD_NUMBER, 0, 0, 0, 0.0, infinity()});
@@ -30,18 +31,18 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) dense_newton(const __grid_
     const Task task = {call.tolerance, Storage<T>::UNIT_ROUNDOFF, call.max_iterations, problem.has(RELAXES)};
     u32 lane = live.lane;
     // ADMM, where it has come first, has left where it ended, or a ray.
-    bool takes_over = problem.has(TAKES_OVER), has_start = takes_over || call.warm;
+    bool follows_admm = problem.has(FOLLOWS_ADMM), has_start = follows_admm || call.warm;
     double start = 0.0;
     if (has_start && live.mine) {
         u32 source = live.memory.source()[lane];
-        start = (takes_over ? problem.multipliers()[source] : problem.warm(source)) / (live.unit_of_row() * *memory.total());
+        start = (follows_admm ? problem.multipliers()[source] : problem.warm(source)) / (live.unit_of_row() * *memory.total());
         // What cannot be used as a start is not used.
         start = is_finite(start) ? start : 0.0;
     }
     double* state = live.memory.state();
     {
         Newton<RowsOfSamples<T, LANES>> newton(live, task, state);
-        newton.start(0, has_start, start, takes_over ? problem.outcome().residual : 0.0);
+        newton.start(0, has_start, start, follows_admm ? problem.outcome().residual : 0.0);
         newton.save();
     }
     const NewtonState& now = state_in(state);
@@ -72,7 +73,7 @@ __global__ void __launch_bounds__(LANES, 256 / LANES) dense_newton(const __grid_
     Problem<T> again(call, blockIdx.x);
     live.write(again, point, has_answer);
     if (leads) {
-        outcome.iterations += again.has(TAKES_OVER) ? again.outcome().iterations : 0;
+        outcome.iterations += again.has(FOLLOWS_ADMM) ? again.outcome().iterations : 0;
         write_record(again, outcome);
         // Of an infeasible problem the ray.
         if (outcome.status != STATUS_ITERATION_LIMIT && live.mine) {

@@ -116,10 +116,11 @@ template <class T, int LANES>
 __global__ void __launch_bounds__(LANES, 256 / LANES) dense_vjp(const __grid_constant__ CellsCall call) {
     DYNAMIC_SHARED(double, shared);
     Problem<T> problem(call, blockIdx.x);
+    Meeting<CellsCall> meeting(call, 1);
     SampleMemory memory(shared, call, LANES / WARP_LANES);
     PulledSamples<T, LANES> rows(problem, memory);
     bool leads = threadIdx.x < WARP_LANES;
-    if (!begin_gradients(problem) || !prepare<LANES>(problem, memory) || !rows.build_rows()) {
+    if (!begin_gradients(problem) || !prepare<LANES>(problem, memory, meeting) || !rows.build_rows()) {
         write_zeros<LANES>(problem);
         return;
     }

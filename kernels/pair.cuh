@@ -29,7 +29,28 @@ __device__ __forceinline__ u32 load_cells(const Team<LANES>& team, const u8* cel
 
 __device__ __forceinline__ bool bit(u32 bits, u32 index) { return (bits >> index & 1) != 0; }
 
-// Elements of both cells among those marked, and of cell 1 in the upper half.
-__device__ __forceinline__ u32 count_both(u32 marked, u32 ones) {
-    return __popc(marked) | __popc(marked & ones) << 16;
+// Numbers of elements of both cells, and, in the upper half, of cell 1.
+template <bool SEVERAL>
+struct CountOf {
+    typedef u32 Type;
+};
+template <>
+struct CountOf<true> {
+    typedef u64 Type;
+};
+
+// Those of the elements that are marked.
+template <class C>
+__device__ __forceinline__ C count_both(u32 marked, u32 ones) {
+    return static_cast<C>(__popc(marked)) | static_cast<C>(__popc(marked & ones)) << (4 * sizeof(C));
+}
+
+template <class C>
+__device__ __forceinline__ u32 count_of_one(C count) {
+    return static_cast<u32>(count >> (4 * sizeof(C)));
+}
+
+template <class C>
+__device__ __forceinline__ u32 count_of_other(C count) {
+    return static_cast<u32>(count & ((C(1) << (4 * sizeof(C))) - 1)) - count_of_one(count);
 }

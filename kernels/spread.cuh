@@ -3,8 +3,8 @@
 // Every union of the spread is a cell, there are no weights, and all elements have the same bounds.
 #pragma once
 
+#include "meeting.cuh"
 #include "storage.cuh"
-#include "team.cuh"
 
 // The cells that there can be.
 constexpr u32 MOST_CELLS = 32;
@@ -35,6 +35,9 @@ struct SpreadCall {
     const void* g;
     void* to_predictions;
     double* to_levels;
+    // Where the blocks of a problem meet, of a launch that has so many blocks for each.
+    Arrivals* arrivals;
+    u64* boards;
     double lo;
     double hi;
     double tolerance;
@@ -43,38 +46,69 @@ struct SpreadCall {
     u32 shared_cells;
     u32 shared_levels;
     u32 max_iterations;
+    u32 blocks;
+    u32 unused;
     // How many unions there are, and which one each cell is.
     u32 unions;
     u8 union_of_cell[MOST_CELLS];
 };
 
-// A problem's place in the arrays.
+// A problem's place in the arrays; or, where several blocks have it, the place of the part that this one has.
 struct Place {
     u32 problem;
+    // Elements of the whole problem, of the part, and before it.
+    u32 whole;
     u32 n;
+    u32 before;
+    // Where the part begins.
     u64 first;
-    // Whether there is a problem for this team at all.
+    // Whether there is a problem for these threads at all.
     bool present;
+
+    __device__ __forceinline__ Place(const SpreadCall& call, u32 index) : whole(0), n(0), before(0), first(0) {
+        present = index < call.count;
+        problem = present && call.list ? call.list[index] : index;
+        if (present) {
+            first = call.offsets ? call.offsets[problem] : static_cast<u64>(problem) * call.n;
+            n = whole = call.offsets ? static_cast<u32>(call.offsets[problem + 1] - first) : call.n;
+        }
+    }
+
+    // The part that begins after so many elements, of at most so many.
+    __device__ __forceinline__ void cut(u32 begin, u32 most) {
+        before = smaller(begin, whole);
+        n = smaller(most, whole - before);
+        first += before;
+    }
 };
 
-template <int LANES>
-__device__ __forceinline__ Place place_of(const SpreadCall& call, const Team<LANES>& team) {
+// What has a problem: a team, and the problem's place; `SEVERAL` blocks have one that is too large for one of them.
+template <int LANES, int VALUES, bool SEVERAL>
+struct Holder : Team<LANES> {
     Place place;
-    u32 index = team.index();
-    place.present = index < call.count;
-    place.problem = place.present && call.list ? call.list[index] : index;
-    place.n = call.n;
-    place.first = static_cast<u64>(place.problem) * call.n;
-    if (call.offsets && place.present) {
-        place.first = call.offsets[place.problem];
-        place.n = static_cast<u32>(call.offsets[place.problem + 1] - place.first);
+
+    __device__ __forceinline__ explicit Holder(const SpreadCall& call) : place(call, this->index()) {}
+
+    // The last thing that a thread does.
+    __device__ __forceinline__ void leave() const {}
+};
+
+template <int LANES, int VALUES>
+struct Holder<LANES, VALUES, true> : Crowd<LANES, SpreadCall> {
+    Place place;
+
+    __device__ __forceinline__ explicit Holder(const SpreadCall& call)
+        : Crowd<LANES, SpreadCall>(call, 0), place(call, this->meeting.group()) {
+        constexpr u32 ROOM = LANES * VALUES;
+        u32 blocks = (place.whole + ROOM - 1) / ROOM, block = this->meeting.block();
+        this->meeting.blocks = blocks;
+        // (There may be more blocks than this problem needs.)
+        place.present = place.present && block < blocks;
+        place.cut(block * ROOM, ROOM);
     }
-    if (!place.present) {
-        place.n = 0;
-        place.first = 0;
-    }
-    return place;
-}
+
+    __device__ __forceinline__ void leave() { this->meeting.leave(); }
+};
 
 // How a team holds the elements of a problem: so many values a thread, in packs; neighbours have neighbouring packs.
 template <int LANES, int VALUES>

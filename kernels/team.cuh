@@ -9,28 +9,21 @@ constexpr int MOST_SUMS = 4;
 
 template <class V>
 __device__ __forceinline__ u64 to_bits(V value) {
-    if constexpr (sizeof(V) == 8) {
-        return static_cast<u64>(__double_as_longlong(static_cast<double>(value)));
-    } else {
-        union {
-            V value;
-            u32 bits;
-        } both = {value};
-        return both.bits;
-    }
+    union {
+        u64 bits;
+        V value;
+    } both = {0};
+    both.value = value;
+    return both.bits;
 }
 
 template <class V>
 __device__ __forceinline__ V of_bits(u64 bits) {
-    if constexpr (sizeof(V) == 8) {
-        return static_cast<V>(__longlong_as_double(static_cast<long long>(bits)));
-    } else {
-        union {
-            u32 bits;
-            V value;
-        } both = {static_cast<u32>(bits)};
-        return both.value;
-    }
+    union {
+        u64 bits;
+        V value;
+    } both = {bits};
+    return both.value;
 }
 
 template <int LANES>
@@ -53,6 +46,9 @@ struct Team {
 
     // The number of the team in the grid.
     __device__ __forceinline__ u32 index() const { return blockIdx.x * TEAMS + threadIdx.x / LANES; }
+
+    // Whether this thread is the first of the problem's.
+    __device__ __forceinline__ bool leads() const { return lane == 0; }
 
     // Whether any of the teams that run in step with this one says so.
     __device__ __forceinline__ bool any(bool value) const {
@@ -88,6 +84,10 @@ struct Team {
             }
         }
     }
+
+    // Two numbers of every row are sums over the team.
+    template <class S>
+    __device__ __forceinline__ void add_up_rows(S&, S&) const {}
 
     // Whether any thread of the team says so.
     __device__ __forceinline__ bool has(bool value) const {

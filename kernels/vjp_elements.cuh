@@ -48,14 +48,14 @@ template <class T>
 __device__ __forceinline__ bool begin_gradients(const Problem<T>& problem) {
     const CellsCall& call = problem.call;
     u32 bounded = problem.bounded_rows();
-    if (threadIdx.x < call.spreads) {
+    if (problem.block() == 0 && threadIdx.x < call.spreads) {
         call.to_levels[problem.index * u64(call.spreads) + threadIdx.x] = 0.0;
     }
-    if (threadIdx.x < bounded) {
+    if (problem.block() == 0 && threadIdx.x < bounded) {
         call.to_row_lower[problem.index * u64(bounded) + threadIdx.x] = 0.0;
         call.to_row_upper[problem.index * u64(bounded) + threadIdx.x] = 0.0;
     }
-    return problem.n > 0 && is_answer(problem.outcome().status);
+    return problem.whole > 0 && is_answer(problem.outcome().status);
 }
 
 // The gradients to levels and row bounds of a part's rows.

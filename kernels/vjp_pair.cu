@@ -10,13 +10,17 @@
 template <class T, int VALUES>
 constexpr int RESIDENT_BACKWARD = sizeof(ArithmeticOf<T>) == 8 ? 384 : VALUES > 16 ? 512 : 768;
 
-template <class T, int LANES, int VALUES>
+template <class T, int LANES, int VALUES, bool SEVERAL>
 __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDENT_BACKWARD<T, VALUES>))
     vjp_pair(const __grid_constant__ SpreadCall call) {
     typedef ArithmeticOf<T> A;
     typedef Layout<LANES, VALUES> Layout;
-    Team<LANES> team;
-    Place place = place_of(call, team);
+    typedef typename CountOf<SEVERAL>::Type Count;
+    Holder<LANES, VALUES, SEVERAL> team(call);
+    const Place& place = team.place;
+    if (SEVERAL && !place.present) {
+        return;
+    }
     T* to_predictions = static_cast<T*>(call.to_predictions) + place.first;
     const u32* clamp = call.clamp + (place.present ? clamp_start(place.problem, place.first) : 0);
     bool solved = is_solved(call, place);
@@ -26,7 +30,7 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
     bool usable = true;
     Layout::load(team, static_cast<const T*>(call.g) + place.first, place.n, values);
     u32 clamped = load_clamped<LANES, VALUES>(team, clamp, place.n);
-    u32 ones = load_cells<LANES, VALUES>(team, call.cells + (call.shared_cells ? 0 : place.first), place.n, usable);
+    u32 ones = load_cells<LANES, VALUES>(team, call.cells + (call.shared_cells ? place.before : place.first), place.n, usable);
     u32 present = Layout::present(team, place.n);
     u32 free = present & ~clamped;
 
@@ -40,15 +44,14 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
         add_where(sums[1], value, ones, 1u << j);
     }
     double both = sums[0], of_one = sums[1];
-    u32 all = count_both(present, ones), all_free = count_both(free, ones);
+    Count all = count_both<Count>(present, ones), all_free = count_both<Count>(free, ones);
     // (A sum that is no number marks a gradient that has none.)
     double marked = check;
     team.add_up(all, all_free, both, of_one);
     bool spoilt = team.has(marked != 0.0);
 
-    double counts[2] = {static_cast<double>((all & 0xffff) - (all >> 16)), static_cast<double>(all >> 16)};
-    double free_counts[2] = {static_cast<double>((all_free & 0xffff) - (all_free >> 16)),
-                             static_cast<double>(all_free >> 16)};
+    double counts[2] = {static_cast<double>(count_of_other(all)), static_cast<double>(count_of_one(all))};
+    double free_counts[2] = {static_cast<double>(count_of_other(all_free)), static_cast<double>(count_of_one(all_free))};
     double level = place.present ? call.levels[call.shared_levels ? 0 : place.problem] : 0.0;
     bool live = counts[0] > 0.0 && counts[1] > 0.0;
     bool held = solved && live && (nu != 0.0 || level == 0.0);
@@ -82,9 +85,10 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
             store_pack(to_predictions, i, place.n, packed, four);
         }
     }
-    if (place.present && team.lane == 0) {
+    if (place.present && team.leads()) {
         // lambda of the union that is held from above, less that of the other, by half.
         double sign = nu > 0.0 ? 1.0 : nu < 0.0 ? -1.0 : 0.0;
         call.to_levels[place.problem] = spoilt && solved ? infinity() - infinity() : sign * lambda;
     }
+    team.leave();
 }

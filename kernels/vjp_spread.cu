@@ -9,14 +9,17 @@
 template <class T, int VALUES>
 constexpr int RESIDENT_BACK_OF_SPREAD = sizeof(ArithmeticOf<T>) == 8 ? 384 : VALUES > 16 ? 256 : 512;
 
-template <class T, int LANES, int VALUES>
+template <class T, int LANES, int VALUES, bool SEVERAL>
 __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDENT_BACK_OF_SPREAD<T, VALUES>))
     vjp_spread(const __grid_constant__ SpreadCall call) {
     typedef ArithmeticOf<T> A;
     typedef Layout<LANES, VALUES> Layout;
     DYNAMIC_SHARED(u8, shared);
-    Team<LANES> team;
-    Place place = place_of(call, team);
+    Holder<LANES, VALUES, SEVERAL> team(call);
+    const Place& place = team.place;
+    if (SEVERAL && !place.present) {
+        return;
+    }
     Columns<LANES> columns(shared + Team<LANES>::SHARED, call.unions);
     T* to_predictions = static_cast<T*>(call.to_predictions) + place.first;
     const u32* clamp = call.clamp + (place.present ? clamp_start(place.problem, place.first) : 0);
@@ -29,7 +32,7 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
     bool usable = true;
     Layout::load(team, static_cast<const T*>(call.g) + place.first, place.n, values);
     u32 clamped = load_clamped<LANES, VALUES>(team, clamp, place.n);
-    load_ids<LANES, VALUES>(team, call.cells + (call.shared_cells ? 0 : place.first), place.n, call.unions, ids, usable);
+    load_ids<LANES, VALUES>(team, call.cells + (call.shared_cells ? place.before : place.first), place.n, call.unions, ids, usable);
 
     columns.template begin<A, A>(team.lane, 0.0);
     A check = A(0);
@@ -39,7 +42,7 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
         columns.template column<A>(id_of(ids, j), team.lane).free += A(1);
     }
     bool spoilt = team.has(check != A(0));
-    double count = columns.template end<A>().free;
+    double count = columns.template end<A>(team).free;
     columns.template begin<double, A>(team.lane, 0.0);
 #pragma unroll
     for (u32 j = 0; j < VALUES; ++j) {
@@ -50,7 +53,7 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
         sums.free += free ? 1.0 : 0.0;
         column = sums;
     }
-    Sums<double> sums = columns.template end<double>();
+    Sums<double> sums = columns.template end<double>(team);
 
     double level = place.present ? call.levels[call.shared_levels ? 0 : place.problem] : 0.0;
     bool several = __popc(__ballot_sync(FULL_WARP, count > 0.0)) > 1;
@@ -85,7 +88,8 @@ __global__ void __launch_bounds__(Team<LANES>::BLOCK, Team<LANES>::blocks(RESIDE
         }
         store_pack(to_predictions, Layout::start(team, pack), place.n, packed, four);
     }
-    if (place.present && team.lane == 0) {
+    if (place.present && team.leads()) {
         call.to_levels[place.problem] = spoilt && solved ? infinity() - infinity() : to_level;
     }
+    team.leave();
 }

@@ -1,5 +1,7 @@
 // Exact sums of up to four quantities by cell, of elements in any order. First the largest value is noted, then
 // values are added, and after every tile of them the sums are carried.
+//
+// A module that is joined with this has `is_summed`, which of the quantities it sums, and `summand`, what an element adds.
 
 const QUANTITIES = 4u;
 // Elements after which the sums are carried.
@@ -27,17 +29,64 @@ fn clear_sums(lane: u32) {
     }
 }
 
+struct Summand {
+    value: vec2<f32>,
+    // Whether it is added.
+    is_one: bool,
+}
+
+// What the sums of the elements in hand are cut relative to.
+fn note_quantities(lane: u32) {
+    let by_cell = gathers_by_cell();
+    for (var quantity = 0u; quantity < QUANTITIES; quantity++) {
+        if is_summed(quantity) {
+            for (var round = part_first; round < gathering_end(); round += TEAM) {
+                let i = round + lane;
+                var cell = 0u;
+                var own = Summand(tf(0.0), false);
+                if i < part_end {
+                    cell = cell_of(i);
+                    own = summand(i, quantity, cell);
+                }
+                note_largest(quantity, cell, own, by_cell);
+            }
+        }
+    }
+    workgroupBarrier();
+}
+
+fn sum_quantities(lane: u32) {
+    let by_cell = gathers_by_cell();
+    for (var tile = part_first; tile < common_end(); tile += TILE) {
+        for (var quantity = 0u; quantity < QUANTITIES; quantity++) {
+            if is_summed(quantity) {
+                for (var round = tile; round < min(tile + TILE, gathering_end()); round += TEAM) {
+                    let i = round + lane;
+                    var cell = 0u;
+                    var own = Summand(tf(0.0), false);
+                    if i < part_end {
+                        cell = cell_of(i);
+                        own = summand(i, quantity, cell);
+                    }
+                    add_to_sum(quantity, cell, own, by_cell);
+                }
+            }
+        }
+        carry_sums(lane);
+    }
+}
+
 // Notes the value of an element, if there is one. All lanes of a team together, like `add_to_sum`.
-fn note_largest(quantity: u32, cell: u32, value: f32, is_one: bool, by_cell: bool) {
-    let bits = bitcast<u32>(value) & 0x7fffffffu;
+fn note_largest(quantity: u32, cell: u32, own: Summand, by_cell: bool) {
+    let bits = bitcast<u32>(own.value.x) & 0x7fffffffu;
     if by_cell {
         for (var c = 0u; c < params.cells; c++) {
-            let all = gathered_largest(select(0u, bits, is_one && cell == c));
+            let all = gathered_largest(select(0u, bits, own.is_one && cell == c));
             if is_gatherer() {
                 atomicMax(&largest[sum_slot(quantity, c)], all);
             }
         }
-    } else if is_one {
+    } else if own.is_one {
         atomicMax(&largest[sum_slot(quantity, cell)], bits);
     }
 }
@@ -46,17 +95,17 @@ fn sum_exponent(quantity: u32, cell: u32) -> i32 {
     return exponent_above(atomicLoad(&largest[sum_slot(quantity, cell)]));
 }
 
-fn add_to_sum(quantity: u32, cell: u32, value: vec2<f32>, is_one: bool, by_cell: bool) {
-    let part = cut(value, limb_scale(sum_exponent(quantity, cell)));
+fn add_to_sum(quantity: u32, cell: u32, own: Summand, by_cell: bool) {
+    let part = cut(own.value, limb_scale(sum_exponent(quantity, cell)));
     if by_cell {
         for (var c = 0u; c < params.cells; c++) {
-            let own = select(vec2<i32>(0), part, is_one && cell == c);
-            let all = vec2<i32>(gathered(own.x), gathered(own.y));
+            let here = select(vec2<i32>(0), part, own.is_one && cell == c);
+            let all = vec2<i32>(gathered(here.x), gathered(here.y));
             if is_gatherer() {
                 add_part(quantity, c, all);
             }
         }
-    } else if is_one {
+    } else if own.is_one {
         add_part(quantity, cell, part);
     }
 }

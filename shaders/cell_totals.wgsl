@@ -251,31 +251,6 @@ fn count_element(cell: u32, is_here: bool, by_cell: bool) {
     }
 }
 
-// What sums are cut relative to. A quantity that cannot be summed is noted apart.
-fn note_quantities(lane: u32) {
-    let by_cell = gathers_by_cell();
-    for (var quantity = 0u; quantity < QUANTITIES; quantity++) {
-        if is_summed(quantity) {
-            for (var round = part_first; round < gathering_end(); round += TEAM) {
-                let i = round + lane;
-                var value = tf(0.0);
-                var cell = 0u;
-                var is_one = i < part_end;
-                if is_one {
-                    value = quantity_of(i, quantity);
-                    cell = cell_of(i);
-                    if is_infinite(i, quantity, value) {
-                        note_infinite(quantity, cell);
-                        is_one = false;
-                    }
-                }
-                note_largest(quantity, cell, value.x, is_one, by_cell);
-            }
-        }
-    }
-    workgroupBarrier();
-}
-
 fn is_infinite(i: u32, quantity: u32, value: vec2<f32>) -> bool {
     return bound_is_infinite(i, quantity) || is_special(bitcast<u32>(value.x));
 }
@@ -288,28 +263,14 @@ fn note_infinite(quantity: u32, cell: u32) {
     }
 }
 
-fn sum_quantities(lane: u32) {
-    let by_cell = gathers_by_cell();
-    // After each tile the limbs are carried.
-    for (var tile = part_first; tile < common_end(); tile += TILE) {
-        for (var quantity = 0u; quantity < QUANTITIES; quantity++) {
-            if is_summed(quantity) {
-                for (var round = tile; round < min(tile + TILE, gathering_end()); round += TEAM) {
-                    let i = round + lane;
-                    var value = tf(0.0);
-                    var cell = 0u;
-                    var is_one = i < part_end;
-                    if is_one {
-                        value = quantity_of(i, quantity);
-                        cell = cell_of(i);
-                        is_one = !is_infinite(i, quantity, value);
-                    }
-                    add_to_sum(quantity, cell, value, is_one, by_cell);
-                }
-            }
-        }
-        carry_sums(lane);
+// A quantity that cannot be summed is noted apart.
+fn summand(i: u32, quantity: u32, cell: u32) -> Summand {
+    let value = quantity_of(i, quantity);
+    let infinite = is_infinite(i, quantity, value);
+    if infinite {
+        note_infinite(quantity, cell);
     }
+    return Summand(value, !infinite);
 }
 
 fn store_totals(lane: u32) {

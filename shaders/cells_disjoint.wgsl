@@ -223,7 +223,7 @@ fn cells_disjoint(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
     let is_left = ending == TOO_HARD;
     if is_left {
         // (All teams write together, this one nothing.)
-        part_end = part_first;
+        rest();
     }
     write_answer(lane, ending == ENDED);
     if is_left {

@@ -7,7 +7,7 @@ fn cells_prepare(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocat
     find_cells(lane);
     if has_quantities() {
         if atomicLoad(&bad[team]) != 0u {
-            part_end = part_first;
+            rest();
         }
         note_quantities(lane);
         sum_quantities(lane);

@@ -29,7 +29,7 @@ fn large_vjp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     }
     clear_gradient(lane);
     if PART == PART_BEGINS {
-        note_elements(lane);
+        note_quantities(lane);
         give_largest(lane, LARGE_GRADIENT);
         if lane == 0u {
             atomicOr(&large[large_at + LARGE_SPOILT], atomicLoad(&spoilt[team]));
@@ -41,7 +41,7 @@ fn large_vjp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
         write_tile(lane);
     } else if workgroupUniformLoad(&spoilt[team]) == 0u {
         fetch_largest(lane, LARGE_GRADIENT);
-        sum_elements(lane);
+        sum_quantities(lane);
         give_sums(lane, LARGE_GRADIENT);
     }
 }

@@ -39,6 +39,12 @@ fn join_team(group: vec3<u32>, invocation: u32) -> u32 {
     return invocation % TEAM;
 }
 
+// Takes no part from here on: the team has no elements and only waits for others.
+fn rest() {
+    is_resting = true;
+    part_end = part_first;
+}
+
 // Where loops over elements end that have a barrier: after the same round in all teams.
 fn common_end() -> u32 {
     return select(part_end, CAPACITY, TEAMS > 1u);

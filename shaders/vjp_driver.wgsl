@@ -17,12 +17,6 @@ fn fill(lane: u32, bits: u32) {
     fill_rows(lane, bits);
 }
 
-// Leaves the problem as it is: its team only waits for others.
-fn rest() {
-    is_resting = true;
-    part_end = part_first;
-}
-
 fn pull_back(lane: u32) {
     if !is_idle && (!is_solved() || n == 0u) {
         fill(lane, 0u);
@@ -32,7 +26,7 @@ fn pull_back(lane: u32) {
         return;
     }
     clear_gradient(lane);
-    note_elements(lane);
+    note_quantities(lane);
     if !is_resting && atomicLoad(&spoilt[team]) != 0u {
         fill(lane, A_NAN);
         rest();
@@ -40,7 +34,7 @@ fn pull_back(lane: u32) {
     if is_resting && TEAMS == 1u {
         return;
     }
-    sum_elements(lane);
+    sum_quantities(lane);
     solve_cells(lane);
     write_elements(lane);
     if !is_resting {

@@ -23,7 +23,6 @@ override VALUED: bool = true;
 const OF_FREE = 0u;
 const OF_GRADIENT = 1u;
 const OF_VALUE = 2u;
-const OF_NOTHING_ELSE = 3u;
 
 const FREE = 0u;
 const AT_LOWER = 1u;
@@ -104,8 +103,18 @@ fn quantity_of(i: u32, quantity: u32) -> vec2<f32> {
     }
 }
 
-fn is_summed(i: u32, quantity: u32) -> bool {
-    return quantity == OF_VALUE || state_of(i) == FREE;
+fn is_summed(quantity: u32) -> bool {
+    return quantity == OF_FREE || quantity == OF_GRADIENT || (quantity == OF_VALUE && VALUED);
+}
+
+// A number that is none spoils the whole gradient.
+fn summand(i: u32, quantity: u32, cell: u32) -> Summand {
+    let value = quantity_of(i, quantity);
+    if is_special(bitcast<u32>(value.x)) {
+        atomicStore(&spoilt[team], 1u);
+        return Summand(value, false);
+    }
+    return Summand(value, quantity == OF_VALUE || state_of(i) == FREE);
 }
 
 fn clear_gradient(lane: u32) {
@@ -114,55 +123,6 @@ fn clear_gradient(lane: u32) {
         atomicStore(&spoilt[team], 0u);
     }
     workgroupBarrier();
-}
-
-// What sums are cut relative to, and whether there is a number that is none.
-fn note_elements(lane: u32) {
-    let by_cell = gathers_by_cell();
-    for (var quantity = 0u; quantity < OF_NOTHING_ELSE; quantity++) {
-        if quantity != OF_VALUE || VALUED {
-            for (var round = part_first; round < gathering_end(); round += TEAM) {
-                let i = round + lane;
-                var value = 0.0;
-                var cell = 0u;
-                var is_one = i < part_end;
-                if is_one {
-                    value = quantity_of(i, quantity).x;
-                    cell = cell_of(i);
-                    if is_special(bitcast<u32>(value)) {
-                        atomicStore(&spoilt[team], 1u);
-                        is_one = false;
-                    }
-                    is_one = is_one && is_summed(i, quantity);
-                }
-                note_largest(quantity, cell, value, is_one, by_cell);
-            }
-        }
-    }
-    workgroupBarrier();
-}
-
-fn sum_elements(lane: u32) {
-    let by_cell = gathers_by_cell();
-    for (var tile = part_first; tile < common_end(); tile += TILE) {
-        for (var quantity = 0u; quantity < OF_NOTHING_ELSE; quantity++) {
-            if quantity != OF_VALUE || VALUED {
-                for (var round = tile; round < min(tile + TILE, gathering_end()); round += TEAM) {
-                    let i = round + lane;
-                    var value = tf(0.0);
-                    var cell = 0u;
-                    var is_one = i < part_end;
-                    if is_one {
-                        value = quantity_of(i, quantity);
-                        cell = cell_of(i);
-                        is_one = is_summed(i, quantity);
-                    }
-                    add_to_sum(quantity, cell, value, is_one, by_cell);
-                }
-            }
-        }
-        carry_sums(lane);
-    }
 }
 
 // The sums by cell, before anything is made of them.

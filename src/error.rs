@@ -79,6 +79,13 @@ pub enum Error {
         /// What to use.
         instead: &'static str,
     },
+    /// What torch said.
+    #[cfg(feature = "tch")]
+    #[error("torch: {problem}")]
+    Torch {
+        /// Its words.
+        problem: String,
+    },
     /// A solution or gradients object that belongs to another plan.
     #[error("{what} was made for another plan; make it with this projector's `{make}`")]
     Foreign {

@@ -62,6 +62,7 @@
 //! |---|---|---|
 //! | `cuda` | yes | NVIDIA GPUs: `Device::cuda` |
 //! | `wgpu` | yes | GPUs of any vendor, through Vulkan, Metal or DirectX 12: `Device::wgpu` |
+//! | `tch` | no | a layer for torch: `torch::FairnessLayer`; needs libtorch to build |
 //! | `cli` | yes | the program `fairlayer` and what only it needs |
 //!
 //! `default-features = false` is a lean library.
@@ -93,6 +94,8 @@ mod settings;
 mod solution;
 mod storage;
 mod sum;
+#[cfg(feature = "tch")]
+pub mod torch;
 
 #[cfg(feature = "cli")]
 #[doc(hidden)]

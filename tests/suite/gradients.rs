@@ -18,6 +18,8 @@ struct Probe {
     inputs: Inputs<f64>,
     rig: Rig<f64>,
     g: Vec<f64>,
+    /// Differences are taken by every so many-th number of the samples.
+    every: usize,
 }
 
 /// Changes one number of the inputs by a step.
@@ -45,12 +47,15 @@ impl Probe {
         f(&self.rig.vjp(&self.inputs.batch(), &self.g))
     }
 
-    /// Compares a gradient with differences by each of its numbers.
+    /// Compares a gradient with differences by its numbers.
     #[track_caller]
     fn compare(&mut self, of: &str, gradient: &[f64], nudge: impl Fn(usize, &mut Inputs<f64>, f64)) {
-        let slopes: Vec<f64> =
-            (0..gradient.len()).map(|i| self.slope(&|inputs: &mut Inputs<f64>, step| nudge(i, inputs, step))).collect();
-        assert_close(&format!("gradient to {of} of {}", self.what), gradient, &slopes, 1e-7 * scale(&slopes));
+        let is_of_samples = gradient.len() >= self.inputs.z.len();
+        let numbers = (0..gradient.len()).step_by(if is_of_samples { self.every } else { 1 });
+        let (probed, slopes): (Vec<f64>, Vec<f64>) = numbers
+            .map(|i| (gradient[i], self.slope(&|inputs: &mut Inputs<f64>, step| nudge(i, inputs, step))))
+            .unzip();
+        assert_close(&format!("gradient to {of} of {}", self.what), &probed, &slopes, 1e-7 * scale(&slopes));
     }
 }
 
@@ -68,7 +73,9 @@ fn probe_each(device: &Device, mut check: impl FnMut(&mut Probe, &Planted)) {
             let g = inputs.z.iter().map(|_| 2.0 * rng.random::<f64>() - 1.0).collect();
             let rig = Rig::with_settings(device, &p.set, &inputs.offsets(), exact());
             let what = format!("{} (seed {seed})", p.name);
-            check(&mut Probe { what, inputs, rig, g }, &p);
+            // (Where a call takes long, a third.)
+            let every = if device.kind() == "cpu" { 1 } else { 3 };
+            check(&mut Probe { what, inputs, rig, g, every }, &p);
         }
     }
 }
@@ -109,7 +116,7 @@ pub fn gradient_to_coefficients(device: &Device) {
         held += usize::from(gradient.iter().any(|g| *g != 0.0));
         probe.compare("the coefficients", &gradient, |i, inputs, step| inputs.coefficients[i] += step);
     });
-    assert!(held >= 20, "only {held} problems hold a dense row");
+    assert!(held >= 5 * enough(device, ROUNDS) as usize, "only {held} problems hold a dense row");
 }
 
 pub fn gradient_to_labels(device: &Device) {

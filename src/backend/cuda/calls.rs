@@ -20,6 +20,8 @@ pub(crate) struct SpreadCall {
     pub(crate) g: u64,
     pub(crate) to_predictions: u64,
     pub(crate) to_levels: u64,
+    pub(crate) arrivals: u64,
+    pub(crate) boards: u64,
     pub(crate) lo: f64,
     pub(crate) hi: f64,
     pub(crate) tolerance: f64,
@@ -28,6 +30,8 @@ pub(crate) struct SpreadCall {
     pub(crate) shared_cells: u32,
     pub(crate) shared_levels: u32,
     pub(crate) max_iterations: u32,
+    pub(crate) blocks: u32,
+    pub(crate) unused: u32,
     pub(crate) unions: u32,
     pub(crate) union_of_cell: [u8; MAX_GPU_CELLS],
 }
@@ -89,6 +93,7 @@ pub(crate) mod flags {
     pub(crate) const TAKES_OVER: u32 = 2048;
     pub(crate) const SHARED_COEFFICIENTS: u32 = 4096;
     pub(crate) const DOUBLE_COEFFICIENTS: u32 = 8192;
+    pub(crate) const FOLLOWS_ADMM: u32 = 16384;
 }
 
 /// `CellsCall` of `kernels/cells_call.cuh`, where it is explained. Addresses are of the device.
@@ -108,6 +113,8 @@ pub(crate) struct CellsCall {
     pub(crate) outcomes: u64,
     pub(crate) offsets: u64,
     pub(crate) list: u64,
+    pub(crate) arrivals: u64,
+    pub(crate) boards: u64,
     pub(crate) levels: u64,
     pub(crate) row_lower: u64,
     pub(crate) row_upper: u64,
@@ -155,24 +162,34 @@ pub(crate) struct CellsCall {
     pub(crate) warm_stride: u32,
     pub(crate) max_iterations: u32,
     pub(crate) dense: u32,
-    pub(crate) unused: u32,
+    pub(crate) blocks: u32,
 }
 
 /// What a launch hands over.
 pub(crate) trait Call: Pod {
-    /// The same for some of the problems: where their list is, 0 for the first ones, and how many they are.
-    fn of(self, list: u64, count: u32) -> Self;
+    /// The same for some of the problems: where their list is, 0 for the first ones, how many they are, and how many blocks
+    /// each has at the most.
+    fn of(self, list: u64, count: u32, blocks: u32) -> Self;
+
+    /// Whether it is about what a short cut has left.
+    fn takes_over(&self) -> bool {
+        false
+    }
 }
 
 impl Call for SpreadCall {
-    fn of(self, list: u64, count: u32) -> Self {
-        Self { list, count, ..self }
+    fn of(self, list: u64, count: u32, blocks: u32) -> Self {
+        Self { list, count, blocks, ..self }
     }
 }
 
 impl Call for CellsCall {
-    fn of(self, list: u64, count: u32) -> Self {
-        Self { list, count, ..self }
+    fn of(self, list: u64, count: u32, blocks: u32) -> Self {
+        Self { list, count, blocks, ..self }
+    }
+
+    fn takes_over(&self) -> bool {
+        self.flags & flags::TAKES_OVER != 0
     }
 }
 
@@ -216,6 +233,8 @@ pub fn layouts() -> Vec<Layout> {
             g,
             to_predictions,
             to_levels,
+            arrivals,
+            boards,
             lo,
             hi,
             tolerance,
@@ -224,6 +243,8 @@ pub fn layouts() -> Vec<Layout> {
             shared_cells,
             shared_levels,
             max_iterations,
+            blocks,
+            unused,
             unions,
             union_of_cell,
         ),
@@ -247,6 +268,8 @@ pub fn layouts() -> Vec<Layout> {
             outcomes,
             offsets,
             list,
+            arrivals,
+            boards,
             levels,
             row_lower,
             row_upper,
@@ -294,7 +317,7 @@ pub fn layouts() -> Vec<Layout> {
             warm_stride,
             max_iterations,
             dense,
-            unused
+            blocks
         ),
         layout!(OutcomeRecord, "Outcome", status, iterations, passes, inactive, residual, excess),
     ]

@@ -1,6 +1,6 @@
 //! What a device does for the plan: memory, copies and launches, on one stream. There are two: a GPU, and its emulation.
 
-use super::emulated::Emulated;
+use super::emulated::{self, Emulated};
 use super::kernels::Variant;
 use super::real::Real;
 
@@ -20,6 +20,8 @@ pub(super) struct Launch<'a> {
     pub(super) variant: Variant,
     pub(super) blocks: u32,
     pub(super) shared_bytes: u32,
+    /// Whether all blocks have to be there at once, since they wait for each other.
+    pub(super) cooperative: bool,
     /// The bytes of the kernel's one argument.
     pub(super) argument: &'a [u8],
 }
@@ -70,6 +72,14 @@ impl Driver {
         match self {
             Self::Real(real) => real.load(variant),
             Self::Emulated(_) => Ok(()),
+        }
+    }
+
+    /// Blocks that can be there at once.
+    pub(super) fn resident(&self, variant: Variant, shared_bytes: u32) -> Outcome<u32> {
+        match self {
+            Self::Real(real) => real.resident(variant, shared_bytes),
+            Self::Emulated(_) => Ok(emulated::RESIDENT),
         }
     }
 

@@ -35,6 +35,9 @@ pub(super) struct Emulated {
 /// More than any machine has.
 const MOST_BYTES: usize = 1 << 46;
 
+/// Blocks that are there at once, of those that have to be: each takes memory for the stacks of its threads.
+pub(super) const RESIDENT: u32 = 8;
+
 /// Orders that threads can run in.
 const ORDERS: u64 = 3;
 
@@ -83,7 +86,7 @@ impl Emulated {
     }
 
     pub(super) fn launch(&self, launch: Launch<'_>) -> Outcome<()> {
-        let Launch { variant, blocks, shared_bytes, argument } = launch;
+        let Launch { variant, blocks, shared_bytes, cooperative, argument } = launch;
         let name = CString::new(variant.expression()).map_err(|error| error.to_string())?;
         let (grid, block) = ([blocks, 1, 1], [variant.block().0, 1, 1]);
         // (The kernel reads its argument where a struct of eight-byte numbers may lie.)
@@ -96,7 +99,17 @@ impl Emulated {
             let shared = shared_bytes as usize;
             let order = (number % ORDERS) as c_int;
             let run = self.run;
-            run(name.as_ptr(), grid.as_ptr(), block.as_ptr(), shared, arguments.as_mut_ptr(), 0, order, number)
+            let cooperative = c_int::from(cooperative);
+            run(
+                name.as_ptr(),
+                grid.as_ptr(),
+                block.as_ptr(),
+                shared,
+                arguments.as_mut_ptr(),
+                cooperative,
+                order,
+                number,
+            )
         };
         if message.is_null() {
             return Ok(());

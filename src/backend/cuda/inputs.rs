@@ -33,10 +33,17 @@ pub(super) struct Inputs {
     iterates: Memory,
     own_cells: Memory,
     order: Memory,
+    arrivals: Memory,
+    boards: Memory,
     reals: Vec<f64>,
     ids: Vec<u8>,
     kinds: Vec<Feature>,
 }
+
+/// Bytes of `Arrivals` of `kernels/meeting.cuh`, and of what a block brings to two meetings there: `MOST_BROUGHT` numbers to
+/// each.
+const ARRIVALS_BYTES: usize = 2 * size_of::<u32>();
+const BOARD_BYTES: usize = 2 * 128 * size_of::<u64>();
 
 fn if_shared(sharing: Sharing, flag: u32) -> u32 {
     if sharing == Sharing::Shared { flag } else { 0 }
@@ -69,6 +76,13 @@ impl Inputs {
     /// Makes room for what ADMM keeps of every element.
     pub(super) fn reserve_iterates(&mut self, device: &CudaDevice, total: usize, call: &mut CellsCall) -> Result<()> {
         call.iterates = self.iterates.hold(device, total.saturating_mul(16))?;
+        Ok(())
+    }
+
+    /// Makes room for so many blocks to meet in; nobody is there yet.
+    pub(super) fn reserve_meetings(&mut self, device: &CudaDevice, blocks: u32, call: &mut CellsCall) -> Result<()> {
+        call.arrivals = self.arrivals.upload(device, &vec![0; ARRIVALS_BYTES * blocks as usize])?;
+        call.boards = self.boards.hold(device, BOARD_BYTES * blocks as usize)?;
         Ok(())
     }
 

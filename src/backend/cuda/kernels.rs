@@ -19,10 +19,11 @@ macro_rules! source {
 }
 
 /// What the files with kernels include.
-pub const HEADERS: [Source; 31] = [
+pub const HEADERS: [Source; 32] = [
     source!("common.cuh"),
     source!("storage.cuh"),
     source!("team.cuh"),
+    source!("meeting.cuh"),
     source!("spread.cuh"),
     source!("pair.cuh"),
     source!("columns.cuh"),
@@ -120,39 +121,49 @@ impl Kernel {
     }
 }
 
-/// What a problem gets: threads, and elements that each holds.
+/// What a problem gets: threads, and elements that each holds; or blocks of so many threads, as many as it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Team {
     pub(crate) lanes: u32,
     pub(crate) values: u32,
+    pub(crate) several: bool,
 }
 
 impl Team {
-    /// Elements that it has room for.
+    /// Elements that it has room for, or one of its blocks.
     pub(crate) fn room(self) -> usize {
         self.lanes as usize * self.values as usize
     }
 }
 
 const fn team(lanes: u32, values: u32) -> Team {
-    Team { lanes, values }
+    Team { lanes, values, several: false }
+}
+
+const fn crowd(lanes: u32, values: u32) -> Team {
+    Team { lanes, values, several: true }
 }
 
 /// The teams that there are for problems of two cells. (What a thread does for a problem as a whole is shared by few threads
 /// with many elements each; registers are the limit, and double precision takes two for each.)
-const OF_PAIRS: [Team; 6] = [team(4, 16), team(8, 32), team(16, 32), team(32, 32), team(64, 32), team(256, 32)];
-const OF_PAIRS_OF_DOUBLES: [Team; 6] =
-    [team(4, 16), team(16, 16), team(32, 16), team(64, 16), team(128, 16), team(256, 32)];
-const BACK_OF_PAIRS_OF_DOUBLES: [Team; 6] =
-    [team(4, 16), team(16, 16), team(32, 16), team(64, 16), team(128, 16), team(512, 16)];
+const OF_PAIRS: [Team; 7] =
+    [team(4, 16), team(8, 32), team(16, 32), team(32, 32), team(64, 32), team(256, 32), crowd(256, 32)];
+const OF_PAIRS_OF_DOUBLES: [Team; 7] =
+    [team(4, 16), team(16, 16), team(32, 16), team(64, 16), team(128, 16), team(256, 32), crowd(256, 16)];
+const BACK_OF_PAIRS_OF_DOUBLES: [Team; 7] =
+    [team(4, 16), team(16, 16), team(32, 16), team(64, 16), team(128, 16), team(512, 16), crowd(512, 16)];
 
 /// The same for problems of more cells, each of which a lane of a warp has.
-const OF_SPREADS: [Team; 6] = [team(32, 4), team(32, 8), team(32, 16), team(64, 16), team(128, 16), team(256, 32)];
-const OF_SPREADS_OF_DOUBLES: [Team; 6] =
-    [team(32, 4), team(32, 8), team(32, 16), team(64, 16), team(128, 16), team(256, 16)];
+const OF_SPREADS: [Team; 7] =
+    [team(32, 4), team(32, 8), team(32, 16), team(64, 16), team(128, 16), team(256, 32), crowd(256, 32)];
+const OF_SPREADS_OF_DOUBLES: [Team; 7] =
+    [team(32, 4), team(32, 8), team(32, 16), team(64, 16), team(128, 16), team(256, 16), crowd(256, 16)];
 
-/// The same for any rows over cells: what a thread "holds" it reads again for every pass, one after the other.
-const OF_CELLS: [Team; 2] = [team(32, 32), team(256, 1 << 16)];
+/// The same for any rows over cells: what a thread "holds" it reads again for every pass, one after the other. What has no room
+/// in a block (`ENOUGH_FOR_A_BLOCK` of `kernels/cells_call.cuh`) gets several blocks of the last team.
+const OF_CELLS: [Team; 2] = [team(32, 32), team(256, 64)];
+/// The elements of the largest problem that they take.
+pub(crate) const LARGEST: usize = 1 << 24;
 
 /// The same for rows over samples, where every warp of a block runs the machine.
 const OF_SAMPLES: [Team; 2] = [team(32, 32), team(128, 1 << 17)];
@@ -172,18 +183,6 @@ pub(crate) fn teams(kernel: Kernel, dtype: Dtype) -> &'static [Team] {
         (Kernel::CellsNewton | Kernel::CellsVjp, _) => &OF_CELLS,
         (Kernel::DenseNewton | Kernel::DenseVjp | Kernel::DenseAdmm, _) => &OF_SAMPLES,
     }
-}
-
-/// The elements of the largest problem that any of the teams holds.
-pub(crate) fn largest(teams: &[Team]) -> usize {
-    teams.iter().map(|team| team.room()).max().unwrap_or(0)
-}
-
-/// The index of the team of a problem of `n` elements, the smallest that holds it; there is one up to [`largest`]. The number
-/// of elements, and nothing else, chooses.
-pub(crate) fn team_of(teams: impl ExactSizeIterator<Item = Team>, n: usize) -> usize {
-    let last = teams.len() - 1;
-    teams.enumerate().find(|(_, team)| n <= team.room()).map_or(last, |(index, _)| index)
 }
 
 /// What a kernel is compiled for.
@@ -207,11 +206,11 @@ impl Variant {
             Dtype::F32 => "float",
             Dtype::F64 => "double",
         };
-        let (entry, Team { lanes, values }) = (self.kernel.entry(), self.team);
+        let (entry, Team { lanes, values, several }) = (self.kernel.entry(), self.team);
         match self.kernel {
             Kernel::CellsPrepare => entry.into(),
             kernel if kernel.is_general() => format!("{entry}<{storage}, {lanes}>"),
-            _ => format!("{entry}<{storage}, {lanes}, {values}>"),
+            _ => format!("{entry}<{storage}, {lanes}, {values}, {several}>"),
         }
     }
 

@@ -13,7 +13,9 @@ mod kernels;
 mod memory;
 mod plan;
 mod real;
+mod short_cut;
 mod tables;
+mod ways;
 
 pub(crate) use answers::{Answers, Slopes};
 pub use device::CudaDevice;

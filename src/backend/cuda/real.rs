@@ -152,22 +152,31 @@ impl Real {
         Ok(function)
     }
 
+    /// Blocks that can be there at once.
+    pub(super) fn resident(&self, variant: Variant, shared_bytes: u32) -> Outcome<u32> {
+        let Function(function) = self.function(variant)?;
+        self.bind()?;
+        let threads = variant.block().0 as i32;
+        // SAFETY: the function is there.
+        let of_one =
+            unsafe { result::occupancy::max_active_block_per_multiprocessor(function, threads, shared_bytes as usize) };
+        let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
+        let multiprocessors = self.stream.context().attribute(attribute);
+        let both = of_one.and_then(|of_one| Ok(of_one * multiprocessors?));
+        both.map(|blocks| blocks.unsigned_abs().max(1)).map_err(failed("the GPU cannot be asked"))
+    }
+
     pub(super) fn launch(&self, launch: Launch<'_>) -> Outcome<()> {
-        let Launch { variant, blocks, shared_bytes, argument } = launch;
+        let Launch { variant, blocks, shared_bytes, cooperative, argument } = launch;
         let Function(function) = self.function(variant)?;
         self.bind()?;
         let mut arguments = [argument.as_ptr().cast_mut().cast::<c_void>()];
         // SAFETY: the kernel takes one struct by value, whose bytes the driver copies before it returns. The arrays that it
         // names are the plan's and the caller's, which stay until the stream is done.
         unsafe {
-            result::launch_kernel(
-                function,
-                (blocks, 1, 1),
-                (variant.block().0, 1, 1),
-                shared_bytes,
-                self.stream.cu_stream(),
-                &mut arguments,
-            )
+            let launch = if cooperative { result::launch_cooperative_kernel } else { result::launch_kernel };
+            let (grid, block) = ((blocks, 1, 1), (variant.block().0, 1, 1));
+            launch(function, grid, block, shared_bytes, self.stream.cu_stream(), &mut arguments)
         }
         .map_err(failed("a kernel cannot be launched"))
     }

@@ -1,6 +1,7 @@
 //! The plan for a wgpu device: what is uploaded, bound and dispatched for a call.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use super::WgpuDevice;
 use super::admm;
@@ -36,7 +37,7 @@ pub(crate) struct WgpuPlan<T: Storage> {
     /// Whether the short cut's closed form holds for all rows.
     pub(super) is_disjoint: bool,
     pub(super) method: Method,
-    pub(super) sizes: Sizes,
+    pub(super) sizes: Arc<Sizes>,
     pub(super) chain: Chain,
     /// How large problems are cut; none are that have rows over samples, or go to ADMM.
     pub(super) tiling: Option<Tiling>,
@@ -127,7 +128,7 @@ impl<T: Storage> WgpuPlan<T> {
             set_params,
             is_disjoint,
             method: settings.method,
-            sizes: Sizes::new(device.has_gpu_sizes(), set, largest),
+            sizes: Arc::new(Sizes::new(device.has_gpu_sizes(), set, largest)),
             chain: Chain::new(device, set),
             tiling,
             memory: Vec::new(),

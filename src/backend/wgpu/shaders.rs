@@ -464,23 +464,28 @@ mod tests {
         }
     }
 
-    /// The records of large problems are as the shaders and the host know them, and hold all that is put in them.
+    /// The value of a constant in a kernel's text.
+    fn in_shader(kernel: Kernel, name: &str) -> usize {
+        let module = naga::front::wgsl::parse_str(&kernel.source(Dialect::default())).expect("a kernel parses");
+        let named = |constant: &naga::Constant| constant.name.as_deref() == Some(name);
+        let (_, constant) = module.constants.iter().find(|(_, constant)| named(constant)).expect(name);
+        match module.global_expressions[constant.init] {
+            naga::Expression::Literal(naga::Literal::U32(value)) => value as usize,
+            ref other => panic!("{name} is {other:?}"),
+        }
+    }
+
+    /// The shaders and the host know the same records, which hold all that is put in them.
     #[test]
-    fn records_of_large_problems_lie_alike() {
-        use crate::params::{LARGE_RECORD, MAX_GPU_ROWS, STATE_HEAD, STATE_ROW};
-        let module =
-            naga::front::wgsl::parse_str(&Kernel::LargeStep.source(Dialect::default())).expect("large_step parses");
-        let in_shader = |name: &str| {
-            let named = |constant: &naga::Constant| constant.name.as_deref() == Some(name);
-            let (_, constant) = module.constants.iter().find(|(_, constant)| named(constant)).expect(name);
-            match module.global_expressions[constant.init] {
-                naga::Expression::Literal(naga::Literal::U32(value)) => value as usize,
-                ref other => panic!("{name} is {other:?}"),
-            }
-        };
-        assert_eq!(in_shader("LARGE_RECORD"), LARGE_RECORD);
-        assert_eq!(in_shader("LARGE_STATE") + STATE_HEAD + STATE_ROW * MAX_GPU_ROWS, LARGE_RECORD);
-        assert_eq!(in_shader("LARGE_ROOM"), super::super::large::MOST_IN_TILE);
-        assert_eq!(in_shader("COUNTS_OF_LINK"), super::super::large::COUNTS as usize);
+    fn records_lie_alike() {
+        use super::super::large;
+        use crate::params::{BRACKETS_ROW, BRACKETS_SPREAD, LARGE_RECORD, MAX_GPU_ROWS, STATE_HEAD, STATE_ROW};
+        let of_large = |name| in_shader(Kernel::LargeStep, name);
+        assert_eq!(of_large("LARGE_RECORD"), LARGE_RECORD);
+        assert_eq!(of_large("LARGE_STATE") + STATE_HEAD + STATE_ROW * MAX_GPU_ROWS, LARGE_RECORD);
+        assert_eq!(of_large("LARGE_ROOM"), large::MOST_IN_TILE);
+        assert_eq!(of_large("COUNTS_OF_LINK"), large::COUNTS as usize);
+        assert_eq!(in_shader(Kernel::DisjointBrackets, "ROW_WORDS"), BRACKETS_ROW);
+        assert_eq!(in_shader(Kernel::DisjointBrackets, "SPREAD_WORDS"), BRACKETS_SPREAD);
     }
 }
