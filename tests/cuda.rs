@@ -389,7 +389,6 @@ fn dense_rows_agree_with_the_reference(device: &Device) {
     dense_rows_agree::<f64>(device);
 }
 
-
 /// Problems that have several blocks each, more than can be there at once: with arrays that they share, with arrays of their
 /// own, and alone.
 fn large_problems_are_what_they_are_alone(device: &Device) {
