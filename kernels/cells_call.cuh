@@ -129,7 +129,6 @@ struct CellsCall {
     u32 blocks;
     // Rows over samples, the last of all.
     u32 dense;
-    u32 unused;
 };
 
 // A number beside the predictions.

@@ -162,7 +162,6 @@ pub(crate) struct CellsCall {
     pub(crate) max_iterations: u32,
     pub(crate) blocks: u32,
     pub(crate) dense: u32,
-    pub(crate) unused: u32,
 }
 
 /// What a launch hands over.
@@ -308,8 +307,7 @@ pub fn layouts() -> Vec<Layout> {
             warm_stride,
             max_iterations,
             blocks,
-            dense,
-            unused
+            dense
         ),
         layout!(OutcomeRecord, "Outcome", status, iterations, passes, inactive, residual, excess),
     ]

@@ -142,7 +142,7 @@ impl Inputs {
             call.flags |= if is_double { flags::DOUBLE_LABELS } else { 0 };
         }
         if let Some(coefficients) = &batch.coefficients {
-            let (at, is_double) = upload_as_is(device, &mut self.coefficients, coefficients)?;
+            let (at, is_double) = place_as_is(device, &mut self.coefficients, coefficients)?;
             call.coefficients = at;
             call.flags |= if_shared(coefficients.sharing(), flags::SHARED_COEFFICIENTS);
             call.flags |= if is_double { flags::DOUBLE_COEFFICIENTS } else { 0 };
