@@ -33,9 +33,10 @@ pub fn time(time: Duration) -> String {
     }
 }
 
-/// A number of things, such as `1 row` and `2 rows`.
+/// A number of things, such as `1 row` and `2 rows`, `2 batches`.
 pub fn count(number: usize, thing: &str) -> String {
-    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+    let plural = if thing.ends_with("ch") { "es" } else { "s" };
+    format!("{number} {thing}{}", if number == 1 { "" } else { plural })
 }
 
 /// A table whose columns are aligned to the right from the column `numbers` on.
@@ -61,5 +62,6 @@ mod tests {
             ["0.5 us", "5.0 ms", "5.00 s"]
         );
         assert_eq!((count(1, "row"), count(2, "row")), ("1 row".to_owned(), "2 rows".to_owned()));
+        assert_eq!((count(1, "batch"), count(0, "batch")), ("1 batch".to_owned(), "0 batches".to_owned()));
     }
 }

@@ -21,7 +21,6 @@ impl Display for Summary<'_> {
         let Self { stream, time: taken } = self;
         let args = stream.args;
         let (rows, batches) = (count(stream.rows as usize, "row"), count(stream.batches as usize, "batch"));
-        let batches = if stream.batches == 1 { batches } else { batches.replace("batchs", "batches") };
         write!(
             f,
             "{} of column {}: {rows}, {batches}, {}",
