@@ -22,10 +22,10 @@ Examples:
   fairlayer project in.csv --output out.csv --score income --sensitive sex \\
       --criterion mean-residual --label true_income --epsilon 100 --bounds none
   # No covariance with age and with its square, both in standard deviations
-  fairlayer project in.csv --output out.csv --score score --sensitive age \
+  fairlayer project in.csv --output out.csv --score score --sensitive age \\
       --criterion covariance --moments 2 --standardise --epsilon 0.001
   # The mean score is the mean label in every tenth of the scores between 0.5 and 1, and below
-  fairlayer project in.csv --output out.csv --score score --label label \
+  fairlayer project in.csv --output out.csv --score score --label label \\
       --criterion calibration --edges 0,0.5,0.6,0.7,0.8,0.9,1 --epsilon 0.01
   # Rows of one's own: the loans granted (amount times score, one column) fit the budget
   fairlayer project in.csv --output out.csv --score score --rows amounts.csv --row-bounds limits.csv
@@ -66,19 +66,7 @@ pub struct ProjectArgs {
     pub criterion: Option<Criterion>,
 
     #[command(flatten)]
-    pub limit: LimitArgs,
-
-    /// What `--epsilon` limits: the gap of every two groups, or that of every group to the mean of all
-    #[arg(long, value_enum, default_value_t = Compare::Pairwise)]
-    pub compare: Compare,
-
-    /// Column with the labels, as numbers; positive above 0.5
-    #[arg(long, value_name = "COL", allow_hyphen_values = true)]
-    pub label: Option<String>,
-
-    /// Column with the control feature of conditional parity
-    #[arg(long, value_name = "COL", allow_hyphen_values = true)]
-    pub control: Option<String>,
+    pub fairness: FairnessArgs,
 
     /// Highest power of the sensitive features of covariance [default: 1]
     #[arg(long, value_name = "K", value_parser = moments, allow_hyphen_values = true)]
@@ -88,10 +76,6 @@ pub struct ProjectArgs {
     /// the score alone
     #[arg(long, visible_alias = "standardize")]
     pub standardise: bool,
-
-    /// Rising edges of the score bins of calibration; the outermost may be `-inf` and `inf`
-    #[arg(long, value_name = "E0,E1,...", value_parser = edges, allow_hyphen_values = true)]
-    pub edges: Option<Bins>,
 
     /// CSV file with coefficients of your own: a line for every line of IN.csv, a named column for every row
     #[arg(long, value_name = "ROWS.csv", requires = "row_bounds")]
@@ -104,10 +88,6 @@ pub struct ProjectArgs {
     /// Column with the sample weights, above 0
     #[arg(long, value_name = "COL", allow_hyphen_values = true)]
     pub weight: Option<String>,
-
-    /// Constrain the combinations of several sensitive features instead of each feature alone
-    #[arg(long)]
-    pub intersectional: bool,
 
     /// Bounds of the fair scores; a side may be `-inf` or `inf` [default: 0,1]
     #[arg(long, value_name = "LO,HI|none", value_parser = bounds, allow_hyphen_values = true)]
@@ -148,21 +128,50 @@ impl ProjectArgs {
         self.bounds.unwrap_or(Bounds { lo: 0.0, hi: 1.0 })
     }
 
-    /// Whether labels are used.
-    pub fn needs_labels(&self) -> bool {
-        self.criterion.is_some_and(Criterion::needs_labels)
-    }
-
-    /// Whether a control feature is used.
-    pub fn needs_control(&self) -> bool {
-        self.criterion == Some(Criterion::ConditionalParity)
-    }
-
     /// What the scores are held to, for people to read.
     pub fn aim(&self) -> String {
         let criterion = self.criterion.map(name_of);
         let rows = self.rows.as_ref().map(|path| path.display().to_string());
         criterion.into_iter().chain(rows).collect::<Vec<_>>().join(" and ")
+    }
+}
+
+/// What a criterion is told, by the commands that make scores fair.
+#[derive(Args)]
+pub struct FairnessArgs {
+    #[command(flatten)]
+    pub limit: LimitArgs,
+
+    /// What `--epsilon` limits: the gap of every two groups, or that of every group to the mean of all
+    #[arg(long, value_enum, default_value_t = Compare::Pairwise)]
+    pub compare: Compare,
+
+    /// Column with the labels, as numbers; positive above 0.5
+    #[arg(long, value_name = "COL", allow_hyphen_values = true)]
+    pub label: Option<String>,
+
+    /// Column with the control feature of conditional parity
+    #[arg(long, value_name = "COL", allow_hyphen_values = true)]
+    pub control: Option<String>,
+
+    /// Rising edges of the score bins of calibration; the outermost may be `-inf` and `inf`
+    #[arg(long, value_name = "E0,E1,...", value_parser = edges, allow_hyphen_values = true)]
+    pub edges: Option<Bins>,
+
+    /// Constrain the combinations of several sensitive features instead of each feature alone
+    #[arg(long)]
+    pub intersectional: bool,
+}
+
+impl FairnessArgs {
+    /// The column with the labels, if the criterion is about labels.
+    pub fn label_of(&self, criterion: Option<Criterion>) -> Option<&str> {
+        self.label.as_deref().filter(|_| criterion.is_some_and(Criterion::needs_labels))
+    }
+
+    /// The column with the control feature, if the criterion has one.
+    pub fn control_of(&self, criterion: Option<Criterion>) -> Option<&str> {
+        self.control.as_deref().filter(|_| criterion.is_some_and(Criterion::needs_control))
     }
 }
 
@@ -229,6 +238,10 @@ pub enum Criterion {
 impl Criterion {
     pub fn needs_labels(self) -> bool {
         !matches!(self, Self::DemographicParity | Self::ConditionalParity | Self::Covariance)
+    }
+
+    pub fn needs_control(self) -> bool {
+        self == Self::ConditionalParity
     }
 
     /// Whether it is about `score - label`, of which there is no ratio.
@@ -312,7 +325,7 @@ fn moments(text: &str) -> Result<usize, String> {
     count.ok_or_else(|| format!("it must be a whole number from 1 to {most}"))
 }
 
-pub fn edges(text: &str) -> Result<Bins, String> {
+fn edges(text: &str) -> Result<Bins, String> {
     let edges = text.split(',').map(number).collect::<Result<Vec<_>, _>>()?;
     Bins::new(&edges).map_err(|error| error.to_string())
 }

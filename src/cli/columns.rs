@@ -46,7 +46,7 @@ impl Columns {
     /// Reads them. A column with the name of the one to be written is an error.
     pub fn read(args: &ProjectArgs, source: &mut Source, fair_column: &str, progress: &Progress) -> Result<Self> {
         let positive = |weight: f64| told(weight > 0.0, || "is not a weight; weights are above 0".to_owned());
-        let bins = args.edges.as_ref().filter(|_| args.criterion == Some(Criterion::Calibration));
+        let bins = args.fairness.edges.as_ref().filter(|_| args.criterion == Some(Criterion::Calibration));
         let mut score = Numbers::new(&args.score, |score| {
             told(args.dtype != Dtype::F32 || (score as f32).is_finite(), || "is too large for f32".to_owned())?;
             bins.map_or(Ok(()), |bins| told(bins.id(score).is_some(), || outside(bins)))
@@ -56,8 +56,8 @@ impl Columns {
             Some(Criterion::Covariance) => continuous.extend(args.sensitive.iter().map(|name| Numbers::any(name))),
             _ => sensitive.extend(args.sensitive.iter().map(|name| CategoryReader::new(name, MAX_CELLS))),
         }
-        let mut label = args.label.as_ref().filter(|_| args.needs_labels()).map(|name| Numbers::any(name));
-        let control = args.control.as_ref().filter(|_| args.needs_control());
+        let mut label = args.fairness.label_of(args.criterion).map(Numbers::any);
+        let control = args.fairness.control_of(args.criterion);
         let mut control = control.map(|name| CategoryReader::new(name, MAX_CELLS));
         let mut weight = args.weight.as_ref().map(|name| Numbers::new(name, positive));
         let mut batch = args.batch.as_ref().map(|name| CategoryReader::new(name, usize::MAX));
@@ -71,7 +71,7 @@ impl Columns {
         let extent = table.read(&mut all, progress)?;
 
         let sensitive = sensitive.into_iter().map(CategoryReader::sorted);
-        let sensitive = if args.intersectional { combine(sensitive)? } else { sensitive.collect() };
+        let sensitive = if args.fairness.intersectional { combine(sensitive)? } else { sensitive.collect() };
         let sensitive = match bins.map(|bins| binned(bins, &args.score, &score.values)) {
             None => sensitive,
             Some(bins) if sensitive.is_empty() => vec![bins],

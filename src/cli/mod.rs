@@ -10,6 +10,7 @@ mod devices;
 mod failure;
 mod figures;
 mod measure;
+mod needs;
 mod output;
 mod plan;
 mod problems;
@@ -36,7 +37,7 @@ Examples:
   fairlayer project scores.csv --output fair.csv --score score --sensitive sex \\
       --criterion demographic-parity --epsilon 0.02
   fairlayer audit fair.csv --score fair_score --label label --sensitive sex,age_band
-  tail -f scores.csv | fairlayer stream - --score score --sensitive sex \
+  tail -f scores.csv | fairlayer stream - --score score --sensitive sex \\
       --criterion demographic-parity --epsilon 0.02 --state state.json
   fairlayer devices
 

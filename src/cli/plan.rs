@@ -6,7 +6,7 @@ use crate::{
     SensitiveFeature, TruePositiveRateParity,
 };
 
-use super::args::{Bounds, Compare, Criterion, LimitArgs, name_of};
+use super::args::{Bounds, Compare, Criterion, FairnessArgs, LimitArgs, name_of};
 use super::failure::{Failure, Result, quoted};
 use super::table::Categories;
 
@@ -27,8 +27,8 @@ pub enum Limit {
 
 impl Limit {
     /// The limit that a criterion has by the arguments, if they fit together.
-    pub fn of(criterion: Criterion, limit: &LimitArgs, compare: Compare, bounds: Bounds) -> Result<Self> {
-        let LimitArgs { epsilon, ratio } = *limit;
+    pub fn of(criterion: Criterion, fairness: &FairnessArgs, bounds: Bounds) -> Result<Self> {
+        let FairnessArgs { limit: LimitArgs { epsilon, ratio }, compare, .. } = *fairness;
         let name = || name_of(criterion);
         let does_not_apply = |what: &str| Failure::new(format!("--compare overall does not apply to {what}"));
         let epsilon_only = criterion.is_of_residuals() || criterion == Criterion::Covariance;

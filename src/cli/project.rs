@@ -1,13 +1,13 @@
 //! `fairlayer project`: from a CSV file to one with fair scores beside the scores.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::time::Instant;
 
-use super::args::{Bounds, Compare, Criterion, ProjectArgs, name_of};
+use super::args::{Bounds, Compare, Criterion, ProjectArgs};
 use super::columns::Columns;
 use super::failure::{Failure, Result, quoted};
 use super::measure::{self, Gaps, RowValues};
+use super::needs::{require_columns, require_distinct, require_places, unused};
 use super::output::{Target, write_with_column};
 use super::plan::{Limit, Plan};
 use super::progress::Progress;
@@ -23,9 +23,9 @@ use crate::Covariance;
 pub fn run(args: &ProjectArgs) -> Result<Ending> {
     let started = Instant::now();
     require_criterion(args)?;
-    let limit_of = |criterion| Limit::of(criterion, &args.limit, args.compare, args.bounds());
+    let limit_of = |criterion| Limit::of(criterion, &args.fairness, args.bounds());
     let criterion = args.criterion.map(|criterion| limit_of(criterion).map(|limit| (criterion, limit))).transpose()?;
-    require_columns(args)?;
+    require_options(args)?;
     let engine = Engine::of(args)?;
     let fair_column = format!("fair_{}", args.score);
     let mut taken = vec![("the input", args.input.as_path())];
@@ -94,33 +94,17 @@ pub fn run(args: &ProjectArgs) -> Result<Ending> {
     Ok(Ending::Unsolved)
 }
 
-/// Fails if a column that the criterion needs is not named, or one is named twice.
-fn require_columns(args: &ProjectArgs) -> Result<()> {
+/// Fails if the criterion lacks a column, or an option is not about it.
+fn require_options(args: &ProjectArgs) -> Result<()> {
     let Some(criterion) = args.criterion else { return Ok(()) };
-    let needed = |option: &str| Err(Failure::new(format!("{} needs {option}", name_of(criterion))));
-    let calibration = criterion == Criterion::Calibration;
-    if args.needs_labels() && args.label.is_none() {
-        return needed("--label");
-    }
-    if args.needs_control() && args.control.is_none() {
-        return needed("--control");
-    }
-    if args.sensitive.is_empty() && !calibration {
-        return needed("--sensitive");
-    }
-    if args.edges.is_none() && calibration {
-        return needed("--edges");
-    }
+    require_columns(criterion, &args.fairness, &args.sensitive)?;
     let covariance = criterion == Criterion::Covariance;
     let misplaced = [
-        ("--edges", args.edges.is_some() && !calibration),
         ("--moments", args.moments.is_some() && !covariance),
         ("--standardise", args.standardise && !covariance),
-        ("--intersectional", args.intersectional && covariance),
+        ("--intersectional", args.fairness.intersectional && covariance),
     ];
-    if let Some((option, _)) = misplaced.into_iter().find(|(_, misplaced)| *misplaced) {
-        return Err(Failure::new(format!("{option} does not apply to {}", name_of(criterion))));
-    }
+    require_places(criterion, &misplaced)?;
     require_distinct(&args.sensitive)
 }
 
@@ -128,13 +112,13 @@ fn require_columns(args: &ProjectArgs) -> Result<()> {
 fn require_criterion(args: &ProjectArgs) -> Result<()> {
     let given = [
         ("--sensitive", !args.sensitive.is_empty()),
-        ("--epsilon", args.limit.epsilon.is_some()),
-        ("--ratio", args.limit.ratio.is_some()),
-        ("--compare", args.compare == Compare::Overall),
-        ("--intersectional", args.intersectional),
+        ("--epsilon", args.fairness.limit.epsilon.is_some()),
+        ("--ratio", args.fairness.limit.ratio.is_some()),
+        ("--compare", args.fairness.compare == Compare::Overall),
+        ("--intersectional", args.fairness.intersectional),
         ("--moments", args.moments.is_some()),
         ("--standardise", args.standardise),
-        ("--edges", args.edges.is_some()),
+        ("--edges", args.fairness.edges.is_some()),
     ];
     match given.into_iter().find(|(_, given)| *given && args.criterion.is_none()) {
         None => Ok(()),
@@ -157,22 +141,13 @@ fn require_one_pipe(inputs: &[(&str, &Path)]) -> Result<()> {
 
 /// The covariance that the arguments ask for, if they do.
 fn covariance(args: &ProjectArgs) -> Option<Covariance> {
-    let epsilon = args.limit.epsilon.filter(|_| args.criterion == Some(Criterion::Covariance))?;
+    let epsilon = args.fairness.limit.epsilon.filter(|_| args.criterion == Some(Criterion::Covariance))?;
     Some(Covariance {
         epsilon,
         moments: args.moments.unwrap_or(1),
         features: args.sensitive.clone(),
         standardised: args.standardise,
     })
-}
-
-/// Fails if a sensitive feature is named twice.
-pub fn require_distinct(sensitive: &[String]) -> Result<()> {
-    let mut seen = HashSet::new();
-    match sensitive.iter().find(|name| !seen.insert(*name)) {
-        Some(name) => Err(Failure::new(format!("--sensitive names the column {} twice", quoted(name.as_bytes())))),
-        None => Ok(()),
-    }
 }
 
 /// What there is nothing to do about.
@@ -194,13 +169,10 @@ fn nothing_to_do(plan: &Plan, columns: &Columns, own: &OwnRows) -> Vec<String> {
 
 /// What else the user should know although nothing is wrong.
 fn notes(args: &ProjectArgs, outside: usize, rows: usize) -> Vec<String> {
-    let unused = |option: &str| format!("note: {} does not use {option}", args.aim());
-    let label = (args.label.is_some() && !args.needs_labels()).then(|| unused("--label"));
-    let control = (args.control.is_some() && !args.needs_control()).then(|| unused("--control"));
     // Whoever gave bounds knows of them.
     let outside = (args.bounds.is_none() && outside > rows / 2).then(|| {
         let Bounds { lo, hi } = args.bounds();
         format!("note: {outside} of {rows} scores lie outside [{lo}, {hi}], the bounds unless --bounds gives others")
     });
-    label.into_iter().chain(control).chain(outside).collect()
+    unused(args.criterion, &args.fairness, &args.aim()).chain(outside).collect()
 }

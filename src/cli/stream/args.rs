@@ -5,8 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::Bins;
-use crate::cli::args::{Bounds, Compare, Criterion, LimitArgs, bounds, edges, positive_count};
+use crate::cli::args::{Bounds, Criterion, FairnessArgs, bounds, positive_count};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,27 +44,7 @@ pub struct StreamArgs {
     pub criterion: Criterion,
 
     #[command(flatten)]
-    pub limit: LimitArgs,
-
-    /// What `--epsilon` limits: the gap of every two groups, or that of every group to the mean of all
-    #[arg(long, value_enum, default_value_t = Compare::Pairwise)]
-    pub compare: Compare,
-
-    /// Column with the labels, as numbers; positive above 0.5
-    #[arg(long, value_name = "COL", allow_hyphen_values = true)]
-    pub label: Option<String>,
-
-    /// Column with the control feature of conditional parity
-    #[arg(long, value_name = "COL", allow_hyphen_values = true)]
-    pub control: Option<String>,
-
-    /// Rising edges of the score bins of calibration; the outermost may be `-inf` and `inf`
-    #[arg(long, value_name = "E0,E1,...", value_parser = edges, allow_hyphen_values = true)]
-    pub edges: Option<Bins>,
-
-    /// Constrain the combinations of several sensitive features instead of each feature alone
-    #[arg(long)]
-    pub intersectional: bool,
+    pub fairness: FairnessArgs,
 
     /// Bounds of the fair scores; a side may be `-inf` or `inf`
     #[arg(long, value_name = "LO,HI|none", value_parser = bounds, default_value = "0,1", allow_hyphen_values = true)]

@@ -12,8 +12,8 @@ pub use args::StreamArgs;
 
 use super::args::{Bounds, Criterion, name_of};
 use super::failure::{Failure, Result, quoted};
+use super::needs::{require_columns, require_distinct, unused};
 use super::plan::{Limit, constraints};
-use super::project::require_distinct;
 use super::records::{Source, escape};
 use super::table::{Table, finite};
 use super::{Ending, complain};
@@ -30,8 +30,8 @@ const ETA: f64 = 0.5;
 /// Runs the command.
 pub fn run(args: &StreamArgs) -> Result<Ending> {
     let started = Instant::now();
-    let limit = Limit::of(args.criterion, &args.limit, args.compare, args.bounds)?;
-    require_columns(args)?;
+    let limit = Limit::of(args.criterion, &args.fairness, args.bounds)?;
+    require_options(args)?;
     let fair_column = format!("fair_{}", args.score);
     let state = args.state.as_deref().map(|path| StateFile::new(path, &args.input)).transpose()?;
     let mut stream = Stream::new(args, limit, state)?;
@@ -60,7 +60,8 @@ pub fn run(args: &StreamArgs) -> Result<Ending> {
     };
     let kept = stream.keep();
     ended.and(kept)?;
-    stream.groups.single().chain(notes(args)).for_each(|note| complain(&note));
+    let unused = unused(Some(args.criterion), &args.fairness, &name_of(args.criterion)).collect::<Vec<_>>();
+    stream.groups.single().chain(unused).for_each(|note| complain(&note));
     complain(&Summary { stream: &stream, time: started.elapsed() });
     if stream.unsolved.is_empty() {
         return Ok(Ending::Done);
@@ -76,43 +77,23 @@ fn columns(args: &StreamArgs) -> Vec<&str> {
 }
 
 fn label(args: &StreamArgs) -> Option<&str> {
-    args.label.as_deref().filter(|_| args.criterion.needs_labels())
+    args.fairness.label_of(Some(args.criterion))
 }
 
 fn control(args: &StreamArgs) -> Option<&str> {
-    args.control.as_deref().filter(|_| args.criterion == Criterion::ConditionalParity)
+    args.fairness.control_of(Some(args.criterion))
 }
 
-/// Fails if a column that the criterion needs is not named, or one is named twice.
-fn require_columns(args: &StreamArgs) -> Result<()> {
-    let name = || name_of(args.criterion);
-    let calibration = args.criterion == Criterion::Calibration;
+/// Fails if the criterion is none for a stream or lacks a column, or the algorithm does not know the limit.
+fn require_options(args: &StreamArgs) -> Result<()> {
     if args.criterion == Criterion::Covariance {
         return Err(Failure::new("covariance is not about groups, which a stream needs; use fairlayer project"));
     }
-    let needed = [
-        ("--label", args.criterion.needs_labels() && args.label.is_none()),
-        ("--control", args.criterion == Criterion::ConditionalParity && args.control.is_none()),
-        ("--sensitive", args.sensitive.is_empty() && !calibration),
-        ("--edges", args.edges.is_none() && calibration),
-    ];
-    if let Some((option, _)) = needed.into_iter().find(|(_, needed)| *needed) {
-        return Err(Failure::new(format!("{} needs {option}", name())));
-    }
-    if args.edges.is_some() && !calibration {
-        return Err(Failure::new(format!("--edges does not apply to {}", name())));
-    }
-    if args.algorithm == Algorithm::MaxGap && args.limit.ratio.is_some() {
+    require_columns(args.criterion, &args.fairness, &args.sensitive)?;
+    if args.algorithm == Algorithm::MaxGap && args.fairness.limit.ratio.is_some() {
         return Err(Failure::new("--algorithm max_gap takes --epsilon, not --ratio"));
     }
     require_distinct(&args.sensitive)
-}
-
-fn notes(args: &StreamArgs) -> impl Iterator<Item = String> {
-    let unused = |option: &str| format!("note: {} does not use {option}", name_of(args.criterion));
-    let label = (args.label.is_some() && label(args).is_none()).then(|| unused("--label"));
-    let control = (args.control.is_some() && control(args).is_none()).then(|| unused("--control"));
-    label.into_iter().chain(control)
 }
 
 fn write(bytes: &[u8]) -> Result<()> {
@@ -216,7 +197,7 @@ impl<'a> Stream<'a> {
         let behind = 1 + self.args.sensitive.len();
         let label = if label(self.args).is_some() { Some(number(behind)?) } else { None };
         let control_column = behind + usize::from(label.is_some());
-        let bin = match self.args.edges.as_ref() {
+        let bin = match self.args.fairness.edges.as_ref() {
             Some(bins) => {
                 let (first, last) = (bins.edges()[0], bins.edges()[bins.count()]);
                 let id = bins.id(score).ok_or_else(|| (0, format!("lies outside the --edges {first} to {last}")))?;
@@ -322,13 +303,13 @@ impl Waiting {
 
 /// The sensitive features of the arguments, before any group has come. The bins of calibration are a column before all.
 fn no_groups(args: &StreamArgs) -> Groups {
-    let bins = args.edges.as_ref().map(|_| args.score.as_str());
+    let bins = args.fairness.edges.as_ref().map(|_| args.score.as_str());
     let columns: Vec<Names> =
         bins.into_iter().chain(args.sensitive.iter().map(String::as_str)).map(Names::new).collect();
     let first = usize::from(bins.is_some());
     let all = first..columns.len();
     let together = |columns: &mut dyn Iterator<Item = usize>| Feature::of((0..first).chain(columns).collect());
-    let features = if args.intersectional || all.is_empty() {
+    let features = if args.fairness.intersectional || all.is_empty() {
         vec![together(&mut all.clone())]
     } else {
         all.map(|column| together(&mut std::iter::once(column))).collect()
