@@ -32,7 +32,7 @@ struct ActiveSet {
     __device__ __forceinline__ explicit ActiveSet(const Rows& rows) : rows(rows) {}
 
     __device__ __forceinline__ double h(u32 row, u32 column) const {
-        return rows.memory.h[row * rows.memory.model_pitch + column];
+        return rows.memory.h()[row * rows.memory.model_pitch() + column];
     }
 
     // Minimises the model at the multipliers nu + rest, whose gradient there is -mean and whose curvature is in memory;
@@ -76,8 +76,9 @@ struct ActiveSet {
     // Minimises with the signs fixed: [H E; E^T 0] [dx; c] = [means - target + H nu_out; -E^T nu] on the support.
     __device__ __forceinline__ void solve_on_support(const double* multipliers) {
         u32 k = static_cast<u32>(__popc(support)), columns = static_cast<u32>(__popc(used)), lane = rows.lane;
-        System system(rows.memory.work, k + columns);
-        bool held = sign != 0.0, bordered = held && rows.block != NO_BLOCK;
+        System system(rows.memory.work(), k + columns);
+        u32 block = rows.own_block();
+        bool held = sign != 0.0, bordered = held && block != NO_BLOCK;
         u32 i = static_cast<u32>(__popc(support & below(lane)));
         __syncwarp();
         u32 j = 0;
@@ -93,12 +94,12 @@ struct ActiveSet {
             u32 s = lowest_of(left);
             dropped += h(lane, s) * multipliers[s];
         }
-        border = bordered ? rows.centre_coefficient(rows.block, sign) : 0.0;
+        border = bordered ? rows.centre_coefficient(block, sign) : 0.0;
         if (held) {
             double target = sign > 0.0 ? high : low;
             system.numbers()[i] = (mean - target + dropped) * jacobi;
             for (u32 column = 0; column < columns; ++column) {
-                bool own = bordered && column == static_cast<u32>(__popc(used & below(rows.block)));
+                bool own = bordered && column == static_cast<u32>(__popc(used & below(block)));
                 double value = own ? border * jacobi : 0.0;
                 system.at(i, k + column) = value;
                 system.at(k + column, i) = value;

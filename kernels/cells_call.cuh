@@ -1,4 +1,4 @@
-// What a launch hands to the kernels for any rows over cells, and a problem in it.
+// What a launch hands to the kernels for any rows, and a problem in it.
 #pragma once
 
 #include "meeting.cuh"
@@ -14,8 +14,10 @@ constexpr u32 NO_SPREAD = 0xffffffffu;
 constexpr u32 SHARED_CELLS = 1, SHARED_CONTROL = 2, SHARED_WEIGHTS = 4, SHARED_LABELS = 8, SHARED_LO = 16, SHARED_HI = 32;
 constexpr u32 DOUBLE_WEIGHTS = 64, DOUBLE_LABELS = 128;
 // That strata are those of the labels; that rows which nothing meets are relaxed; that a spread is a ratio; that the problems
-// are those that a short cut has left.
-constexpr u32 STRATA_BY_LABEL = 256, RELAXES = 512, HAS_RATIO = 1024;
+// are those that ADMM has left.
+constexpr u32 STRATA_BY_LABEL = 256, RELAXES = 512, HAS_RATIO = 1024, FOLLOWS_ADMM = 2048;
+// The same of coefficients: that all problems share them, and that they are f64.
+constexpr u32 SHARED_COEFFICIENTS = 4096, DOUBLE_COEFFICIENTS = 8192;
 
 // A row of the constraint set: a mean over the cells `plus`, less `scale` times that over `minus`.
 struct SetRow {
@@ -84,6 +86,10 @@ struct CellsCall {
     u8* own_cells;
     // The elements of every problem, sorted by cell.
     u32* order;
+    // Of rows over samples, of each problem row by row; null where there are none.
+    const void* coefficients;
+    // ADMM: of every sample x and b + q / rho.
+    double* iterates;
     // Backward: null where they are not wanted.
     const void* g;
     void* to_predictions;
@@ -91,12 +97,20 @@ struct CellsCall {
     void* to_hi;
     void* to_weights;
     void* to_labels;
+    void* to_coefficients;
     double* to_levels;
     double* to_row_lower;
     double* to_row_upper;
     double lo;
     double hi;
     double tolerance;
+    // `AdmmSettings` of `src/settings.rs`.
+    double eps_abs;
+    double eps_rel;
+    double relaxation;
+    double sigma;
+    double rho;
+    u32 admm_iterations;
     u32 count;
     u32 n;
     u32 flags;
@@ -113,6 +127,8 @@ struct CellsCall {
     u32 warm_stride;
     u32 max_iterations;
     u32 blocks;
+    // Rows over samples, the last of all.
+    u32 dense;
 };
 
 // A number beside the predictions.
@@ -143,17 +159,22 @@ struct Problem {
     // The blocks that have it: at most as many as the launch has for each, and no more than it needs.
     u32 blocks;
 
-    // The one at a place of the launch's list.
-    __device__ __forceinline__ Problem(const CellsCall& call, u32 place) : call(call) {
+    // The one at a place of the launch's list; `alone` says that no other block has a part of it, whatever the launch says.
+    __device__ __forceinline__ Problem(const CellsCall& call, u32 place, bool alone = false) : call(call) {
         index = call.list ? call.list[place] : place;
         first = call.offsets ? call.offsets[index] : static_cast<u64>(index) * call.n;
         whole = call.offsets ? static_cast<u32>(call.offsets[index + 1] - first) : call.n;
-        blocks = smaller(larger((whole + ENOUGH_FOR_A_BLOCK - 1) / ENOUGH_FOR_A_BLOCK, 1u), call.blocks);
-        // (No two parts share a word of clamp states.)
-        u32 part = ((whole + blocks - 1) / blocks + WARP_LANES - 1) / WARP_LANES * WARP_LANES;
-        before = smaller(block() * part, whole);
-        n = smaller(part, whole - before);
-        first += before;
+        blocks = 1;
+        before = 0;
+        n = whole;
+        if (!alone) {
+            blocks = smaller(larger((whole + ENOUGH_FOR_A_BLOCK - 1) / ENOUGH_FOR_A_BLOCK, 1u), call.blocks);
+            // (No two parts share a word of clamp states.)
+            u32 part = ((whole + blocks - 1) / blocks + WARP_LANES - 1) / WARP_LANES * WARP_LANES;
+            before = smaller(block() * part, whole);
+            n = smaller(part, whole - before);
+            first += before;
+        }
     }
 
     // The number of this block among those.
@@ -186,6 +207,11 @@ struct Problem {
 
     __device__ __forceinline__ const u8* cells() const { return call.cells + (has(SHARED_CELLS) ? before : first); }
 
+    // The stored answer, and the gradient to it.
+    __device__ __forceinline__ double value(u32 i) const { return Storage<T>::widen(static_cast<const T*>(call.y)[first + i]); }
+
+    __device__ __forceinline__ double gradient(u32 i) const { return Storage<T>::widen(static_cast<const T*>(call.g)[first + i]); }
+
     __device__ __forceinline__ u32* order() const { return call.order + first; }
 
     __device__ __forceinline__ T* output(void* array) const { return static_cast<T*>(array) + first; }
@@ -194,18 +220,28 @@ struct Problem {
 
     __device__ __forceinline__ Outcome& outcome() const { return outcome_of(call, index); }
 
+    // Rows with bounds: contrasts, and rows over samples.
+    __device__ __forceinline__ u32 bounded_rows() const { return call.contrasts + call.dense; }
+
+    // The numbers of the first row that is a contrast, and of the first over samples.
+    __device__ __forceinline__ u32 first_contrast() const { return first_dense() - call.contrasts; }
+    __device__ __forceinline__ u32 first_dense() const { return call.rows - call.dense; }
+
+    // The coefficients of its first row over samples.
+    template <class C>
+    __device__ __forceinline__ const C* coefficients() const {
+        return static_cast<const C*>(call.coefficients) + (has(SHARED_COEFFICIENTS) ? 0 : first * call.dense);
+    }
+
     // The multipliers of the answer, row by row of the set.
     __device__ __forceinline__ double* multipliers() const { return reinterpret_cast<double*>(&outcome() + 1); }
 
     __device__ __forceinline__ double level(u32 spread) const { return call.levels[index * u64(call.level_stride) + spread]; }
 
-    __device__ __forceinline__ double row_lower(u32 contrast) const {
-        return call.row_lower[index * u64(call.lower_stride) + contrast];
-    }
+    // Of contrasts, and of rows over samples behind them.
+    __device__ __forceinline__ double row_lower(u32 row) const { return call.row_lower[index * u64(call.lower_stride) + row]; }
 
-    __device__ __forceinline__ double row_upper(u32 contrast) const {
-        return call.row_upper[index * u64(call.upper_stride) + contrast];
-    }
+    __device__ __forceinline__ double row_upper(u32 row) const { return call.row_upper[index * u64(call.upper_stride) + row]; }
 
     __device__ __forceinline__ double warm(u32 row) const { return call.warm[index * u64(call.warm_stride) + row]; }
 };

@@ -1,17 +1,14 @@
 // The proof that a problem has no solution. Twin of `src/reference/certificate.rs`, where its numbers are explained.
 #pragma once
 
-#include "rows.cuh"
+#include "live_rows.cuh"
 
 constexpr double NOISE = 1e-10;
-constexpr double FAR = 1e3;
-
-__device__ __forceinline__ double finite_size(double bound) { return is_finite(bound) ? size_of(bound) : 0.0; }
 
 // By how much the least that `ray . A y` can be exceeds the most that the rows allow, if that is beyond doubt; else 0. `ray` is
 // that of all rows, in memory; `size` is how large values are, about.
-__device__ __forceinline__ double lack_of_room(const Rows& rows, const double* ray, double size) {
-    const Memory& memory = rows.memory;
+template <class Live>
+__device__ __forceinline__ double lack_of_room(const Live& rows, const double* ray, double size) {
     double d = rows.mine ? ray[rows.base + rows.lane] : 0.0;
     for (u32 b = 0; b < rows.blocks; ++b) {
         // A spread allows any centre, so only rays that are balanced over it are bounded.
@@ -23,8 +20,8 @@ __device__ __forceinline__ double lack_of_room(const Rows& rows, const double* r
     }
     double longest = rows.largest_shift_size(d);
     bool pulls = rows.mine && d != 0.0;
-    double bound = d > 0.0 ? rows.upper : rows.lower;
-    double allowed = pulls ? d * bound : 0.0, moved = size_of(d) * rows.reach;
+    double bound = d > 0.0 ? rows.upper() : rows.lower();
+    double allowed = pulls ? d * bound : 0.0, moved = size_of(d) * rows.reach();
     // What a multiplier pulls may vanish below; what its bound is worth must not count then.
     bool faint = moved > 0.0 && moved <= NOISE * longest;
     double most = sum_of_rows(allowed), doubt = sum_of_rows((1e-10 + (faint ? 1.0 : 0.0)) * size_of(allowed));
@@ -32,29 +29,21 @@ __device__ __forceinline__ double lack_of_room(const Rows& rows, const double* r
     if (!is_finite(most)) {
         return 0.0;
     }
-    bool here = rows.has_cell();
-    u32 cell = rows.lane < memory.cells ? rows.lane : 0;
-    double shift = rows.shift_by(ray), magnitude = rows.shift_size(ray), weight = memory.weight[cell];
-    double lo = memory.box_lo[cell], hi = memory.box_hi[cell], least = shift > 0.0 ? lo : hi;
-    // Most rays prove nothing, which a plain sum shows. (An infinite one may be made of what cancels.)
-    double plain = sum_of_rows(here && shift != 0.0 ? shift * least : 0.0);
-    if (is_finite(plain) && plain <= most) {
-        return 0.0;
+#pragma unroll 1
+    for (;;) {
+        RaySums found = rows.sum_ray(ray, size);
+        // Most rays prove nothing, which a plain sum shows. (An infinite one may be made of what cancels.)
+        if (is_finite(found.plain) && found.plain <= most) {
+            return 0.0;
+        }
+        // (How large values may be is known after the first time.)
+        if (found.largest > size) {
+            size = found.largest;
+            continue;
+        }
+        double gap = found.least - most;
+        return is_finite(gap) && gap > doubt + found.doubt ? gap : 0.0;
     }
-    bool weighs = here && weight > 0.0;
-    size = larger(size, most_of_rows(weighs ? larger(finite_size(lo), finite_size(hi)) / weight : 0.0));
-    // What cancellation leaves of a zero must not meet an infinite bound.
-    bool vanishes = size_of(shift) <= 1e-11 * magnitude;
-    double term = here && !vanishes ? shift * least : 0.0;
-    // (Of what is left of a zero the sign is not known, either.)
-    double known = larger(finite_size(lo), finite_size(hi));
-    double reached = is_finite(least) ? known : larger(known, FAR * size * weight);
-    // (Coefficients that were rounded leave what they left.)
-    double left = size_of(shift) + 4.0 * EPSILON * magnitude;
-    double uncertain = 1e-10 * size_of(term) + (vanishes ? left * reached : 1e-14 * magnitude * size_of(least));
-    doubt += sum_of_rows(here ? uncertain : 0.0);
-    double gap = sum_of_rows(term) - most;
-    return is_finite(gap) && gap > doubt ? gap : 0.0;
 }
 
 // By how much all rows have to be relaxed at the least, in units of the predictions, for what a ray with this lack proves not

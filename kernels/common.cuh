@@ -71,6 +71,13 @@ __device__ __forceinline__ u32 made_anew(u32 bits) {
     return bits;
 }
 
+__device__ __forceinline__ double* made_anew(double* at) {
+#if !defined(CUDA_EMULATION)
+    asm volatile("" : "+l"(at));
+#endif
+    return at;
+}
+
 // `sum += value` where the bits have one of the mask's. (Predicated: a compiler makes a selection and an addition of it.)
 __device__ __forceinline__ void add_where(float& sum, float value, u32 bits, u32 mask) {
 #if defined(CUDA_EMULATION)

@@ -33,30 +33,22 @@ struct LineSearch {
     bool has_hi;
     bool has_kept;
 
-    // Sets up the search from a point along the step of the model. False if phi does not fall. `aim` becomes what is taken out
-    // of the lane's mean before it meets the direction; `farthest` is how far elements lie beyond their bounds, `is_floored`
-    // whether a cell that moves is steeper in the model than it is, `longest` how far the direction moves any.
-    __device__ __forceinline__ bool begin(const Rows& rows, const ActiveSet& model, double error, double farthest, double& aim) {
+    // Sets up the search from a point along the step of the model. False if phi does not fall. `aim` becomes what is taken out of the
+    // lane's mean before it meets the direction.
+    __device__ __forceinline__ bool begin(const Rows& rows, const ActiveSet& model, double& aim) {
         aim = centre_of(rows, model);
         double smooth = smooth_slope(model.d, model.mean, aim);
         start_slope = support_slope(model.low, model.high, model.nu, model.d, false) + smooth;
-        if (!(start_slope < 0.0)) {
-            return false;
-        }
-        // No farther than to where all elements are free; most steps are far shorter.
-        const Memory& memory = rows.memory;
-        double reach = 2.0 * error + 4.0 * farthest, shift = rows.shift_by(memory.step);
-        bool is_short = rows.largest_shift_size(model.d) <= reach;
-        step = is_short ? 1.0 : smaller(reach / most_of_rows(size_of(shift)), 1.0);
         lo = Sample{0.0, smooth};
         has_hi = has_kept = false;
         trials = 0;
-        return true;
+        return start_slope < 0.0;
     }
 
-    // How far the step may go: as far as it likes where a cell that moves is steeper in the model than it is, but no farther
+    // The first step, and how far it may go: as far as it likes where what moves is steeper in the model than it is, but no farther
     // than a ratio's cone of balanced multipliers.
-    __device__ __forceinline__ void bound(const Rows& rows, const ActiveSet& model, bool is_floored) {
+    __device__ __forceinline__ void bound(const Rows& rows, const ActiveSet& model, double first, bool is_floored) {
+        step = first;
         max_step = is_floored ? 1e9 : 1.0;
         for (u32 b = 0; b < rows.blocks; ++b) {
             if (!rows.is_ratio(b)) {

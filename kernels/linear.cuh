@@ -90,11 +90,9 @@ struct System {
         return row == column ? diagonal[row] : row < column ? at(row, column) : at(column, row);
     }
 
-    // Solves with two steps of iterative refinement, for the right-hand side in `numbers`, which becomes the solution.
-    __device__ __forceinline__ void solve() const {
-        __syncwarp();
-        u32 other = lane + WARP_LANES;
-        Two b = {lane < n ? numbers()[lane] : 0.0, other < n ? numbers()[other] : 0.0}, x = {0.0, 0.0};
+    // Solves with two steps of iterative refinement.
+    __device__ __forceinline__ Two solution(Two b) const {
+        Two x = {0.0, 0.0};
 #pragma unroll 1
         for (u32 step = 0; step < 3; ++step) {
             Two rest = b;
@@ -105,6 +103,14 @@ struct System {
             rest = solve_once(rest);
             x = Two{x.first + rest.first, x.second + rest.second};
         }
+        return x;
+    }
+
+    // The same for the right-hand side in `numbers`, which becomes the solution.
+    __device__ __forceinline__ void solve() const {
+        __syncwarp();
+        u32 other = lane + WARP_LANES;
+        Two x = solution(Two{lane < n ? numbers()[lane] : 0.0, other < n ? numbers()[other] : 0.0});
         __syncwarp();
         if (lane < n) {
             numbers()[lane] = x.first;

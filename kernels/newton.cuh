@@ -2,7 +2,6 @@
 // `src/reference/newton.rs`, where it is explained; a lane of a warp has a row, and a cell.
 #pragma once
 
-#include "basis.cuh"
 #include "certificate.cuh"
 #include "line_search.cuh"
 #include "stop_test.cuh"
@@ -13,10 +12,10 @@ constexpr u32 ATTEMPT_STEPS = 150;
 constexpr u32 ATTEMPT_PASSES = 1200;
 // Multipliers that, as single numbers, leave the shifts of samples to more than this are no conditioned rows' own.
 constexpr double ENORMOUS = 1e-6;
-// A cell with this part of its weight free needs no floor; and what is added to the diagonal, relative to a row with all its
-// elements free.
-constexpr double PLENTY_FREE = 0.25;
+// What is added to the diagonal of the curvature, relative to a row with all its elements free; and the least of it, where rows
+// over samples that differ by a millionth leave curvatures which more would drown.
 constexpr double PROX = 1e-9;
+constexpr double LEAST_PROX = 1e-14;
 // What rows are relaxed by beyond the least that is enough: at first, at the most, and where less leaves too little room to find
 // the answer in; and how often.
 constexpr double ROOM = 1e-9;
@@ -62,47 +61,82 @@ struct NewtonState {
     bool marginless;
     // Whether there is an answer that a later attempt was hoped to better.
     bool has_answer;
-    double answer_residual;
     double last_residual;
-    double excess;
     double prox;
+};
+
+// The same where it is asked for seldom, which stays in memory: the residual of the answer that was kept, the excess of the one that
+// was found, what the ray proves that has become the point, and what rows are relaxed by next, beyond what is needed.
+struct NewtonNumbers {
+    double answer_residual;
+    double excess;
+    double lack;
     double room;
 };
 
-static_assert(sizeof(NewtonState) <= STATE_DOUBLES * sizeof(double), "the state has room in memory");
+static_assert(sizeof(NewtonState) + sizeof(NewtonNumbers) <= STATE_DOUBLES * sizeof(double), "the state has room in memory");
 
+__device__ __forceinline__ NewtonState& state_in(double* state) { return *reinterpret_cast<NewtonState*>(state); }
+
+__device__ __forceinline__ NewtonNumbers& numbers_in(double* state) {
+    return *reinterpret_cast<NewtonNumbers*>(state + STATE_DOUBLES - sizeof(NewtonNumbers) / sizeof(double));
+}
+
+template <class Live>
 struct Newton : NewtonState {
-    Rows live;
-    const Memory& memory;
+    Live& live;
+    const RowMemory& memory;
     const Task task;
     u32 lane;
 
-    __device__ __forceinline__ Newton(const Memory& memory, const Task& task)
-        : NewtonState(), live(memory), memory(memory), task(task), lane(threadIdx.x % WARP_LANES) {}
+    // Its place in memory.
+    double* state;
 
-    __device__ __forceinline__ void load(const double* state) {
-        static_cast<NewtonState&>(*this) = *reinterpret_cast<const NewtonState*>(state);
+    __device__ __forceinline__ Newton(Live& live, const Task& task, double* state)
+        : NewtonState(), live(live), memory(live.memory), task(task), lane(threadIdx.x % WARP_LANES), state(state) {}
+
+    __device__ __forceinline__ void load() {
+        static_cast<NewtonState&>(*this) = state_in(state);
         live.load(rows);
     }
 
-    __device__ __forceinline__ void save(double* state) {
+    __device__ __forceinline__ void save() {
         rows = live;
         __syncwarp();
         if (lane == 0) {
-            *reinterpret_cast<NewtonState*>(state) = *this;
+            state_in(state) = *this;
         }
         __syncwarp();
     }
 
-    // Arrays of a point, over all rows.
-    __device__ __forceinline__ double* nu_of(u32 point) const { return memory.nu + point * memory.rows; }
-    __device__ __forceinline__ double* rest_of(u32 point) const { return memory.rest + point * memory.rows; }
-    __device__ __forceinline__ double* mean_of(u32 point) const { return memory.mean + point * memory.rows; }
-    __device__ __forceinline__ double* sums_of(u32 point, u32 which) const {
-        return memory.point_sums + (point * SUMS + which) * memory.cells;
+    // Asks something that goes over the samples. Registers are few there: meanwhile the state is in memory.
+    template <class Question>
+    __device__ __forceinline__ auto ask_samples(Question question) {
+        if constexpr (Live::BY_SAMPLE) {
+            save();
+        }
+        auto answer = question();
+        if constexpr (Live::BY_SAMPLE) {
+            load();
+        }
+        return answer;
     }
 
-    // The lane's own of such an array.
+    __device__ __forceinline__ const NewtonNumbers& numbers() const { return numbers_in(state); }
+
+    __device__ __forceinline__ void keep(double NewtonNumbers::*which, double value) const {
+        __syncwarp();
+        if (lane == 0) {
+            numbers_in(state).*which = value;
+        }
+        __syncwarp();
+    }
+
+    __device__ __forceinline__ double* nu_of(u32 point) const { return memory.nu_of(point); }
+    __device__ __forceinline__ double* rest_of(u32 point) const { return memory.rest_of(point); }
+    __device__ __forceinline__ double* mean_of(u32 point) const { return memory.mean_of(point); }
+
+    // The lane's own of an array over all rows.
     __device__ __forceinline__ double own(const double* array) const { return live.mine ? array[live.base + lane] : 0.0; }
 
     __device__ __forceinline__ void set_own(double* array, double value) const {
@@ -117,12 +151,13 @@ struct Newton : NewtonState {
         __syncwarp();
     }
 
-    __device__ __forceinline__ void set_shifts(u32 point) const { live.set_shifts(nu_of(point), rest_of(point), memory.shift); }
-
-    // Begins with a problem whose rows were built and loaded; the lane's multiplier to start from, if there is one.
-    __device__ __forceinline__ void start(bool has_start, double nu) {
+    // Begins with a problem whose rows were built and loaded; the lane's multiplier to start from, if there is one, which is that
+    // of a ray where there is something that it proves.
+    __device__ __forceinline__ void start(bool has_start, double nu, double given_lack) {
         iterations = passes = before = relaxations = 0;
-        room = ROOM;
+        keep(&NewtonNumbers::room, ROOM);
+        keep(&NewtonNumbers::lack, given_lack);
+        keep(&NewtonNumbers::excess, 0.0);
         at = 0;
         trial = 1;
         kept = 2;
@@ -133,7 +168,6 @@ struct Newton : NewtonState {
     __device__ __forceinline__ void begin(bool has_start, double nu) {
         status = STATUS_SOLVED;
         has_answer = marginless = false;
-        answer_residual = excess = 0.0;
         waiting = live.m > 0;
         begin_attempt(0);
         warm = has_start;
@@ -142,7 +176,7 @@ struct Newton : NewtonState {
             live.balance(nu, rest);
         }
         set_point(trial, nu, rest);
-        set_shifts(trial);
+        live.ask(trial);
     }
 
     __device__ __forceinline__ void begin_attempt(u32 number) {
@@ -173,23 +207,44 @@ struct Newton : NewtonState {
     // Takes the sums at the point asked for, and works until it needs the next or has ended.
     __device__ __forceinline__ void receive() {
         ++passes;
-        if (live.has_cell()) {
-            for (u32 which = 0; which < SUMS; ++which) {
-                sums_of(trial, which)[lane] = memory.sums[which * memory.cells + lane];
-            }
-        }
-        __syncwarp();
-        double mean = live.mean_of(sums_of(trial, SUM_Y));
+        double mean = live.take_sums(trial);
         set_own(mean_of(trial), mean);
         __syncwarp();
-        conclude(take(mean));
+        conclude(is_contradiction() || is_given_ray() ? NEXT_END : take(mean));
+    }
+
+    // Whether a row without coefficients cannot be met. (Until rows are relaxed by enough.) Its ray becomes the point then.
+    __device__ __forceinline__ bool is_contradiction() {
+        double ray = live.contradiction();
+        if (!any_lane(ray != 0.0)) {
+            return false;
+        }
+        go_to_trial();
+        take_ray(ray, sum_of_rows(ray > 0.0 ? -live.upper() : ray < 0.0 ? live.lower() : 0.0));
+        return true;
+    }
+
+    // Whether it was begun with a ray, which becomes the point then.
+    __device__ __forceinline__ bool is_given_ray() {
+        if (passes > 1 || !(numbers().lack > 0.0)) {
+            return false;
+        }
+        go_to_trial();
+        take_ray(own(nu_of(at)), numbers().lack);
+        return true;
+    }
+
+    __device__ __forceinline__ void take_ray(double ray, double lack) {
+        set_point(at, ray, 0.0);
+        keep(&NewtonNumbers::lack, lack);
+        status = STATUS_INFEASIBLE;
     }
 
     __device__ __forceinline__ Next take(double mean) {
         bool is_start = false;
         if (stage == AT_TRIAL && !out_of_passes()) {
-            SearchStep found = search.judge(own(memory.asked_lower), own(memory.asked_upper), own(memory.step),
-                                            own(memory.aim), own(nu_of(at)), own(nu_of(trial)), mean);
+            SearchStep found = search.judge(own(memory.asked_lower()), own(memory.asked_upper()), own(memory.step()),
+                                            own(memory.aim()), own(nu_of(at)), own(nu_of(trial)), mean);
             if (found == SEARCH_KEEPS || found == SEARCH_ENDS_AT_KEPT) {
                 u32 last = kept;
                 kept = trial;
@@ -201,7 +256,7 @@ struct Newton : NewtonState {
         }
         go_to_trial();
         mean = own(mean_of(at));
-        double rounding = live.rounding(task.unit_roundoff, sums_of(at, SUM_SIZE));
+        double rounding = live.rounding(task.unit_roundoff, at);
         if (stage == AT_START) {
             bool met;
             live.excess(mean, rounding, met);
@@ -211,24 +266,37 @@ struct Newton : NewtonState {
             }
             is_start = warm;
         } else if (stage == AT_KEPT) {
-            test.residual = answer_residual;
+            test.residual = numbers().answer_residual;
             return NEXT_END;
         }
-        return work(mean, task.needed(rounding), is_start);
+        return work(task.needed(rounding), is_start);
+    }
+
+    __device__ __forceinline__ void take_point(ActiveSet& model) const {
+        model.nu = own(nu_of(at));
+        model.rest = own(rest_of(at));
+        model.mean = own(mean_of(at));
+    }
+
+    // And the step from there, which is in memory, too.
+    __device__ __forceinline__ void take_step(ActiveSet& model) const {
+        take_point(model);
+        model.d = own(memory.step());
+        model.v = own(memory.model());
+        model.low = own(memory.asked_lower());
+        model.high = own(memory.asked_upper());
     }
 
     // Works from the present point until it needs sums or has ended.
-    __device__ __forceinline__ Next work(double mean, double needed, bool is_start) {
+    __device__ __forceinline__ Next work(double needed, bool is_start) {
         ActiveSet model(live);
-        model.nu = own(nu_of(at));
-        model.rest = own(rest_of(at));
-        model.mean = mean;
+        take_point(model);
 #pragma unroll 1
         for (;;) {
-            Verdict verdict = test.judge(task, live, mean, model.nu, needed, is_start, model.low, model.high);
+            Verdict verdict = test.judge(task, live, model.mean, model.nu, needed, is_start, model.low, model.high);
             is_start = false;
             if (verdict == VERDICT_SOLVED) {
-                return accept(mean, model.nu);
+                return accept(model.mean, model.nu);
             }
             if (verdict == VERDICT_OPEN && test.lacks_room(live)) {
                 test.drop_margin();
@@ -238,7 +306,15 @@ struct Newton : NewtonState {
                 return NEXT_GIVE_UP;
             }
             ++iterations;
-            fill_curvature();
+            if (Live::BY_SAMPLE && iterations - spent_steps > 1 && test.residual > 0.5 * last_residual) {
+                adapt_prox();
+            }
+            Floor floor = {test.residual, floor_factor(attempt), attempt > 0};
+            ask_samples([&rows = live, point = at, floor, added = prox] {
+                rows.fill_curvature(point, floor, added);
+                return 0.0;
+            });
+            take_point(model);
             model.minimise(nu_of(at) + live.base, 1e-3 * test.tolerance);
             if (any_lane(!is_finite(model.v))) {
                 // Rounding left it no numbers.
@@ -248,20 +324,26 @@ struct Newton : NewtonState {
                 }
                 continue;
             }
-            set_own(memory.step, model.d);
-            set_own(memory.model, model.v);
-            set_own(memory.asked_lower, model.low);
-            set_own(memory.asked_upper, model.high);
+            set_own(memory.step(), model.d);
+            set_own(memory.model(), model.v);
+            set_own(memory.asked_lower(), model.low);
+            set_own(memory.asked_upper(), model.high);
             __syncwarp();
             if (is_infeasible()) {
-                status = STATUS_INFEASIBLE;
                 return NEXT_END;
             }
+            take_step(model);
             double aim;
-            bool falls = search.begin(live, model, test.residual, farthest(), aim);
-            if (falls) {
-                set_own(memory.aim, aim);
-                search.bound(live, model, is_floored());
+            if (search.begin(live, model, aim)) {
+                set_own(memory.aim(), aim);
+                // No farther than to where all elements are free; most steps are far shorter.
+                double reach = 2.0 * test.residual + 4.0 * live.farthest(at);
+                bool is_short = live.largest_shift_size(model.d) <= reach;
+                Extent extent = ask_samples([&rows = live, point = at, floor, is_short] {
+                    return rows.extent_of_step(point, floor, !is_short);
+                });
+                take_step(model);
+                search.bound(live, model, is_short ? 1.0 : smaller(reach / extent.longest, 1.0), extent.is_floored);
                 stage = AT_TRIAL;
                 return NEXT_ASK;
             }
@@ -271,41 +353,10 @@ struct Newton : NewtonState {
         }
     }
 
-    // How far the elements of a cell lie beyond their bounds at the most, on average over it.
-    __device__ __forceinline__ double farthest() const {
-        bool weighs = live.has_cell() && memory.weight[lane] > 0.0;
-        return most_of_rows(weighs ? sums_of(at, SUM_BEYOND)[lane] / memory.weight[lane] : 0.0);
-    }
-
-    // The curvature of the dual in the rows' multipliers. The free weight of a cell is floored while its elements lie beyond
-    // their bounds, so that a cell without a free element does not look flat.
-    __device__ __forceinline__ void fill_curvature() const {
-        if (live.has_cell()) {
-            double weight = memory.weight[lane], free = sums_of(at, SUM_FREE)[lane], error = test.residual;
-            double distance = sums_of(at, SUM_BEYOND)[lane] / larger(weight, 1e-300);
-            double least = floor_factor(attempt) * weight * error / (error + distance);
-            bool plenty = attempt == 0 && free >= PLENTY_FREE * weight;
-            memory.curvature[lane] = plenty ? free : larger(least, free);
-        }
-        __syncwarp();
-        for (u32 q = 0; q < live.m; ++q) {
-            double value = 0.0;
-            for (u32 left = live.mine ? live.cells : 0; left != 0; left &= left - 1) {
-                u32 cell = lowest_of(left);
-                value += live.coefficient(lane, cell) * live.coefficient(q, cell) * memory.curvature[cell];
-            }
-            if (live.mine) {
-                memory.h[lane * memory.model_pitch + q] = value + (q == lane ? prox * live.scale : 0.0);
-            }
-        }
-        __syncwarp();
-    }
-
-    // Whether a cell that moves is steeper in the model than it is. Where nothing lies beyond the bounds the floor is the free
-    // weight but for rounding.
-    __device__ __forceinline__ bool is_floored() const {
-        bool moves = live.shift_by(memory.step) != 0.0;
-        return any_lane(live.has_cell() && moves && memory.curvature[lane] > 1.000001 * sums_of(at, SUM_FREE)[lane]);
+    // After a step that led nowhere: if it was a whole one, what is added to the diagonal may be more than a flat direction has, and
+    // becomes less; if it was cut short, more.
+    __device__ __forceinline__ void adapt_prox() {
+        prox = search.step >= 1.0 ? larger(0.1 * prox, LEAST_PROX) : larger(smaller(10.0 * prox, PROX), prox);
     }
 
     // Whether the step, or where it leads to, is a ray that proves that there is no answer; it becomes the point then.
@@ -316,12 +367,13 @@ struct Newton : NewtonState {
         if (iterations - spent_steps <= 1 || test.residual < 0.25 * last) {
             return false;
         }
-        double size = live.rounding(1.0, sums_of(at, SUM_SIZE));
+        double size = live.rounding(1.0, at);
 #pragma unroll 1
         for (u32 which = 0; which < 2; ++which) {
-            const double* ray = which == 0 ? memory.step : memory.model;
-            if (lack_of_room(live, ray, size) > 0.0) {
-                set_point(at, own(ray), 0.0);
+            const double* ray = which == 0 ? memory.step() : memory.model();
+            double lack = ask_samples([&rows = live, ray, size] { return lack_of_room(rows, ray, size); });
+            if (lack > 0.0) {
+                take_ray(own(ray), lack);
                 return true;
             }
         }
@@ -330,50 +382,36 @@ struct Newton : NewtonState {
 
     // Ends with the present point, unless a better one of the same quality can be hoped for.
     __device__ __forceinline__ Next accept(double mean, double nu) {
-        bool lost = are_lost(nu);
+        double error = test.shift_error(), size = EPSILON * live.largest_shift_size(nu);
+        bool lost = 2.0 * size > error && ask_samples([&rows = live, point = at, error] { return rows.are_lost(point, error); }) > 0.0;
         if (lost && !reduced) {
             double smaller_nu = nu, rest = 0.0;
-            if (Basis(live).reduce(smaller_nu)) {
+            if (live.reduce(smaller_nu)) {
                 // Goes on from smaller multipliers with the same shifts.
                 reduced = true;
                 live.balance(smaller_nu, rest);
                 set_point(trial, smaller_nu, rest);
-                set_shifts(trial);
+                live.ask(trial);
                 test.forget();
                 stage = AT_NEW_POINT;
                 return NEXT_ASK;
             }
         }
         // Contrasts may be independent only by rounding, and another attempt may find smaller multipliers; solved without a
-        // margin where there is room for one, another attempt may find it.
-        bool hopeful = lost && live.contrasts < live.m;
+        // margin where there is room for one, another attempt may find it. (Multipliers of rows over samples are as large as the
+        // rows make them, and y, which the test judged, does not depend on their last digits.)
+        bool hopeful = lost && (!Live::BY_SAMPLE || size > ENORMOUS) && live.contrasts < live.m;
         bool needless = !test.tightened && !live.may_lack_room() && live.measured_excess(mean) > 0.0;
         status = STATUS_SOLVED;
         if ((hopeful || needless) && attempt + 1 < ATTEMPTS) {
-            set_own(memory.answer_nu, nu);
-            set_own(memory.answer_rest, own(rest_of(at)));
+            set_own(memory.answer_nu(), nu);
+            set_own(memory.answer_rest(), own(rest_of(at)));
             has_answer = true;
-            answer_residual = test.residual;
+            keep(&NewtonNumbers::answer_residual, test.residual);
             marginless = marginless || hopeful;
             return NEXT_GIVE_UP;
         }
         return NEXT_END;
-    }
-
-    // Whether the multipliers are so large that, as single numbers, they no longer say where the elements of a cell are: free
-    // ones to the error allowed, clamped ones on which side.
-    __device__ __forceinline__ bool are_lost(double nu) const {
-        double error = test.shift_error();
-        if (2.0 * EPSILON * live.largest_shift_size(nu) <= error) {
-            return false;
-        }
-        double size = 0.0;
-        for (u32 r = 0; r < live.m && live.has_cell(); ++r) {
-            size += size_of(live.coefficient(r, lane) * nu_of(at)[live.base + r]);
-        }
-        bool weighs = live.has_cell() && memory.weight[lane] > 0.0;
-        double beyond = weighs && !(sums_of(at, SUM_FREE)[lane] > 0.0) ? sums_of(at, SUM_BEYOND)[lane] / memory.weight[lane] : 0.0;
-        return any_lane(weighs && 2.0 * EPSILON * size > larger(error, 0.25 * beyond));
     }
 
     // Does what comes after the work at a point: when it has ended, the shifts are the answer's.
@@ -384,8 +422,8 @@ struct Newton : NewtonState {
                 next = NEXT_FROM_ZERO;
             } else if (has_answer) {
                 has_answer = false;
-                set_point(trial, own(memory.answer_nu), own(memory.answer_rest));
-                set_shifts(trial);
+                set_point(trial, own(memory.answer_nu()), own(memory.answer_rest()));
+                live.ask(trial);
                 stage = AT_KEPT;
                 return;
             } else {
@@ -397,15 +435,15 @@ struct Newton : NewtonState {
             warm = true;
             stage = AT_START;
             set_point(trial, 0.0, 0.0);
-            set_shifts(trial);
+            live.ask(trial);
         } else if (next == NEXT_ASK && stage == AT_TRIAL) {
-            Twofold moved = search.place(own(nu_of(at)), own(rest_of(at)), own(memory.step));
+            Twofold moved = search.place(own(nu_of(at)), own(rest_of(at)), own(memory.step()));
             if (search.step > 1.0) {
                 // A long step magnifies what rounding left of the balance.
                 live.balance(moved.large, moved.small);
             }
             set_point(trial, moved.large, moved.small);
-            set_shifts(trial);
+            live.ask(trial);
         } else if (next == NEXT_END) {
             end();
         }
@@ -414,18 +452,14 @@ struct Newton : NewtonState {
     // Ends, or relaxes the rows that nothing meets and begins anew.
     __device__ __forceinline__ void end() {
         waiting = false;
-        excess = live.measured_excess(own(mean_of(at)));
+        keep(&NewtonNumbers::excess, live.measured_excess(own(mean_of(at))));
         bool stuck = status == STATUS_ITERATION_LIMIT, impossible = status == STATUS_INFEASIBLE;
         if (task.relaxes && (stuck || impossible) && relaxations < MOST_RELAXATIONS) {
-            double needed = 0.0;
-            if (impossible) {
-                double size = live.rounding(1.0, sums_of(at, SUM_SIZE));
-                needed = least_relaxation(live, nu_of(at), lack_of_room(live, nu_of(at), size));
-            }
+            double needed = impossible ? least_relaxation(live, nu_of(at), numbers().lack) : 0.0, room = numbers().room;
             // Where rows were relaxed and the answer was not found, by more room.
             if (impossible ? needed > 0.0 : live.relaxed > 0.0 && room <= LAST_ROOM) {
                 live.relax(needed * (1.0 + 1e-9) + room);
-                room = impossible ? smaller(2.0 * room, larger(MOST_ROOM, room)) : 10.0 * room;
+                keep(&NewtonNumbers::room, impossible ? smaller(2.0 * room, larger(MOST_ROOM, room)) : 10.0 * room);
                 ++relaxations;
                 before = iterations;
                 begin(false, 0.0);
@@ -435,25 +469,6 @@ struct Newton : NewtonState {
         if (status == STATUS_SOLVED && live.relaxed > 0.0) {
             status = STATUS_RELAXED;
         }
-        set_shifts(at);
-    }
-
-    // Ends at once where a row without coefficients cannot be met. (Until rows are relaxed by enough.)
-    __device__ __forceinline__ void end_at_contradiction() {
-#pragma unroll 1
-        while (waiting) {
-            double ray = live.contradiction();
-            if (!any_lane(ray != 0.0)) {
-                return;
-            }
-            // (Of values nothing is known yet.)
-            for (u32 which = 0; which < SUMS && live.has_cell(); ++which) {
-                sums_of(at, which)[lane] = 0.0;
-            }
-            set_own(mean_of(at), 0.0);
-            set_point(at, ray, 0.0);
-            status = STATUS_INFEASIBLE;
-            end();
-        }
+        live.ask(at);
     }
 };

@@ -1,10 +1,12 @@
-// The live rows of one part of the constraint set, a lane of a warp a row. Twin of `src/reference/rows.rs`.
+// The live rows of one part of the constraint set, a lane of a warp a row, and what does not depend on what they are over. Twin
+// of `src/reference/rows.rs`.
 //
 // The lanes of a warp call all of this together.
 #pragma once
 
-#include "cells_memory.cuh"
+#include "row_memory.cuh"
 #include "two_floats.cuh"
+#include "warp.cuh"
 
 // Marks rows that belong to no block: a block is what a spread has of live rows.
 constexpr u32 NO_BLOCK = 0xffffffffu;
@@ -35,49 +37,37 @@ __device__ __forceinline__ bool is_usable_level(bool is_ratio, double level) {
     return is_ratio ? level > 0.0 && level <= 1.0 : level >= 0.0 && level < infinity();
 }
 
-__device__ __forceinline__ double sum_over(u32 cells, const double* values) {
-    double sum = 0.0;
-    for (; cells != 0; cells &= cells - 1) {
-        sum += values[lowest_of(cells)];
-    }
-    return sum;
+__device__ __forceinline__ bool are_usable_bounds(double lower, double upper) {
+    return lower <= upper && lower < infinity() && upper > -infinity();
 }
 
 struct Rows : RowsState {
-    const Memory& memory;
+    const RowMemory& memory;
     u32 lane;
-    // Whether the lane has a row; and what is known of it.
+    // Whether the lane has a row.
     bool mine;
-    u32 block;
-    double lower;
-    double upper;
-    double reach;
-    double scale;
 
-    __device__ __forceinline__ explicit Rows(const Memory& memory) : RowsState(), memory(memory), lane(threadIdx.x % WARP_LANES) {}
+    __device__ __forceinline__ explicit Rows(const RowMemory& memory) : RowsState(), memory(memory), lane(threadIdx.x % WARP_LANES) {}
 
     // Takes up the rows that were built.
     __device__ __forceinline__ void load(const RowsState& state) {
         static_cast<RowsState&>(*this) = state;
         mine = lane < m;
-        u32 at = base + (mine ? lane : 0);
-        block = mine ? memory.block[at] : NO_BLOCK;
-        lower = mine ? memory.lower[at] : 0.0;
-        upper = mine ? memory.upper[at] : 0.0;
-        reach = mine ? memory.reach[at] : 0.0;
-        scale = mine ? memory.scale[at] : 1.0;
     }
 
-    __device__ __forceinline__ double coefficient(u32 row, u32 cell) const {
-        return memory.matrix[(base + row) * memory.matrix_pitch + cell];
-    }
+    // Of the lane's row. (Read each time: registers are few.)
+    __device__ __forceinline__ double lower() const { return mine ? memory.lower()[base + lane] : 0.0; }
+    __device__ __forceinline__ double upper() const { return mine ? memory.upper()[base + lane] : 0.0; }
+    __device__ __forceinline__ double reach() const { return mine ? memory.reach()[base + lane] : 0.0; }
+    __device__ __forceinline__ u32 own_block() const { return mine ? memory.block()[base + lane] : NO_BLOCK; }
+    __device__ __forceinline__ double scale() const { return mine ? memory.scale()[base + lane] : 1.0; }
 
     // The lanes of a block's rows, as bits.
-    __device__ __forceinline__ u32 rows_of(u32 block) const { return memory.block_rows[first_block + block]; }
+    __device__ __forceinline__ u32 rows_of(u32 block) const { return memory.block_rows()[first_block + block]; }
 
     __device__ __forceinline__ bool in(u32 block) const { return (rows_of(block) >> lane & 1) != 0; }
 
-    __device__ __forceinline__ double limit_of(u32 block) const { return memory.limit[first_block + block]; }
+    __device__ __forceinline__ double limit_of(u32 block) const { return memory.limit()[first_block + block]; }
 
     __device__ __forceinline__ bool is_ratio_block(u32 block) const { return (ratios >> block & 1) != 0; }
 
@@ -97,119 +87,27 @@ struct Rows : RowsState {
 
     __device__ __forceinline__ bool is_contrast() const { return mine && lane >= contrasts; }
 
-    // Writes the part's rows that the problem's cell weights leave alive. False if a level or a row bound cannot be used.
-    template <class T>
-    __device__ __forceinline__ bool build(const Problem<T>& problem, const SetPart& part, u32 first_row, u32 first_of_blocks) {
-        const CellsCall& call = problem.call;
-        static_cast<RowsState&>(*this) = RowsState{0, first_row, 0, first_of_blocks, 0, 0, part.cells, 0, 0.0};
-        bool there = lane < static_cast<u32>(__popc(part.rows));
-        u32 source = there ? nth_bit(part.rows, lane) : 0;
-        SetRow row = call.set_rows[source];
-        double plus = sum_over(row.plus, memory.weight), minus = sum_over(row.minus, memory.weight);
-        bool held = there && plus > 0.0;
-        bool usable = true, live = held && row.spread == NO_SPREAD && (minus > 0.0 || row.minus == 0);
-        double low = 0.0, high = 0.0;
-        block = NO_BLOCK;
-        for (u32 spread = 0; spread < call.spreads; ++spread) {
-            bool here = there && row.spread == spread;
-            if (lanes_where(here) == 0) {
-                continue;
-            }
-            bool ratio = call.set_spreads[spread].is_ratio != 0;
-            double level = problem.level(spread);
-            usable = usable && is_usable_level(ratio, level);
-            u32 with = lanes_where(here && held);
-            if (__popc(with) < 2) {
-                continue;
-            }
-            u32 count = static_cast<u32>(__popc(with));
-            if (lane == 0) {
-                memory.limit[first_block + blocks] = level;
-                // (Rows of spreads come first, block by block.)
-                memory.block_rows[first_block + blocks] = (count < 32 ? below(count) : FULL_WARP) << contrasts;
-                memory.block_spread[first_block + blocks] = spread;
-            }
-            if (here && held) {
-                live = true;
-                high = ratio ? 0.0 : 0.5 * level;
-                low = -high;
-                block = blocks;
-            }
-            ratios |= static_cast<u32>(ratio) << blocks;
-            contrasts += count;
-            ++blocks;
-        }
-        double factors[2] = {live ? 1.0 / plus : 0.0, minus > 0.0 ? -row.scale / minus : 0.0};
-        double shared = 0.0;
-        if (there && row.spread == NO_SPREAD) {
-            u32 contrast = source - (call.rows - call.contrasts);
-            low = problem.row_lower(contrast);
-            high = problem.row_upper(contrast);
-            usable = usable && low <= high && low < infinity() && high > -infinity();
-            if (row.residual != 0) {
-                double target = factors[0] * sum_over(row.plus, memory.label) + factors[1] * sum_over(row.minus, memory.label);
-                low += target;
-                high += target;
-            }
-            // Where both sides are, the masses are subtracted cell by cell: what is in both cancels before it can round.
-            for (u32 cell = 0; cell < memory.cells; ++cell) {
-                double sides = (row.minus >> cell & 1 ? 1.0 : 0.0) - row.scale * (row.plus >> cell & 1 ? 1.0 : 0.0);
-                shared += memory.weight[cell] * sides;
-            }
-            shared = shared * factors[0] / (minus > 0.0 ? minus : 1.0);
-        }
-        usable = !any_lane(!usable);
-        u32 alive = lanes_where(live);
-        m = static_cast<u32>(__popc(alive));
-        u32 dead = lanes_where(there && !live);
-        for (; dead != 0; dead &= dead - 1) {
-            inactive |= 1u << nth_bit(part.rows, lowest_of(dead));
-        }
-        if (live) {
-            u32 at = base + static_cast<u32>(__popc(alive & below(lane)));
-            double most = 0.0, square = 0.0;
-            for (u32 cell = 0; cell < memory.cells; ++cell) {
-                bool on_plus = (row.plus >> cell & 1) != 0, on_minus = (row.minus >> cell & 1) != 0;
-                double value = on_plus && on_minus ? shared : on_plus ? factors[0] : on_minus ? factors[1] : 0.0;
-                value = memory.weight[cell] > 0.0 ? value : 0.0;
-                memory.matrix[at * memory.matrix_pitch + cell] = value;
-                most = larger(size_of(value), most);
-                square += value * value * memory.weight[cell];
-            }
-            memory.lower[at] = low;
-            memory.upper[at] = high;
-            memory.reach[at] = most;
-            memory.rough[at] = larger(factors[0], size_of(factors[1]));
-            memory.scale[at] = square > 0.0 ? square : 1.0;
-            memory.source[at] = source;
-            memory.block[at] = block;
-        }
-        __syncwarp();
-        return usable;
-    }
-
     // Moves all bounds outward by so much more, a spread's by half on either side.
     __device__ __forceinline__ void relax(double by) {
         relaxed += by;
-        lower += by * relaxed_bound(-1.0);
-        upper += by * relaxed_bound(1.0);
         if (mine) {
-            memory.lower[base + lane] = lower;
-            memory.upper[base + lane] = upper;
+            memory.lower()[base + lane] += by * relaxed_bound(-1.0);
+            memory.upper()[base + lane] += by * relaxed_bound(1.0);
         }
         __syncwarp();
     }
 
-    // How a bound of the lane's row moves as rows are relaxed: of a ratio only the lower ones do, min >= ratio max - by.
+    // How a bound of the lane's row moves as rows are relaxed: of a ratio only the lower() ones do, min >= ratio max - by.
     __device__ __forceinline__ double relaxed_bound(double sign) const {
         double outward = sign > 0.0 ? 1.0 : -1.0;
+        u32 block = own_block();
         return block == NO_BLOCK ? outward : is_ratio_block(block) ? smaller(outward, 0.0) : 0.5 * outward;
     }
 
     // A row without coefficients whose bounds exclude 0, which nothing can meet: its ray, zero where there is none.
     __device__ __forceinline__ double contradiction() const {
-        bool empty = is_contrast() && reach == 0.0;
-        double sign = !empty ? 0.0 : upper < 0.0 ? 1.0 : lower > 0.0 ? -1.0 : 0.0;
+        bool empty = is_contrast() && reach() == 0.0;
+        double sign = !empty ? 0.0 : upper() < 0.0 ? 1.0 : lower() > 0.0 ? -1.0 : 0.0;
         u32 found = lanes_where(sign != 0.0);
         return found != 0 && lane == lowest_of(found) ? sign : 0.0;
     }
@@ -226,8 +124,8 @@ struct Rows : RowsState {
                 sum.add_product(1.0, of_lane(large, r), of_lane(small, r));
             }
             bool held = in(b) && large != 0.0;
-            double least = least_of_rows(held ? reach : infinity());
-            u32 payers = lanes_where(held && reach == least);
+            double least = least_of_rows(held ? reach() : infinity());
+            u32 payers = lanes_where(held && reach() == least);
             if (payers != 0 && lane == lowest_of(payers)) {
                 TwoSum paid;
                 paid.add_product(1.0, large, small);
@@ -240,90 +138,26 @@ struct Rows : RowsState {
     }
 
     // The most that the terms can be that any shift is summed from.
-    __device__ __forceinline__ double largest_shift_size(double nu) const { return sum_of_rows(mine ? reach * size_of(nu) : 0.0); }
-
-    // The row's mean of sums of a cell.
-    __device__ __forceinline__ double mean_of(const double* sums) const {
-        double mean = 0.0;
-        for (u32 left = mine ? cells : 0; left != 0; left &= left - 1) {
-            u32 cell = lowest_of(left);
-            mean += coefficient(lane, cell) * sums[cell];
-        }
-        return mean;
-    }
-
-    // Whether the lane has a cell of the part, too.
-    __device__ __forceinline__ bool has_cell() const { return (cells >> lane & 1) != 0; }
-
-    // The shift of the lane's cell by multipliers in memory.
-    __device__ __forceinline__ double shift_by(const double* multipliers) const {
-        double shift = 0.0;
-        for (u32 r = 0; r < m && has_cell(); ++r) {
-            shift += multipliers[base + r] * coefficient(r, lane);
-        }
-        return shift;
-    }
-
-    // Writes the shifts of multipliers large + small in memory, rounded only at the end where what cancels could leave an error.
-    __device__ __forceinline__ void set_shifts(const double* large, const double* small, double* shift) const {
-        double size = largest_shift_size(mine ? large[base + lane] : 0.0);
-        double value = 0.0;
-        if (!(4.0 * EPSILON * size > HARMLESS)) {
-            value = shift_by(large);
-        } else if (has_cell()) {
-            TwoSum sum;
-            for (u32 r = 0; r < m; ++r) {
-                double factor = coefficient(r, lane);
-                if (factor != 0.0 && large[base + r] != 0.0) {
-                    sum.add_product(factor, large[base + r], small[base + r]);
-                }
-            }
-            value = sum.value();
-        }
-        if (has_cell()) {
-            shift[lane] = value;
-        }
-        __syncwarp();
-    }
-
-    // How large the terms are that the shift of the lane's cell is summed from: what its rounding errors are relative to.
-    __device__ __forceinline__ double shift_size(const double* multipliers) const {
-        double size = 0.0;
-        for (u32 r = 0; r < m && has_cell(); ++r) {
-            size += coefficient(r, lane) != 0.0 ? size_of(memory.rough[base + r] * multipliers[base + r]) : 0.0;
-        }
-        return size;
-    }
+    __device__ __forceinline__ double largest_shift_size(double nu) const { return sum_of_rows(mine ? reach() * size_of(nu) : 0.0); }
 
     // The row's bounds moved inward by `margin` a mean row, so that a solution's rounding stays within the true ones. A row
     // without that much room collapses to its middle. Ratios are not tightened: near 0 they have no room.
     __device__ __forceinline__ void tighten(double margin, double& low, double& high) const {
+        u32 block = own_block();
         double inward = block == NO_BLOCK ? margin : is_ratio(block) ? 0.0 : 0.5 * margin;
-        low = lower + inward;
-        high = upper - inward;
+        low = lower() + inward;
+        high = upper() - inward;
         if (low > high) {
-            low = high = 0.5 * lower + 0.5 * upper;
+            low = high = 0.5 * lower() + 0.5 * upper();
         }
     }
 
     // Whether the rows together may allow a single point only: equalities do, and one-sided contrasts can.
     __device__ __forceinline__ bool may_lack_room() const {
-        double room = upper - lower;
+        double room = upper() - lower();
+        u32 block = own_block();
         bool equal = block != NO_BLOCK && is_equal_block(block);
         return relaxed > 0.0 || any_lane(mine && (equal || (block == NO_BLOCK && !(room > 0.0 && room < infinity()))));
-    }
-
-    // Four times what rounding the stored values may move a row by at the worst: a mean of values of this size, two means of a
-    // spread.
-    __device__ __forceinline__ double rounding(double unit_roundoff, const double* sizes) const {
-        double size = 0.0;
-        for (u32 left = mine ? cells : 0; left != 0; left &= left - 1) {
-            u32 cell = lowest_of(left);
-            double factor = size_of(coefficient(lane, cell));
-            // (Not 0 times infinity.)
-            size += factor > 0.0 ? factor * sizes[cell] : 0.0;
-        }
-        return most_of_rows(size * (block == NO_BLOCK ? 4.0 : 8.0)) * unit_roundoff;
     }
 
     // The worst of violation and complementarity, in units of the predictions. A multiplier counts as zero if it moves no cell
@@ -335,7 +169,7 @@ struct Rows : RowsState {
         double worst = 0.0;
         for (u32 b = 0; b < blocks; ++b) {
             bool here = in(b);
-            double moved = nu * most_of_rows(here ? reach : 0.0);
+            double moved = nu * most_of_rows(here ? reach() : 0.0);
             double above = mean - high, under = (mean - low) / centre_coefficient(b, -1.0);
             // The centre must lie above all of these and below all of those.
             double least = most_of_rows(here ? (moved < -tolerance ? under : above) : -infinity());
@@ -344,12 +178,12 @@ struct Rows : RowsState {
             if (is_ratio(b)) {
                 // A line search may leave the cone's boundary. The shift that would mend it is that of the heaviest union.
                 double balance = sum_of_rows(here ? centre_coefficient(b, nu) * nu : 0.0);
-                worst = larger(worst, size_of(balance) * least_of_rows(here ? reach : infinity()));
+                worst = larger(worst, size_of(balance) * least_of_rows(here ? reach() : infinity()));
             }
         }
         double of_row = 0.0;
         if (is_contrast()) {
-            double moved = nu * reach;
+            double moved = nu * reach();
             of_row = larger(mean - (moved < -tolerance ? low : high), (moved > tolerance ? high : low) - mean);
         }
         return larger(worst, most_of_rows(of_row));
@@ -370,9 +204,9 @@ struct Rows : RowsState {
             met = met && over <= (rigid && is_equal_block(b) ? rounding : 0.0);
             worst = larger(worst, over);
         }
-        double over = is_contrast() ? larger(mean - upper, lower - mean) : -infinity();
+        double over = is_contrast() ? larger(mean - upper(), lower() - mean) : -infinity();
         over = is_contrast() && !(mean == mean) ? infinity() : over;
-        met = met && !any_lane(over > (rigid && lower == upper ? rounding : 0.0));
+        met = met && !any_lane(over > (rigid && lower() == upper() ? rounding : 0.0));
         return larger(worst, most_of_rows(over));
     }
 
@@ -387,6 +221,7 @@ struct Rows : RowsState {
 
     // Whether the lane's row is held at its bound whatever its multiplier.
     __device__ __forceinline__ bool is_equality() const {
-        return mine && relaxed == 0.0 && (block == NO_BLOCK ? lower == upper : is_equal_block(block));
+        u32 block = own_block();
+        return mine && relaxed == 0.0 && (block == NO_BLOCK ? lower() == upper() : is_equal_block(block));
     }
 };

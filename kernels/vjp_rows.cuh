@@ -2,6 +2,7 @@
 // multipliers of a spread balanced. Twin of `src/reference/cells_vjp.rs`; a lane of a warp has a row.
 #pragma once
 
+#include "eigen.cuh"
 #include "linear.cuh"
 #include "rows.cuh"
 
@@ -10,12 +11,12 @@ constexpr double RANK_CUT = 1e-9;
 // Pivots this far apart leave no doubt about the rank.
 constexpr double SURE_PIVOT = 1e-6;
 
-// What a backward pass sums of a cell: w of free elements, g of those, w y.
-constexpr u32 SUM_OF_FREE = 0, SUM_OF_GRADIENT = 1, SUM_OF_VALUE = 2;
-
+// `Live` are the rows, which say what they make of the elements: `free_product(s)`, of the lane's row with row s over free ones,
+// `gradient()`, of the gradient there, and `solve_pair`.
+template <class Live>
 struct HeldRows {
-    const Rows& rows;
-    const Memory& memory;
+    const Live& rows;
+    const RowMemory& memory;
     u32 lane;
     // The lane's multiplier in the answer, and what the balance of its spread is scaled by.
     double nu;
@@ -27,7 +28,7 @@ struct HeldRows {
     u32 place;
     double lambda;
 
-    __device__ __forceinline__ HeldRows(const Rows& rows, double nu)
+    __device__ __forceinline__ HeldRows(const Live& rows, double nu)
         : rows(rows), memory(rows.memory), lane(rows.lane), nu(nu), jacobi(0.0), lambda(0.0) {
         is_held = rows.mine && (nu != 0.0 || rows.is_equality());
         held = lanes_where(is_held);
@@ -35,9 +36,7 @@ struct HeldRows {
         place = static_cast<u32>(__popc(held & below(lane)));
     }
 
-    __device__ __forceinline__ const double* sums(u32 which) const { return memory.sums + which * memory.cells; }
-
-    __device__ __forceinline__ double& system_at(u32 row, u32 column) const { return memory.h[row * memory.model_pitch + column]; }
+    __device__ __forceinline__ double& system_at(u32 row, u32 column) const { return memory.h()[row * memory.model_pitch() + column]; }
 
     // The unit vector of a block's balance over the held rows, scaled like the system; zero if the block is not held.
     __device__ __forceinline__ double unit_of(u32 block) const {
@@ -49,24 +48,27 @@ struct HeldRows {
     // Solves for lambda.
     __device__ __forceinline__ void solve() {
         u32 first = held != 0 ? lowest_of(held) : 0, last = held != 0 ? 31 - static_cast<u32>(__clz(static_cast<int>(held))) : 0;
-        u32 blocks[2] = {__shfl_sync(FULL_WARP, rows.block, static_cast<int>(first)),
-                         __shfl_sync(FULL_WARP, rows.block, static_cast<int>(last))};
+        u32 blocks[2] = {__shfl_sync(FULL_WARP, rows.own_block(), static_cast<int>(first)),
+                         __shfl_sync(FULL_WARP, rows.own_block(), static_cast<int>(last))};
         if (k == 0) {
             return;
         }
         if (k == 2 && blocks[0] == blocks[1] && blocks[0] != NO_BLOCK && !rows.is_ratio_block(blocks[0])) {
-            return solve_pair(first, last);
+            // Two rows of one spread: lambda is (x, -x), and one number is divided by.
+            double x = rows.solve_pair(first, last);
+            lambda = lane == first ? x : lane == last ? -x : 0.0;
+            return;
         }
         // One scale for all rows of a spread: minimum norm then means the same for every one of them.
-        double scale = rows.scale;
+        double scale = rows.scale();
         for (u32 b = 0; b < rows.blocks; ++b) {
-            double most = most_of_rows(rows.in(b) ? rows.scale : 0.0);
+            double most = most_of_rows(rows.in(b) ? rows.scale() : 0.0);
             scale = rows.in(b) ? most : scale;
         }
         jacobi = is_held ? 1.0 / sqrt(scale) : 0.0;
         fill();
         double trace = sum_of_rows(is_held ? system_at(place, place) : 0.0), lift = trace > 0.0 ? trace / k : 1.0;
-        double rhs = rows.mean_of(sums(SUM_OF_GRADIENT)) * jacobi;
+        double rhs = rows.gradient() * jacobi;
         // The balance of every block confines lambda to the complement of one direction a block: project onto it.
         for (u32 b = 0; b < rows.blocks; ++b) {
             double unit = unit_of(b);
@@ -75,7 +77,7 @@ struct HeldRows {
             }
         }
         // Lifting the confined directions makes the system regular where the rows are independent.
-        System system(memory.work, k);
+        System system(memory.work(), k);
         __syncwarp();
         for (u32 j = 0; is_held && j < k; ++j) {
             system.at(place, j) = system_at(place, j);
@@ -109,17 +111,13 @@ struct HeldRows {
         __syncwarp();
     }
 
-    // Two rows of one spread: lambda is (x, -x), and one number is divided by.
-    __device__ __forceinline__ void solve_pair(u32 first, u32 last) {
-        double curvature = 0.0, pull = 0.0;
-        for (u32 left = rows.cells; left != 0; left &= left - 1) {
-            u32 cell = lowest_of(left);
-            double difference = rows.coefficient(first, cell) - rows.coefficient(last, cell);
-            curvature += difference * difference * sums(SUM_OF_FREE)[cell];
-            pull += difference * sums(SUM_OF_GRADIENT)[cell];
+    // What is left of the gradient in the lane's row.
+    __device__ __forceinline__ double moved() const {
+        double value = rows.gradient();
+        for (u32 s = 0; s < rows.m; ++s) {
+            value -= rows.free_product(s) * of_lane(lambda, s);
         }
-        double x = curvature > 0.0 ? pull / curvature : 0.0;
-        lambda = lane == first ? x : lane == last ? -x : 0.0;
+        return value;
     }
 
     // Fills the system, [k, k].
@@ -128,11 +126,7 @@ struct HeldRows {
         u32 j = 0;
         for (u32 rest = held; rest != 0; rest &= rest - 1, ++j) {
             u32 s = lowest_of(rest);
-            double other = of_lane(jacobi, s), value = 0.0;
-            for (u32 left = is_held ? rows.cells : 0; left != 0; left &= left - 1) {
-                u32 cell = lowest_of(left);
-                value += rows.coefficient(lane, cell) * rows.coefficient(s, cell) * sums(SUM_OF_FREE)[cell];
-            }
+            double other = of_lane(jacobi, s), value = rows.free_product(s);
             if (is_held) {
                 system_at(place, j) = value * jacobi * other;
             }
@@ -163,67 +157,18 @@ struct HeldRows {
         b -= sum_of_rows(unit * b) * unit;
     }
 
-    // x = pinv(a) b for the system a, which is overwritten: cyclic Jacobi rotations (Golub and Van Loan, Matrix Computations,
-    // section 8.5). Lanes below k have a number of b, and get one of x.
+    // x = pinv(a) b for the system a, which is overwritten. Lanes below k have a number of b, and get one of x.
     __device__ __forceinline__ double pseudo_solve(double b) const {
-        double* vectors = memory.work;
-        u32 pitch = k | 1;
-        bool mine = lane < k;
-        for (u32 j = 0; mine && j < k; ++j) {
-            vectors[lane * pitch + j] = lane == j ? 1.0 : 0.0;
-        }
-#pragma unroll 1
-        for (u32 sweep = 0; sweep < 60; ++sweep) {
-            __syncwarp();
-            double square = 0.0, own = mine ? system_at(lane, lane) : 0.0;
-            for (u32 j = 0; mine && j < lane; ++j) {
-                square += system_at(lane, j) * system_at(lane, j);
-            }
-            double off = sum_of_rows(square), diagonal = sum_of_rows(own * own);
-            if (off <= 1e-32 * diagonal || !is_finite(off)) {
-                break;
-            }
-            for (u32 p = 0; p < k; ++p) {
-                for (u32 q = p + 1; q < k; ++q) {
-                    rotate(vectors, pitch, p, q);
-                }
-            }
-        }
-        __syncwarp();
-        double largest = most_of_rows(mine ? larger(system_at(lane, lane), 0.0) : 0.0), x = 0.0;
+        Eigen eigen(memory.h(), memory.model_pitch(), memory.work(), k);
+        eigen.diagonalise();
+        double largest = eigen.largest(), x = 0.0;
         for (u32 i = 0; i < k; ++i) {
-            double value = system_at(i, i);
+            double value = eigen.at(i, i);
             if (value > RANK_CUT * largest) {
-                double entry = mine ? vectors[lane * pitch + i] : 0.0;
+                double entry = eigen.entry(i);
                 x += entry * sum_of_rows(entry * b) / value;
             }
         }
         return x;
-    }
-
-    __device__ __forceinline__ void rotate(double* vectors, u32 pitch, u32 p, u32 q) const {
-        __syncwarp();
-        double apq = system_at(p, q), tau = (system_at(q, q) - system_at(p, p)) / (2.0 * apq);
-        __syncwarp();
-        if (apq == 0.0) {
-            return;
-        }
-        double root = sqrt(1.0 + tau * tau), t = tau >= 0.0 ? 1.0 / (tau + root) : -1.0 / (-tau + root);
-        double c = 1.0 / sqrt(1.0 + t * t), s = t * c;
-        if (lane < k) {
-            double in_p = system_at(lane, p), in_q = system_at(lane, q);
-            system_at(lane, p) = c * in_p - s * in_q;
-            system_at(lane, q) = s * in_p + c * in_q;
-            in_p = vectors[lane * pitch + p];
-            in_q = vectors[lane * pitch + q];
-            vectors[lane * pitch + p] = c * in_p - s * in_q;
-            vectors[lane * pitch + q] = s * in_p + c * in_q;
-        }
-        __syncwarp();
-        if (lane < k) {
-            double of_p = system_at(p, lane), of_q = system_at(q, lane);
-            system_at(p, lane) = c * of_p - s * of_q;
-            system_at(q, lane) = s * of_p + c * of_q;
-        }
     }
 };

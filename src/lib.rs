@@ -61,7 +61,7 @@
 //! # Features
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `cuda` | yes | NVIDIA GPUs: `Device::cuda`; so far for rows over cells |
+//! | `cuda` | yes | NVIDIA GPUs: `Device::cuda` |
 //! | `wgpu` | yes | GPUs of any vendor, through Vulkan, Metal or DirectX 12: `Device::wgpu` |
 //! | `tch` | no | a layer for torch: `torch::FairnessLayer`; needs libtorch to build |
 //! | `serde` | with `cli` | [`StreamState`] can be written and read |

@@ -415,7 +415,7 @@ impl<T: Storage> Gradients<T> {
             Slopes::Wgpu(slopes) => slopes.read(self.problems, self.total, self.rows)?,
         };
         let elements = |array: &'_ [T]| array.len().min(self.total);
-        let per_element = host.coefficients.len() / self.capacities.total.max(1);
+        let per_element = host.coefficients.len() / host.predictions.len().max(1);
         Ok(GradientsView {
             predictions: &host.predictions[..self.total],
             lo: &host.lo[..elements(&host.lo)],

@@ -360,6 +360,78 @@ fn large_problems_are_what_they_are_alone(device: &Device) {
     }
 }
 
+/// What a run of rows over samples finds: statuses, `y`, and the gradients of the elements, of coefficients and of the rows.
+type OfSamples = (Vec<Status>, [Vec<f64>; 5]);
+
+fn of_samples<T: Storage>(
+    device: &Device,
+    set: &ConstraintSet,
+    method: Method,
+    batch: &Batch<'_, T>,
+    g: &[T],
+) -> OfSamples {
+    let settings = Settings { method, ..Settings::default() };
+    let mut projector = Projector::plan(device, set, Capacities::of(&batch.offsets()), settings).expect("a plan");
+    let wanted = Wanted { bounds: true, weights: true, labels: false, coefficients: true };
+    let (solution, mut gradients) = (projector.project(batch).expect("a projection"), projector.gradients(wanted));
+    projector.vjp(batch, &solution, g, &mut gradients).expect("gradients");
+    let (answer, slopes) = (solution.read().expect("answers"), gradients.read().expect("gradients"));
+    let wide = |array: &[T]| array.iter().map(|value| value.to_f64()).collect::<Vec<_>>();
+    let rows = [slopes.levels, slopes.lower, slopes.upper].concat();
+    let of_elements = [answer.y, slopes.predictions, slopes.weights, slopes.coefficients].map(wide);
+    let [y, to_z, to_weights, to_rows] = of_elements;
+    (answer.outcomes.iter().map(|outcome| outcome.status).collect(), [y, to_z, to_weights, to_rows, rows])
+}
+
+fn dense_rows_agree<T: Storage>(device: &Device) {
+    let mut rng = Pcg64Mcg::seed_from_u64(21);
+    // For a warp, and for a block; in fours, and not.
+    let sizes = [5, 700, 1024, 1025, 2052];
+    let n: usize = sizes.iter().sum();
+    let mut offsets = vec![0];
+    sizes.iter().for_each(|n| offsets.push(offsets[offsets.len() - 1] + n));
+    let shares = offsets.clone();
+    for (m, method) in [(1, Method::Newton), (3, Method::Newton), (3, Method::Admm), (13, Method::Newton)] {
+        // (With a spread over cells beside them.)
+        let mut set = parity(2);
+        for row in 0..m {
+            set.push_dense(DenseRow::new(format!("row {row}"), -0.05, 0.05)).expect("a row");
+        }
+        let mut draw = |from: f64, to: f64, count: usize| -> Vec<f64> {
+            (0..count).map(|_| T::from_f64(rng.random_range(from..to)).to_f64()).collect()
+        };
+        let (z, g, weights) = (draw(-0.3, 1.3, n), draw(-1.0, 1.0, n), draw(0.5, 1.5, n));
+        let groups: Vec<u8> = draw(0.0, 2.0, n).into_iter().map(|x| x.min(1.0) as u8).collect();
+        let share =
+            |at: usize| shares.windows(2).find(|pair| at < m * pair[1]).map_or(1.0, |pair| (pair[1] - pair[0]) as f64);
+        let doubles: Vec<f64> = draw(-1.0, 1.0, m * n).into_iter().enumerate().map(|(at, a)| a / share(at)).collect();
+        let singles: Vec<f32> = doubles.iter().map(|a| *a as f32).collect();
+        let doubles: Vec<f64> = singles.iter().map(|a| f64::from(*a)).collect();
+        let stored = |array: &[f64]| array.iter().map(|value| T::from_f64(*value)).collect::<Vec<T>>();
+        let (z_here, g_here) = (stored(&z), stored(&g));
+        let here = Batch::new(&z_here, Offsets::Ragged(&offsets)).cells(&groups).weights(&weights);
+        let here = here.bounds(T::from_f64(0.0), T::from_f64(1.0));
+        let there = Batch::new(&z, Offsets::Ragged(&offsets)).cells(&groups).weights(&weights).bounds(0.0, 1.0);
+        let found = of_samples(device, &set, method, &here.coefficients(&singles), &g_here);
+        let expected = of_samples(&Device::cpu(), &set, method, &there.coefficients(&doubles), &g);
+        let name = format!("{:?}, {m} rows, {method:?}", T::DTYPE);
+        assert_eq!(found.0, expected.0, "{name}");
+        assert!(found.0.iter().all(|status| *status == Status::Solved), "{name}: {:?}", found.0);
+        let unit = T::UNIT_ROUNDOFF;
+        for (which, (found, expected)) in found.1.iter().zip(&expected.1).enumerate() {
+            let size = expected.iter().fold(1.0, |most: f64, value| most.max(value.abs()));
+            let error = found.iter().zip(expected).fold(0.0, |most: f64, (a, b)| most.max((a - b).abs()));
+            assert!(error <= (1e3 * unit + 1e-9) * size, "{name}, array {which}: {error} of {size}");
+        }
+        assert_eq!(of_samples(device, &set, method, &here.coefficients(&doubles), &g_here), found, "{name}, in f64");
+    }
+}
+
+fn dense_rows_agree_with_the_reference(device: &Device) {
+    dense_rows_agree::<f32>(device);
+    dense_rows_agree::<f64>(device);
+}
+
 fn what_cannot_be_used_spoils_one_problem(device: &Device) {
     for (count, n) in [(2, 8), (2, 100), (2, 3000), (5, 10), (5, 3000)] {
         let set = parity(count);
@@ -407,11 +479,6 @@ fn what_is_not_taken_is_refused(device: &Device) {
     let plan = |set: &ConstraintSet, n, settings| Projector::<f32>::plan(device, set, Capacities::single(n), settings);
     let is_unsupported = |error: Option<Error>| matches!(error, Some(Error::Unsupported { device: "cuda", .. }));
     let set = parity(2);
-    let mut dense = ConstraintSet::new(CellLayout::flat(1).expect("a layout"));
-    dense.push_dense(DenseRow { name: "budget".into(), lower: 0.0, upper: 1.0 }).expect("a row");
-    let admm = Settings { method: Method::Admm, ..Settings::default() };
-    assert!(is_unsupported(plan(&dense, 10, Settings::default()).err()));
-    assert!(is_unsupported(plan(&set, 10, admm).err()));
     assert!(is_unsupported(plan(&set, (1 << 24) + 1, Settings::default()).err()));
     assert!(matches!(plan(&parity(33), 10, Settings::default()).err(), Some(Error::TooManyCells { .. })));
 }
@@ -466,6 +533,7 @@ on_cuda!(
     fourteen_groups_agree_with_the_reference,
     any_rows_agree_with_the_reference,
     large_problems_are_what_they_are_alone,
+    dense_rows_agree_with_the_reference,
     what_cannot_be_used_spoils_one_problem,
     the_iteration_limit_leaves_the_clipped_input,
     what_is_not_taken_is_refused,
@@ -513,14 +581,17 @@ const ARCHITECTURES: [(u32, u32); 3] = [(8, 0), (9, 0), (10, 0)];
 
 /// The most registers that a thread of a kernel is to have, without and with double precision: what its blocks leave room for
 /// (a multiprocessor has 65,536), or a little above what it needs.
-const REGISTERS: [(&str, [u32; 2]); 7] = [
+const REGISTERS: [(&str, [u32; 2]); 10] = [
     ("cells_prepare", [40, 40]),
     ("cells_pair<", [168, 240]),
     ("vjp_pair<", [128, 152]),
     ("cells_spread<", [255, 224]),
     ("vjp_spread<", [255, 168]),
     ("cells_newton<", [255, 255]),
-    ("cells_vjp<", [168, 168]),
+    ("cells_vjp<", [128, 128]),
+    ("dense_newton<", [255, 255]),
+    ("dense_vjp<", [128, 128]),
+    ("dense_admm<", [200, 200]),
 ];
 
 /// Compiles a variant; a line on what came of it, and whether that is as it should be.

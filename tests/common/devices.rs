@@ -45,9 +45,7 @@ pub fn has(device: &Device, dtype: Dtype) -> bool {
 
 /// Whether a device takes such rows, and as many cells.
 pub fn takes(device: &Device, set: &fairlayer::ConstraintSet) -> bool {
-    // (CUDA has no kernels for dense rows yet.)
-    let has_kernels = device.kind() != "cuda" || set.dense().is_empty();
-    device.kind() == "cpu" || (has_kernels && set.layout().cells() <= 32 && set.rows() <= 32)
+    device.kind() == "cpu" || (set.layout().cells() <= 32 && set.rows() <= 32)
 }
 
 /// The methods that a device has. (CUDA has no kernels for ADMM yet.)
@@ -90,29 +88,18 @@ pub fn run_on(backend: &str, body: fn(&Device)) {
 }
 
 /// One `#[test]` for every body on every backend, named `backend::body`. The list is complete: a body that it lacks is
-/// dead code, which is a warning. Bodies `not_yet` there are tests that are ignored, with the reason: `cargo test` counts them.
+/// dead code, which is a warning.
 #[macro_export]
 macro_rules! on_backends {
     ([$($backend:ident),*] $bodies:tt) => {
-        $($crate::on_backends!(@one $backend $bodies "" {});)*
+        $($crate::on_backends!(@one $backend $bodies);)*
     };
-    ([$($backend:ident),*] $bodies:tt not_yet $reason:literal $later:tt) => {
-        $($crate::on_backends!(@one $backend $bodies $reason $later);)*
-    };
-    (@one $backend:ident { $($theme:ident: $($body:ident),+;)* } $reason:literal
-        { $($later_theme:ident: $($later:ident),+;)* }) => {
+    (@one $backend:ident { $($theme:ident: $($body:ident),+;)* }) => {
         mod $backend {
             $($(
                 #[test]
                 fn $body() {
                     $crate::common::devices::run_on(stringify!($backend), $crate::suite::$theme::$body);
-                }
-            )+)*
-            $($(
-                #[test]
-                #[ignore = $reason]
-                fn $later() {
-                    $crate::common::devices::run_on(stringify!($backend), $crate::suite::$later_theme::$later);
                 }
             )+)*
         }

@@ -1,6 +1,6 @@
 //! Dense rows: by hand, said in other ways, dependent, and unusable.
 
-use crate::common::devices::{enough, has};
+use crate::common::devices::{enough, has, takes};
 use crate::common::kkt::{Stated, judge, proves};
 use crate::common::planted::{flat, planted_problems, with_dense};
 use crate::common::problems::{Kind, draw_case};
@@ -190,12 +190,16 @@ pub fn means_as_dense_rows_equal_contrasts(device: &Device) {
 
 /// A dense row that allows everything sends a problem through the dense kernels, and changes no answer.
 pub fn the_dense_way_equals_the_cells_way(device: &Device) {
-    let mut solved = 0;
+    let (mut solved, mut tried) = (0, 0);
     for kind in Kind::ALL.into_iter().filter(|kind| !Kind::DENSE.contains(kind)) {
         for seed in 0..60 {
             let mut rng = Pcg64Mcg::seed_from_u64(seed << 8 | kind as u64);
             let case = draw_case(&mut rng, kind, 200);
             let set = with_dense(case.set.clone(), 1);
+            if !takes(device, &set) {
+                continue;
+            }
+            tried += 1;
             let coefficients = vec![random(&mut rng, case.stated.z.len(), (-1.0, 1.0))];
             let p = Stated { coefficients, ..case.stated.clone() };
             let (of_cells, of_samples) = (solve(device, &case.set, &case.stated), solve(device, &set, &p));
@@ -214,7 +218,7 @@ pub fn the_dense_way_equals_the_cells_way(device: &Device) {
             }
         }
     }
-    assert!(solved > 900, "only {solved} problems were solved");
+    assert!(solved > tried * 3 / 4 && tried > 800, "only {solved} of {tried} problems were solved");
 }
 
 /// The same for all gradients, on planted problems.

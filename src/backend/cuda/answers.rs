@@ -116,6 +116,9 @@ pub(crate) struct Slopes<T: Storage> {
     hi: Memory,
     weights: Memory,
     labels: Memory,
+    /// Of each element as many as there are gradients to its coefficients.
+    coefficients: Memory,
+    dense: usize,
     levels: Memory,
     lower: Memory,
     upper: Memory,
@@ -125,10 +128,25 @@ pub(crate) struct Slopes<T: Storage> {
 impl<T: Storage> Slopes<T> {
     pub(super) fn new(device: &CudaDevice, wanted: Wanted, capacities: Capacities) -> Self {
         let (predictions, lo, hi, weights, labels) = Default::default();
-        let (levels, lower, upper) = Default::default();
+        let (coefficients, levels, lower, upper) = Default::default();
         let host = OnceLock::new();
         let device = device.clone();
-        Self { device, wanted, capacities, predictions, lo, hi, weights, labels, levels, lower, upper, host }
+        Self {
+            device,
+            wanted,
+            capacities,
+            predictions,
+            lo,
+            hi,
+            weights,
+            labels,
+            coefficients,
+            dense: 0,
+            levels,
+            lower,
+            upper,
+            host,
+        }
     }
 
     pub(crate) fn forget_read(&mut self) {
@@ -143,17 +161,19 @@ impl<T: Storage> Slopes<T> {
     pub(super) fn begin(&mut self, set: &ConstraintSet, call: &mut CellsCall) -> Result<()> {
         self.forget_read();
         let Capacities { problems, total, .. } = self.capacities;
-        let Wanted { bounds, weights, labels, .. } = self.wanted;
+        let Wanted { bounds, weights, labels, coefficients } = self.wanted;
         let device = &self.device;
+        self.dense = if coefficients { set.dense().len() } else { 0 };
         let elements = [
-            (true, &mut self.predictions, &mut call.to_predictions),
-            (bounds, &mut self.lo, &mut call.to_lo),
-            (bounds, &mut self.hi, &mut call.to_hi),
-            (weights, &mut self.weights, &mut call.to_weights),
-            (labels, &mut self.labels, &mut call.to_labels),
+            (1, &mut self.predictions, &mut call.to_predictions),
+            (usize::from(bounds), &mut self.lo, &mut call.to_lo),
+            (usize::from(bounds), &mut self.hi, &mut call.to_hi),
+            (usize::from(weights), &mut self.weights, &mut call.to_weights),
+            (usize::from(labels), &mut self.labels, &mut call.to_labels),
+            (self.dense, &mut self.coefficients, &mut call.to_coefficients),
         ];
-        for (_, memory, at) in elements.into_iter().filter(|(wanted, _, _)| *wanted) {
-            *at = memory.hold(device, size_of::<T>().saturating_mul(total))?;
+        for (count, memory, at) in elements.into_iter().filter(|(count, _, _)| *count > 0) {
+            *at = memory.hold(device, (size_of::<T>() * count).saturating_mul(total))?;
         }
         let numbers = |count: usize| (8 * count).saturating_mul(problems);
         call.to_levels = self.levels.hold(device, numbers(set.spreads().len()))?;
@@ -169,8 +189,8 @@ impl<T: Storage> Slopes<T> {
             return Ok(host);
         }
         let Wanted { bounds, weights, labels, .. } = self.wanted;
-        let elements = |wanted: bool, memory: &Memory| -> Result<Vec<T>> {
-            let mut array = vec![T::default(); if wanted { total } else { 0 }];
+        let elements = |count: usize, memory: &Memory| -> Result<Vec<T>> {
+            let mut array = vec![T::default(); count * total];
             memory.read(bytemuck::cast_slice_mut(&mut array))?;
             Ok(array)
         };
@@ -180,13 +200,12 @@ impl<T: Storage> Slopes<T> {
             Ok(array)
         };
         let host = HostSlopes {
-            predictions: elements(true, &self.predictions)?,
-            lo: elements(bounds, &self.lo)?,
-            hi: elements(bounds, &self.hi)?,
-            weights: elements(weights, &self.weights)?,
-            labels: elements(labels, &self.labels)?,
-            // (There are no dense rows.)
-            coefficients: Vec::new(),
+            predictions: elements(1, &self.predictions)?,
+            lo: elements(usize::from(bounds), &self.lo)?,
+            hi: elements(usize::from(bounds), &self.hi)?,
+            weights: elements(usize::from(weights), &self.weights)?,
+            labels: elements(usize::from(labels), &self.labels)?,
+            coefficients: elements(self.dense, &self.coefficients)?,
             levels: of_rows(rows.0, &self.levels)?,
             lower: of_rows(rows.1, &self.lower)?,
             upper: of_rows(rows.1, &self.upper)?,
@@ -205,6 +224,7 @@ impl<T: Storage> Clone for Slopes<T> {
             hi: self.hi.duplicate(),
             weights: self.weights.duplicate(),
             labels: self.labels.duplicate(),
+            coefficients: self.coefficients.duplicate(),
             levels: self.levels.duplicate(),
             lower: self.lower.duplicate(),
             upper: self.upper.duplicate(),

@@ -90,6 +90,9 @@ pub(crate) mod flags {
     pub(crate) const STRATA_BY_LABEL: u32 = 256;
     pub(crate) const RELAXES: u32 = 512;
     pub(crate) const HAS_RATIO: u32 = 1024;
+    pub(crate) const FOLLOWS_ADMM: u32 = 2048;
+    pub(crate) const SHARED_COEFFICIENTS: u32 = 4096;
+    pub(crate) const DOUBLE_COEFFICIENTS: u32 = 8192;
 }
 
 /// `CellsCall` of `kernels/cells_call.cuh`, where it is explained. Addresses are of the device.
@@ -121,18 +124,27 @@ pub(crate) struct CellsCall {
     pub(crate) features: u64,
     pub(crate) own_cells: u64,
     pub(crate) order: u64,
+    pub(crate) coefficients: u64,
+    pub(crate) iterates: u64,
     pub(crate) g: u64,
     pub(crate) to_predictions: u64,
     pub(crate) to_lo: u64,
     pub(crate) to_hi: u64,
     pub(crate) to_weights: u64,
     pub(crate) to_labels: u64,
+    pub(crate) to_coefficients: u64,
     pub(crate) to_levels: u64,
     pub(crate) to_row_lower: u64,
     pub(crate) to_row_upper: u64,
     pub(crate) lo: f64,
     pub(crate) hi: f64,
     pub(crate) tolerance: f64,
+    pub(crate) eps_abs: f64,
+    pub(crate) eps_rel: f64,
+    pub(crate) relaxation: f64,
+    pub(crate) sigma: f64,
+    pub(crate) rho: f64,
+    pub(crate) admm_iterations: u32,
     pub(crate) count: u32,
     pub(crate) n: u32,
     pub(crate) flags: u32,
@@ -149,6 +161,7 @@ pub(crate) struct CellsCall {
     pub(crate) warm_stride: u32,
     pub(crate) max_iterations: u32,
     pub(crate) blocks: u32,
+    pub(crate) dense: u32,
 }
 
 /// What a launch hands over.
@@ -257,18 +270,27 @@ pub fn layouts() -> Vec<Layout> {
             features,
             own_cells,
             order,
+            coefficients,
+            iterates,
             g,
             to_predictions,
             to_lo,
             to_hi,
             to_weights,
             to_labels,
+            to_coefficients,
             to_levels,
             to_row_lower,
             to_row_upper,
             lo,
             hi,
             tolerance,
+            eps_abs,
+            eps_rel,
+            relaxation,
+            sigma,
+            rho,
+            admm_iterations,
             count,
             n,
             flags,
@@ -284,7 +306,8 @@ pub fn layouts() -> Vec<Layout> {
             upper_stride,
             warm_stride,
             max_iterations,
-            blocks
+            blocks,
+            dense
         ),
         layout!(OutcomeRecord, "Outcome", status, iterations, passes, inactive, residual, excess),
     ]

@@ -31,6 +31,8 @@ pub(super) struct Inputs {
     row_lower: Memory,
     row_upper: Memory,
     warm: Memory,
+    coefficients: Memory,
+    iterates: Memory,
     own_cells: Memory,
     order: Memory,
     arrivals: Memory,
@@ -88,6 +90,12 @@ impl Inputs {
         Ok(())
     }
 
+    /// Makes room for what ADMM keeps of every element.
+    pub(super) fn reserve_iterates(&mut self, device: &CudaDevice, total: usize, call: &mut CellsCall) -> Result<()> {
+        call.iterates = self.iterates.hold(device, total.saturating_mul(16))?;
+        Ok(())
+    }
+
     /// Uploads what forward and backward passes both read.
     pub(super) fn upload<T: Storage>(
         &mut self,
@@ -132,6 +140,12 @@ impl Inputs {
             call.labels = at;
             call.flags |= if_shared(labels.sharing(), flags::SHARED_LABELS);
             call.flags |= if is_double { flags::DOUBLE_LABELS } else { 0 };
+        }
+        if let Some(coefficients) = &batch.coefficients {
+            let (at, is_double) = place_as_is(device, &mut self.coefficients, coefficients)?;
+            call.coefficients = at;
+            call.flags |= if_shared(coefficients.sharing(), flags::SHARED_COEFFICIENTS);
+            call.flags |= if is_double { flags::DOUBLE_COEFFICIENTS } else { 0 };
         }
         let bounds = [
             (&batch.lo, &mut self.lower, &mut call.lo, &mut call.lower, flags::SHARED_LO),

@@ -18,7 +18,7 @@ macro_rules! source {
 }
 
 /// What the files with kernels include.
-pub const HEADERS: [Source; 21] = [
+pub const HEADERS: [Source; 32] = [
     source!("common.cuh"),
     source!("storage.cuh"),
     source!("team.cuh"),
@@ -28,11 +28,21 @@ pub const HEADERS: [Source; 21] = [
     source!("columns.cuh"),
     source!("warp.cuh"),
     source!("cells_call.cuh"),
+    source!("elements.cuh"),
+    source!("row_memory.cuh"),
     source!("cells_memory.cuh"),
+    source!("samples_memory.cuh"),
     source!("cell_sums.cuh"),
     source!("two_floats.cuh"),
     source!("linear.cuh"),
+    source!("eigen.cuh"),
     source!("rows.cuh"),
+    source!("cell_rows.cuh"),
+    source!("sample_rows.cuh"),
+    source!("live_rows.cuh"),
+    source!("rows_of_cells.cuh"),
+    source!("rows_of_samples.cuh"),
+    source!("admm_rows.cuh"),
     source!("active_set.cuh"),
     source!("basis.cuh"),
     source!("line_search.cuh"),
@@ -40,10 +50,11 @@ pub const HEADERS: [Source; 21] = [
     source!("certificate.cuh"),
     source!("newton.cuh"),
     source!("vjp_rows.cuh"),
+    source!("vjp_elements.cuh"),
 ];
 
 /// The files with kernels, in the order of `Kernel`; each has one, of the same name.
-pub const SOURCES: [Source; 7] = [
+pub const SOURCES: [Source; 10] = [
     source!("cells_prepare.cu"),
     source!("cells_pair.cu"),
     source!("vjp_pair.cu"),
@@ -51,6 +62,9 @@ pub const SOURCES: [Source; 7] = [
     source!("vjp_spread.cu"),
     source!("cells_newton.cu"),
     source!("cells_vjp.cu"),
+    source!("dense_newton.cu"),
+    source!("dense_vjp.cu"),
+    source!("dense_admm.cu"),
 ];
 
 /// What a launch runs.
@@ -63,6 +77,9 @@ pub(crate) enum Kernel {
     VjpSpread,
     CellsNewton,
     CellsVjp,
+    DenseNewton,
+    DenseVjp,
+    DenseAdmm,
 }
 
 impl Kernel {
@@ -74,11 +91,19 @@ impl Kernel {
         Self::VjpSpread,
         Self::CellsNewton,
         Self::CellsVjp,
+        Self::DenseNewton,
+        Self::DenseVjp,
+        Self::DenseAdmm,
     ];
 
-    /// Whether it is for any rows over cells.
+    /// Whether it is for any rows: a block has a problem.
     pub(crate) fn is_general(self) -> bool {
-        matches!(self, Self::CellsNewton | Self::CellsVjp)
+        matches!(self, Self::CellsNewton | Self::CellsVjp) || self.is_of_samples()
+    }
+
+    /// Whether it is for rows over samples.
+    fn is_of_samples(self) -> bool {
+        matches!(self, Self::DenseNewton | Self::DenseVjp | Self::DenseAdmm)
     }
 
     /// Whether it is for two cells only.
@@ -144,6 +169,9 @@ const OF_CELLS: [Team; 2] = [team(32, 32), team(256, 64)];
 /// The elements of the largest problem that they take.
 pub(crate) const LARGEST: usize = 1 << 24;
 
+/// The same for rows over samples, where every warp of a block runs the machine.
+const OF_SAMPLES: [Team; 2] = [team(32, 32), team(128, 1 << 17)];
+
 /// A thread an element, which are of any problem.
 pub(crate) const OF_ELEMENTS: [Team; 1] = [team(256, 1)];
 
@@ -157,6 +185,7 @@ pub(crate) fn teams(kernel: Kernel, dtype: Dtype) -> &'static [Team] {
         (Kernel::CellsSpread | Kernel::VjpSpread, Dtype::F64) => &OF_SPREADS_OF_DOUBLES,
         (Kernel::CellsSpread | Kernel::VjpSpread, _) => &OF_SPREADS,
         (Kernel::CellsNewton | Kernel::CellsVjp, _) => &OF_CELLS,
+        (Kernel::DenseNewton | Kernel::DenseVjp | Kernel::DenseAdmm, _) => &OF_SAMPLES,
     }
 }
 
@@ -184,7 +213,7 @@ impl Variant {
         let (entry, Team { lanes, values, several }) = (self.kernel.entry(), self.team);
         match self.kernel {
             Kernel::CellsPrepare => entry.into(),
-            Kernel::CellsNewton | Kernel::CellsVjp => format!("{entry}<{storage}, {lanes}>"),
+            kernel if kernel.is_general() => format!("{entry}<{storage}, {lanes}>"),
             _ => format!("{entry}<{storage}, {lanes}, {values}, {several}>"),
         }
     }
@@ -194,7 +223,7 @@ impl Variant {
         let lanes = self.team.lanes;
         match self.kernel {
             Kernel::CellsPrepare => return (lanes, lanes),
-            Kernel::CellsNewton | Kernel::CellsVjp => return (lanes, 1),
+            kernel if kernel.is_general() => return (lanes, 1),
             _ => {}
         }
         let threads = if lanes > WARP { lanes } else { 128 };
@@ -202,12 +231,12 @@ impl Variant {
     }
 
     /// Bytes of shared memory of a block, for a set of this size: as `Team` and, for more than two cells, `Columns` have it, or
-    /// `Memory`.
+    /// `Memory` or `SampleMemory`.
     pub(crate) fn shared_bytes(self, size: SetSize) -> u32 {
         let lanes = self.team.lanes;
         match self.kernel {
             Kernel::CellsPrepare => return 0,
-            Kernel::CellsNewton | Kernel::CellsVjp => return size.shared_bytes(lanes / WARP),
+            kernel if kernel.is_general() => return size.shared_bytes(lanes / WARP, kernel.is_of_samples()),
             _ => {}
         }
         let warps = lanes.div_ceil(WARP);
@@ -230,23 +259,42 @@ pub(crate) struct SetSize {
     pub(crate) rows: u32,
     pub(crate) spreads: u32,
     pub(crate) parts: u32,
+    /// Of the rows, those over samples.
+    pub(crate) dense: u32,
 }
 
 impl SetSize {
-    /// Bytes of `Memory` of `kernels/cells_memory.cuh`, in its order, for a block of so many warps.
-    fn shared_bytes(self, warps: u32) -> u32 {
-        const POINTS: u32 = 3;
+    /// Doubles of `CellMemory` of `kernels/cells_memory.cuh`, in its order, for a block of so many warps.
+    fn of_cells(self, rows: u32, warps: u32) -> u32 {
         const SUMS: u32 = 4;
+        let cells = self.cells;
+        (4 + SUMS + 1 + 2 + POINTS * SUMS + 2 + warps * SUMS) * cells + cells / 2 + 1 + rows * (cells | 1) + 2
+    }
+
+    /// Doubles of `RowMemory` of `kernels/row_memory.cuh`, likewise.
+    fn of_rows(self, parts: u32, work: u32) -> u32 {
         const STATE: u32 = 48;
-        let Self { cells, rows, spreads, parts } = self;
-        let of_cells = (4 + SUMS + 1 + 2 + POINTS * SUMS + 2 + warps * SUMS) * cells + cells / 2 + 1;
-        let of_rows = (5 + 3 * POINTS + 2 + 2 + 3 + 1) * rows;
-        let matrices = rows * (cells | 1) + rows * (rows | 1);
+        let Self { rows, spreads, .. } = self;
         let system = rows + spreads;
-        let work = (system * (system | 1) + 2 * system).max(rows * (cells + spreads + rows + 1));
-        8 * (of_cells + of_rows + matrices + work + 2 * spreads + STATE * parts + 2)
+        let work = work.max(system * (system | 1) + 2 * system);
+        (5 + 3 * POINTS + 7 + 1) * rows + rows * (rows | 1) + work + 2 * spreads + STATE * parts
+    }
+
+    /// Bytes of `Memory` for a block of so many warps; or, of samples, of `SampleMemory` of `kernels/samples_memory.cuh`.
+    fn shared_bytes(self, warps: u32, of_samples: bool) -> u32 {
+        let Self { cells, rows, spreads, parts, dense } = self;
+        if !of_samples {
+            return 8 * (self.of_cells(rows, warps) + self.of_rows(parts, rows * (cells + spreads + rows + 1)));
+        }
+        let pairs = rows * (rows + 1) / 2;
+        let sums = POINTS * (pairs + 2 * rows + 1) + pairs;
+        let work = rows * (WARP + 1) + 5 * WARP + pairs.max(WARP) + (2 * rows).max(WARP);
+        8 * (self.of_cells(rows - dense, warps) + 2 * dense + sums + 2 * warps + warps * self.of_rows(1, work))
     }
 }
+
+/// `POINTS` of `kernels/row_memory.cuh`.
+const POINTS: u32 = 3;
 
 /// What the tests know of a variant.
 #[derive(Clone, Debug)]
@@ -259,7 +307,7 @@ pub struct VariantText {
     pub dtype: Dtype,
     /// Whether it is for the smallest problems.
     pub smallest: bool,
-    /// Whether it is for any rows over cells.
+    /// Whether it is for any rows.
     pub general: bool,
 }
 

@@ -27,6 +27,10 @@ pub(crate) struct CudaPlan<T: Storage> {
     /// What the set and the settings fix.
     call: CellsCall,
     size: SetSize,
+    /// The kernels for any rows of the set's kind, forward and backward.
+    general: [Kernel; 2],
+    /// Whether ADMM comes before Newton's method.
+    is_admm: bool,
     /// Where the set is one difference spread of a cell each.
     short_cut: Option<ShortCut>,
     /// What `call` names.
@@ -46,7 +50,7 @@ fn unsupported(what: impl Into<String>, instead: &'static str) -> Error {
 }
 
 /// What this device does not do, and what does.
-fn check(set: &ConstraintSet, settings: &Settings) -> Result<()> {
+fn check(set: &ConstraintSet) -> Result<()> {
     if set.layout().cells() > MAX_GPU_CELLS {
         return Err(Error::TooManyCells { cells: set.layout().cells(), limit: MAX_GPU_CELLS });
     }
@@ -54,13 +58,6 @@ fn check(set: &ConstraintSet, settings: &Settings) -> Result<()> {
         let instead =
             "it takes 32; use the CPU, constrain fewer features at once, or split the batch by stratum into problems";
         return Err(unsupported(format!("{} rows", set.rows()), instead));
-    }
-    let not_yet = "so far it takes rows over cells, by Newton; use wgpu or the CPU";
-    if !set.dense().is_empty() {
-        return Err(unsupported("dense rows", not_yet));
-    }
-    if settings.method == Method::Admm {
-        return Err(unsupported("ADMM", not_yet));
     }
     Ok(())
 }
@@ -72,14 +69,21 @@ impl<T: Storage> CudaPlan<T> {
         capacities: Capacities,
         settings: Settings,
     ) -> Result<Self> {
-        check(set, &settings)?;
+        check(set)?;
         let relaxes = settings.infeasible == Infeasible::NearestFeasible;
         let mut call = CellsCall {
             max_iterations: settings.max_iterations,
             tolerance: settings.tolerance,
             flags: if relaxes { flags::RELAXES } else { 0 },
+            eps_abs: settings.admm.eps_abs,
+            eps_rel: settings.admm.eps_rel,
+            relaxation: settings.admm.relaxation,
+            sigma: settings.admm.sigma,
+            rho: settings.admm.rho,
+            admm_iterations: settings.admm.max_iterations,
             ..CellsCall::default()
         };
+        let (is_admm, has_dense) = (settings.method == Method::Admm, !set.dense().is_empty());
         let mut tables = SetTables::default();
         let size = tables.upload(device, set, &mut call)?;
         let mut plan = Self {
@@ -87,7 +91,13 @@ impl<T: Storage> CudaPlan<T> {
             capacities,
             call,
             size,
-            short_cut: ShortCut::of(set),
+            // (ADMM takes every sample as its own cell; the way back does not know the method.)
+            general: [
+                if is_admm || has_dense { Kernel::DenseNewton } else { Kernel::CellsNewton },
+                if has_dense { Kernel::DenseVjp } else { Kernel::CellsVjp },
+            ],
+            is_admm,
+            short_cut: if is_admm { None } else { ShortCut::of(set) },
             _tables: tables,
             inputs: Inputs::default(),
             ways: Default::default(),
@@ -108,6 +118,9 @@ impl<T: Storage> CudaPlan<T> {
     /// first such call comes: it takes seconds.)
     fn reserve(&mut self) -> Result<()> {
         self.inputs.reserve::<T>(&self.device, self.capacities)?;
+        if self.is_admm {
+            self.inputs.reserve_iterates(&self.device, self.capacities.total, &mut self.call)?;
+        }
         self.load(self.variant(Kernel::CellsPrepare, OF_ELEMENTS[0]))?;
         let (mut most, mut meet) = (0, false);
         for (direction, short_cut) in [(0, false), (0, true), (1, false), (1, true)] {
@@ -117,6 +130,9 @@ impl<T: Storage> CudaPlan<T> {
                 meet |= way.several;
                 if short_cut {
                     self.load(self.variant(way.kernel, way.team))?;
+                }
+                if self.is_admm && way.kernel == Kernel::DenseNewton {
+                    self.load(self.variant(Kernel::DenseAdmm, way.team))?;
                 }
             }
             most = most.max(ways.len());
@@ -151,7 +167,7 @@ impl<T: Storage> CudaPlan<T> {
             ways = ways::of_short_cut(kernel, T::DTYPE, self.size.cells, self.capacities.largest, resident)?;
         }
         let reach = ways.last().map_or(0, |way| way.room);
-        ways.extend(ways::of_any_rows(GENERAL[direction], T::DTYPE, reach));
+        ways.extend(ways::of_any_rows(self.general[direction], T::DTYPE, reach));
         Ok(ways)
     }
 
@@ -218,10 +234,19 @@ impl<T: Storage> CudaPlan<T> {
         for class in &self.classes {
             match self.short_cut.filter(|_| !class.way.kernel.is_general()) {
                 Some(short) => self.launch_class(class, short.call(&call))?,
+                None if self.is_admm && class.way.kernel == Kernel::DenseNewton => self.launch_admm(class, call)?,
                 None => self.launch_class(class, call)?,
             }
         }
         Ok(())
+    }
+
+    /// Launches ADMM, and Newton's method from where it ends.
+    fn launch_admm(&self, class: &Class, mut call: CellsCall) -> Result<()> {
+        let way = Way { kernel: Kernel::DenseAdmm, ..class.way };
+        self.launch_class(&Class { way, ..class.clone() }, call)?;
+        call.flags |= flags::FOLLOWS_ADMM;
+        self.launch_class(class, call)
     }
 
     /// Turns groups and strata into cells.
@@ -284,6 +309,3 @@ impl<T: Storage> CudaPlan<T> {
 /// Blocks that wait for each other, at the most; and those of a problem with any rows, whose sums each of them adds up.
 const MOST_BLOCKS: u32 = 512;
 const MOST_OF_ANY_ROWS: u32 = 128;
-
-/// The kernels for any rows over cells, forward and backward.
-const GENERAL: [Kernel; 2] = [Kernel::CellsNewton, Kernel::CellsVjp];

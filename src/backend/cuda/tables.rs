@@ -51,6 +51,7 @@ impl SetTables {
             residual: u32::from(contrast.residual),
         }));
         let components = components(set);
+        let dense = set.dense().len() as u32;
         let parts = components.iter().map(|part| {
             let of_spreads = part.spreads.iter().flat_map(|&(spread, _)| spreads[spread].first..spreads[spread].end);
             let of_contrasts = part.contrasts.iter().map(|&(_, row)| row as u32);
@@ -61,8 +62,9 @@ impl SetTables {
         });
         let parts: Vec<SetPart> = parts.collect();
         let levels: Vec<f64> = set.spreads().iter().map(|spread| spread.limit.level()).collect();
-        let lower: Vec<f64> = set.contrasts().iter().map(|contrast| contrast.lower).collect();
-        let upper: Vec<f64> = set.contrasts().iter().map(|contrast| contrast.upper).collect();
+        let of_contrasts = set.contrasts().iter().map(|contrast| (contrast.lower, contrast.upper));
+        let of_dense = set.dense().iter().map(|row| (row.lower, row.upper));
+        let (lower, upper): (Vec<f64>, Vec<f64>) = of_contrasts.chain(of_dense).unzip();
         call.set_rows = self.rows.upload(device, bytemuck::cast_slice(&rows))?;
         call.set_spreads = self.spreads.upload(device, bytemuck::cast_slice(&spreads))?;
         call.set_parts = self.parts.upload(device, bytemuck::cast_slice(&parts))?;
@@ -71,12 +73,13 @@ impl SetTables {
         call.row_upper = self.upper.upload(device, bytemuck::cast_slice(&upper))?;
         let size = SetSize {
             cells: set.layout().cells() as u32,
-            rows: rows.len() as u32,
+            rows: set.rows() as u32,
             spreads: spreads.len() as u32,
             parts: parts.len() as u32,
+            dense,
         };
         (call.cell_count, call.rows, call.spreads, call.parts) = (size.cells, size.rows, size.spreads, size.parts);
-        call.contrasts = set.contrasts().len() as u32;
+        (call.contrasts, call.dense) = (set.contrasts().len() as u32, dense);
         Ok(size)
     }
 }
