@@ -39,6 +39,8 @@ mod figures {
     /// Bytes that the copy reads.
     const COPIED: usize = 1 << 30;
     const EPSILON: f64 = 0.05;
+    /// What rows with a coefficient for every sample may be, either way.
+    const WIDTH: f64 = 0.005;
 
     struct Gpu {
         stream: Arc<CudaStream>,
@@ -115,37 +117,48 @@ mod figures {
         unsafe { Buffer::cuda(address, len) }
     }
 
+    /// Parity of groups; or, if there are any, rows with a coefficient for every sample.
     #[derive(Clone, Copy)]
     struct Case {
         problems: usize,
         n: usize,
         groups: usize,
+        rows: usize,
     }
 
     /// What a call reads, on the host.
     struct Host<T> {
         z: Vec<T>,
         cells: Vec<u8>,
+        coefficients: Vec<f32>,
         g: Vec<T>,
     }
 
     impl<T: Storage> Host<T> {
-        /// Scores a little beyond their bounds, higher from group to group, so that no problem is fair before.
+        /// Scores a little beyond their bounds, higher from group to group, and higher where coefficients are, so that no problem is
+        /// fair before.
         fn new(case: Case, seed: usize) -> Self {
             let total = case.problems * case.n;
             let unit = |i: usize| ((i ^ (seed << 26)).wrapping_mul(2_654_435_761) >> 7 & 0xFFFF) as f64 / 65_535.0;
             let cell = |i: usize| (i.wrapping_mul(40_503) >> 5) % case.groups;
-            let ahead = |i: usize| 0.2 * cell(i) as f64 / (case.groups - 1) as f64;
+            let ahead = |i: usize| 0.2 * cell(i) as f64 / (case.groups - 1).max(1) as f64;
+            // (Row by row of a problem, and problem by problem.)
+            let of_row = |at: usize| {
+                let i = at / (case.n * case.rows) * case.n + at % case.n;
+                (2.0 * unit(at + total) - 1.0 + 0.3 * (unit(i) - 0.5)) / case.n as f64
+            };
             Self {
                 z: (0..total).map(|i| T::from_f64(unit(i) + ahead(i) - 0.15)).collect(),
                 cells: (0..total).map(|i| cell(i) as u8).collect(),
+                coefficients: (0..case.rows * total).map(|at| of_row(at) as f32).collect(),
                 g: (0..total).map(|i| T::from_f64(unit(i + 1) - 0.4)).collect(),
             }
         }
 
         fn batch(&self, case: Case) -> Batch<'_, T> {
             let offsets = Offsets::Equal { problems: case.problems, n: case.n };
-            Batch::new(&self.z, offsets).cells(&self.cells).bounds(T::from_f64(0.0), T::from_f64(1.0))
+            let batch = Batch::new(&self.z, offsets).bounds(T::from_f64(0.0), T::from_f64(1.0));
+            if case.rows > 0 { batch.coefficients(&self.coefficients) } else { batch.cells(&self.cells) }
         }
     }
 
@@ -153,6 +166,7 @@ mod figures {
     struct Resident<T: Storage> {
         z: CudaSlice<u8>,
         cells: CudaSlice<u8>,
+        coefficients: CudaSlice<u8>,
         g: CudaSlice<u8>,
         solution: Solution<T>,
         gradients: Gradients<T>,
@@ -163,6 +177,7 @@ mod figures {
             Ok(Self {
                 z: gpu.put(bytemuck::cast_slice(&host.z))?,
                 cells: gpu.put(&host.cells)?,
+                coefficients: gpu.put(bytemuck::cast_slice(&host.coefficients))?,
                 g: gpu.put(bytemuck::cast_slice(&host.g))?,
                 solution: projector.solution(),
                 gradients: projector.gradients(Wanted::default()),
@@ -171,8 +186,12 @@ mod figures {
 
         fn batch(&self, gpu: &Gpu, case: Case) -> Batch<'static, T> {
             let (total, offsets) = (case.problems * case.n, Offsets::Equal { problems: case.problems, n: case.n });
-            let batch = Batch::new(at(gpu.address(&self.z), total), offsets);
-            batch.cells(at(gpu.address(&self.cells), total)).bounds(T::from_f64(0.0), T::from_f64(1.0))
+            let batch = Batch::new(at(gpu.address(&self.z), total), offsets).bounds(T::from_f64(0.0), T::from_f64(1.0));
+            if case.rows > 0 {
+                batch.coefficients(at::<f32>(gpu.address(&self.coefficients), case.rows * total))
+            } else {
+                batch.cells(at(gpu.address(&self.cells), total))
+            }
         }
 
         fn g(&self, gpu: &Gpu, case: Case) -> Buffer<'static, T> {
@@ -184,15 +203,27 @@ mod figures {
         DemographicParity::within(EPSILON).constraints(&Population::one_feature(groups))
     }
 
+    fn constraints(case: Case) -> Result<ConstraintSet> {
+        if case.rows == 0 {
+            return parity(case.groups);
+        }
+        let mut set = ConstraintSet::new(CellLayout::flat(1)?);
+        for row in 0..case.rows {
+            set.push_dense(DenseRow::new(row.to_string(), -WIDTH, WIDTH))?;
+        }
+        Ok(set)
+    }
+
     /// Whether a device's answers are those of the CPU in double precision, for the first problems.
     fn check<T: Storage>(case: Case, host: &Host<T>, solution: &Solution<T>) -> Outcome<()> {
         let some = Case { problems: case.problems.min(8), ..case };
         let total = some.problems * some.n;
         let z: Vec<f64> = host.z[..total].iter().map(|z| z.to_f64()).collect();
-        let wide = Host { z, cells: host.cells[..total].to_vec(), g: Vec::new() };
+        let coefficients = host.coefficients[..case.rows * total].to_vec();
+        let wide = Host { z, cells: host.cells[..total].to_vec(), coefficients, g: Vec::new() };
         let batch = wide.batch(some);
         let capacities = Capacities::equal(some.problems, some.n);
-        let mut projector = Projector::plan(Device::cpu(), &parity(case.groups)?, capacities, Settings::default())?;
+        let mut projector = Projector::plan(Device::cpu(), &constraints(case)?, capacities, Settings::default())?;
         let expected = projector.project(&batch)?;
         let (expected, found) = (expected.read()?, solution.read()?);
         if !found.all_solved() {
@@ -215,12 +246,13 @@ mod figures {
     }
 
     fn measure<T: Storage + bytemuck::Pod>(gpu: &Gpu, case: Case) -> Outcome<Value> {
-        let Case { problems, n, groups } = case;
+        let Case { problems, n, rows, .. } = case;
         let total = problems * n;
         let capacities = Capacities::equal(problems, n);
-        let mut projector = Projector::<T>::plan(&gpu.device, &parity(groups)?, capacities, Settings::default())?;
-        // What both ways read and write of a set.
-        let bytes = total * (4 * size_of::<T>() + 1);
+        let mut projector = Projector::<T>::plan(&gpu.device, &constraints(case)?, capacities, Settings::default())?;
+        // What says where an element counts; and what both ways read and write of a set.
+        let place = if rows > 0 { rows * size_of::<f32>() } else { 1 };
+        let bytes = total * (4 * size_of::<T>() + place);
         let sets = (4 * gpu.l2_bytes).div_ceil(bytes).clamp(2, 16);
         let hosts: Vec<Host<T>> = (0..sets).map(|seed| Host::new(case, seed)).collect();
         let there = hosts.iter().map(|host| Resident::new(gpu, &projector, host));
@@ -264,8 +296,10 @@ mod figures {
             set.gradients.read()?;
             Ok(())
         })?;
-        // Predictions and cells are read, and values written; backward gradients, with a quarter of a byte of clamp states.
-        let floors = [0.0, 0.25].map(|more| (2.0 * size_of::<T>() as f64 + 1.0 + more) * total as f64 / gpu.bandwidth);
+        // Predictions and cells or coefficients are read, and values written; backward gradients, with a quarter of a byte of clamp
+        // states.
+        let least = (2 * size_of::<T>() + place) as f64;
+        let floors = [0.0, 0.25].map(|more| (least + more) * total as f64 / gpu.bandwidth);
         let us = |seconds: f64| seconds * 1e6;
         Ok(json!({
             "kernel_forward_us": us(forward), "kernel_backward_us": us(backward),
@@ -286,9 +320,10 @@ mod figures {
         let mut projector =
             Projector::<f32>::plan(&device, &parity(2)?, Capacities::single(4096), Settings::default())?;
         let planned = ms(start);
-        let host = Host::new(Case { problems: 1, n: 4096, groups: 2 }, 0);
+        let case = Case { problems: 1, n: 4096, groups: 2, rows: 0 };
+        let host = Host::new(case, 0);
         let start = Instant::now();
-        projector.project(&host.batch(Case { problems: 1, n: 4096, groups: 2 }))?.read()?;
+        projector.project(&host.batch(case))?.read()?;
         Ok(json!({ "device_ms": opened, "plan_ms": planned, "projection_ms": ms(start) }))
     }
 
@@ -336,9 +371,10 @@ mod figures {
         println!("\nkernels: us, and per cent of the speed of the copy; passes over the data; from host to host: us");
         println!(
             "{:28} {:>10} {:>8} {:>10} {:>8}  {:>6} {:>12} {:>12}",
-            "problems x n, groups", "forward", "", "backward", "", "passes", "host forward", "host both"
+            "problems x n, groups or rows", "forward", "", "backward", "", "passes", "host forward", "host both"
         );
-        let case = |problems, n, groups| Case { problems, n, groups };
+        let case = |problems, n, groups| Case { problems, n, groups, rows: 0 };
+        let dense = |problems, n, rows| Case { problems, n, groups: 1, rows };
         type Measure = fn(&Gpu, Case) -> Outcome<Value>;
         let (single, half): ((&str, Measure), (&str, Measure)) = (("f32", measure::<f32>), ("f16", measure::<f16>));
         let mut rows = Vec::new();
@@ -354,10 +390,23 @@ mod figures {
             (single, case(65_536, 64, 2)),
             (single, case(1, 512, 2)),
             (single, case(1, 1_000_000, 2)),
+            (single, dense(4096, 256, 1)),
+            (single, dense(4096, 256, 4)),
+            (single, dense(4096, 256, 16)),
+            (single, dense(128, 8192, 1)),
+            (single, dense(128, 8192, 4)),
+            (single, dense(128, 8192, 16)),
         ] {
             let row = measure(&gpu, case);
-            println!("{}", line(&format!("{} x {}, {}, {dtype}", case.problems, case.n, case.groups), &row));
-            let head = json!({ "problems": case.problems, "n": case.n, "groups": case.groups, "dtype": dtype, "epsilon": EPSILON });
+            let Case { problems, n, groups, rows: of_samples } = case;
+            let (what, width) = match of_samples {
+                0 => (format!("{groups} groups"), EPSILON),
+                _ => (format!("{of_samples} rows"), WIDTH),
+            };
+            println!("{}", line(&format!("{problems} x {n}, {what}, {dtype}"), &row));
+            let head = json!({
+                "problems": problems, "n": n, "groups": groups, "rows": of_samples, "dtype": dtype, "epsilon": width,
+            });
             let figures = row.unwrap_or_else(|why| json!({ "not_measured": why.to_string() }));
             rows.push(json!({ "case": head, "figures": figures }));
         }

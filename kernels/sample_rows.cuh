@@ -23,15 +23,6 @@ __device__ __forceinline__ u32 place_of_pair(u32 a, u32 b) {
     return row * (row + 1) / 2 + (a + b - row);
 }
 
-struct Plus {
-    __device__ __forceinline__ double operator()(double a, double b) const { return a + b; }
-};
-
-// (Or a NaN, as `most_of_rows`.)
-struct Larger {
-    __device__ __forceinline__ double operator()(double a, double b) const { return a > b || a != a ? a : b; }
-};
-
 // 32 samples that a warp has in hand: coefficients per unit of weight, row by row, and numbers of each.
 struct Tile {
     double* coefficients;
@@ -62,7 +53,8 @@ struct SampleRows : CellRows {
 
     // Sums and maxima over the block: every thread gets them, in an order that depends on nothing.
     template <class Join>
-    __device__ __forceinline__ double of_block(double of_warp, Join join) const {
+    __device__ __forceinline__ double of_block(double value, Join join) const {
+        double of_warp = of_rows(value, join);
         if constexpr (WARPS > 1) {
             // By turns: who comes late still reads the last ones while others write the next.
             double* told = samples.told() + turn * WARPS;
@@ -79,13 +71,9 @@ struct SampleRows : CellRows {
         return of_warp;
     }
 
-    __device__ __forceinline__ double sum_of_block(double value) const {
-        return of_block(sum_of_rows(value), Plus());
-    }
+    __device__ __forceinline__ double sum_of_block(double value) const { return of_block(value, Plus()); }
 
-    __device__ __forceinline__ double most_of_block(double value) const {
-        return of_block(most_of_rows(value), Larger());
-    }
+    __device__ __forceinline__ double most_of_block(double value) const { return of_block(value, Most()); }
 
     // A sum, or a maximum, for each of so many things over the samples of the tile, joined to `sums`, which are so many, or a
     // lane's own where several lanes share a thing: `term_of(thing)(sample)` is a term.
@@ -302,10 +290,10 @@ struct SampleRows : CellRows {
                 fold(dense, most, [&](u32 k) {
                     const double* row = tile().row(over_cells + k);
                     return [=](u32 s) { return size_of(row[s]); };
-                }, Larger());
+                }, Most());
             });
             gather_sums(dense, squares, samples.sums_of(0));
-            gather(dense, most, samples.largest(), Larger());
+            gather(dense, most, samples.largest(), Most());
             double largest = own ? samples.largest()[lane] : 1.0, square = own ? samples.sums_of(0)[lane] : 1.0;
             bool is_far = largest > 0.0 && largest < infinity() && !(largest >= 1e-100 && largest < 1e100);
             __syncthreads();

@@ -4,54 +4,57 @@
 
 #include "common.cuh"
 
-template <int WIDTH = WARP_LANES, class S>
-__device__ __forceinline__ S sum_of_rows(S value) {
-#pragma unroll
-    for (int flip = 1; flip < WIDTH; flip *= 2) {
-        value += __shfl_xor_sync(FULL_WARP, value, flip);
-    }
-    return value;
-}
+// What joins two numbers.
+struct Plus {
+    template <class S>
+    __device__ __forceinline__ S operator()(S a, S b) const { return a + b; }
+};
 
-// With a NaN among them this is NaN, in every lane.
-template <int WIDTH = WARP_LANES, class S>
-__device__ __forceinline__ S most_of_rows(S value) {
-#pragma unroll
-    for (int flip = 1; flip < WIDTH; flip *= 2) {
-        S other = __shfl_xor_sync(FULL_WARP, value, flip);
-        value = value > other || value != value ? value : other;
-    }
-    return value;
-}
+// With a NaN among them these are NaN.
+struct Most {
+    template <class S>
+    __device__ __forceinline__ S operator()(S a, S b) const { return a > b || a != a ? a : b; }
+};
 
-template <int WIDTH = WARP_LANES, class S>
-__device__ __forceinline__ S least_of_rows(S value) {
-#pragma unroll
-    for (int flip = 1; flip < WIDTH; flip *= 2) {
-        S other = __shfl_xor_sync(FULL_WARP, value, flip);
-        value = value < other || value != value ? value : other;
-    }
-    return value;
-}
+struct Least {
+    template <class S>
+    __device__ __forceinline__ S operator()(S a, S b) const { return a < b || a != a ? a : b; }
+};
 
 // The same of what is known to be numbers, in fewer instructions.
-template <int WIDTH, class S>
-__device__ __forceinline__ S max_of_rows(S value) {
+struct Max {
+    template <class S>
+    __device__ __forceinline__ S operator()(S a, S b) const { return max(a, b); }
+};
+
+struct Min {
+    template <class S>
+    __device__ __forceinline__ S operator()(S a, S b) const { return min(a, b); }
+};
+
+template <int WIDTH = WARP_LANES, class S, class Join>
+__device__ __forceinline__ S of_rows(S value, Join join) {
 #pragma unroll
     for (int flip = 1; flip < WIDTH; flip *= 2) {
-        value = max(value, __shfl_xor_sync(FULL_WARP, value, flip));
+        value = join(value, __shfl_xor_sync(FULL_WARP, value, flip));
     }
     return value;
 }
 
+template <int WIDTH = WARP_LANES, class S>
+__device__ __forceinline__ S sum_of_rows(S value) { return of_rows<WIDTH>(value, Plus()); }
+
+template <int WIDTH = WARP_LANES, class S>
+__device__ __forceinline__ S most_of_rows(S value) { return of_rows<WIDTH>(value, Most()); }
+
+template <int WIDTH = WARP_LANES, class S>
+__device__ __forceinline__ S least_of_rows(S value) { return of_rows<WIDTH>(value, Least()); }
+
 template <int WIDTH, class S>
-__device__ __forceinline__ S min_of_rows(S value) {
-#pragma unroll
-    for (int flip = 1; flip < WIDTH; flip *= 2) {
-        value = min(value, __shfl_xor_sync(FULL_WARP, value, flip));
-    }
-    return value;
-}
+__device__ __forceinline__ S max_of_rows(S value) { return of_rows<WIDTH>(value, Max()); }
+
+template <int WIDTH, class S>
+__device__ __forceinline__ S min_of_rows(S value) { return of_rows<WIDTH>(value, Min()); }
 
 // The lanes of the warp, or of this one's part of it, for which something holds, as bits.
 template <int WIDTH = WARP_LANES>

@@ -70,7 +70,8 @@
 //! `default-features = false` is a lean library.
 //!
 //! # Limits
-//! * GPUs compute in `f32`, whatever the type but `f64`, which they do not take; and up to 32 cells and 32 rows of any kind.
+//! * GPUs take up to 32 cells and 32 rows of any kind. They compute in `f32`, whatever the type but `f64`, which CUDA takes and
+//!   wgpu does not.
 //! * Dense rows cost a pass over `[m, n]` coefficients where rows over cells cost one over `[n]`: what can be said with
 //!   groups, say with groups.
 //! * At most [`MAX_CELLS`] cells: the product of the numbers of groups of all features and of strata. Beyond that, merge

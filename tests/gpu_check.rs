@@ -115,7 +115,8 @@ const TESTS: &str = r#"
 case "${0##*/}" in
     suite) own="cuda::gradients_by_hand cuda_emu::clipping_by_hand cuda::clipping_by_hand cuda::weights_by_hand
         cuda::ratio_by_hand wgpu::clipping_by_hand" ;;
-    cuda) own="cuda::what_cannot_be_used_spoils_one_problem cuda::the_iteration_limit_leaves_the_clipped_input" ;;
+    cuda) own="cuda::what_cannot_be_used_spoils_one_problem cuda::the_iteration_limit_leaves_the_clipped_input
+        cuda::dense_rows_agree_with_the_reference" ;;
     wgpu) own="adapters_are_found" ;;
 esac
 [ "$WRONG" = renamed ] && own=${own%cuda::*}

@@ -127,7 +127,7 @@ on_backends!([cuda_emu, cuda] {
     statuses: bad_numbers, ids_out_of_range, infeasible_problems_come_with_a_proof,
         unreachable_labels_are_infeasible, contradictions_are_infeasible, feasibility_is_decided_rightly,
         the_iteration_limit_is_a_status, what_is_too_large_for_its_type_is_no_solution, statuses_have_names,
-        infeasible_problems_can_be_relaxed;
+        infeasible_problems_can_be_relaxed, contradicting_dense_rows_can_be_relaxed;
     properties: projecting_twice_changes_nothing, distances_never_grow, the_jacobian_is_a_projection,
         the_order_of_samples_does_not_matter, the_order_of_groups_does_not_matter, reflection_does_not_matter,
         translation_does_not_matter, scaling_by_two_does_not_matter, scaling_the_weights_does_not_matter;

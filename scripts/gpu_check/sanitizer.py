@@ -11,7 +11,11 @@ TOOLS = ["memcheck", "racecheck", "initcheck", "synccheck"]
 
 # Tests that are small, and between them run every kernel forward and backward: by program.
 PART = {
-    "cuda": ["cuda::what_cannot_be_used_spoils_one_problem", "cuda::the_iteration_limit_leaves_the_clipped_input"],
+    "cuda": [
+        "cuda::what_cannot_be_used_spoils_one_problem",
+        "cuda::the_iteration_limit_leaves_the_clipped_input",
+        "cuda::dense_rows_agree_with_the_reference",
+    ],
     "suite": ["cuda::gradients_by_hand", "cuda::clipping_by_hand", "cuda::weights_by_hand", "cuda::ratio_by_hand"],
 }
 

@@ -35,7 +35,7 @@ impl Device {
 
     /// The NVIDIA GPU of this number, as the driver counts them, with a stream of its own.
     ///
-    /// So far it takes rows over cells, up to 32 over 32 cells, by Newton's method: no dense rows.
+    /// It takes all constraint sets of up to 32 rows and 32 cells, by both methods, in all number types.
     ///
     /// # Errors
     /// There is no driver, no such GPU, or no NVRTC to compile kernels with; the message says what to install.
@@ -143,9 +143,9 @@ fn cuda_devices() -> Vec<DeviceInfo> {
     }]
 }
 
-/// The same of a kind of device that does not take every constraint set yet, and so is not chosen by itself.
+/// The same of a kind of device whose kernels have run nowhere but in an emulation yet, and so is not chosen by itself.
 fn not_by_itself(info: DeviceInfo) -> DeviceInfo {
-    let usable = info.usable.and(Err("so far it takes no dense rows and no ADMM; ask for it by name".into()));
+    let usable = info.usable.and(Err("its kernels have not run on a GPU yet; ask for it by name".into()));
     DeviceInfo { usable, ..info }
 }
 

@@ -1,6 +1,6 @@
 //! Which devices a test body runs on.
 
-use fairlayer::{Device, Dtype, Method};
+use fairlayer::{Device, Dtype};
 use std::io::Write;
 
 /// The device of a backend, or why it cannot be had. One that has kernels to compile is opened once for all tests.
@@ -43,14 +43,9 @@ pub fn has(device: &Device, dtype: Dtype) -> bool {
     device.kind() != "wgpu" || dtype != Dtype::F64
 }
 
-/// Whether a device takes such rows, and as many cells.
+/// Whether a device takes as many rows and cells.
 pub fn takes(device: &Device, set: &fairlayer::ConstraintSet) -> bool {
     device.kind() == "cpu" || (set.layout().cells() <= 32 && set.rows() <= 32)
-}
-
-/// The methods that a device has. (CUDA has no kernels for ADMM yet.)
-pub fn methods(device: &Device) -> &'static [Method] {
-    if device.kind() == "cuda" { &[Method::Newton] } else { &[Method::Newton, Method::Admm] }
 }
 
 /// How many of so many random problems are enough on this device: where a call is a submission, a tenth, or as many times

@@ -649,7 +649,9 @@ pub fn the_order_of_rows_does_not_matter(device: &Device) {
 pub fn raw_powers_of_large_values(device: &Device) {
     let mut rng = Pcg64Mcg::seed_from_u64(39);
     let mut held = 0;
-    for round in 0..150 {
+    // (By ADMM some take thousands of iterations.)
+    let rounds = enough(device, 150);
+    for round in 0..rounds {
         let n = rng.random_range(5..120);
         let spread = 10_f64.powf(rng.random_range(3.0..6.0));
         let values: Vec<f64> = (0..n).map(|_| 1e6 + spread * (rng.random::<f64>() - 0.5)).collect();
@@ -664,10 +666,10 @@ pub fn raw_powers_of_large_values(device: &Device) {
             assert_eq!(answer.status, Status::Solved, "round {round}, {method:?}, {moments} moments, spread {spread}");
             let kkt = judge(&set, &p, &y, &nu, 1e-9);
             assert!(kkt.worst() <= 1e-9 && kkt.rounding <= 1e-6, "round {round}, {method:?}: {kkt:?}");
-            held += usize::from(nu.iter().any(|nu| *nu != 0.0));
+            held += u32::from(nu.iter().any(|nu| *nu != 0.0));
         }
     }
-    assert!(held > 200, "only {held} answers are held by a row");
+    assert!(3 * held > 4 * rounds, "only {held} answers are held by a row");
 }
 
 /// Both methods keep the rows, agree in y, and `y = clip(z - A^T nu)` at the multipliers that they report.

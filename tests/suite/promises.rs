@@ -168,7 +168,7 @@ pub fn a_problem_does_not_see_its_batch(device: &Device) {
 fn alone_or_in_a_batch<T: Storage>(device: &Device) {
     let mut kinds = vec![Kind::TwoGroups, Kind::ThreeFeatures, Kind::Ratio, Kind::MeanResidual, Kind::TinyGroups];
     kinds.extend(Kind::DENSE);
-    for kind in kinds.into_iter().filter(|kind| takes_kind(device, *kind)) {
+    for kind in kinds {
         let mut rng = Pcg64Mcg::seed_from_u64(kind as u64);
         let (kind, first) = draw_taken(device, &mut rng, kind, 200);
         let (mut problems, mut limits) = (vec![first.stated.clone()], vec![Limits::of(&first.set)]);
@@ -202,11 +202,6 @@ fn alone_or_in_a_batch<T: Storage>(device: &Device) {
 /// Whether problems of the one set, with their own limits, are problems of the other.
 fn has_the_rows_of(set: &ConstraintSet, other: &ConstraintSet) -> bool {
     set.layout() == other.layout() && set.rows() == other.rows() && set.dense().len() == other.dense().len()
-}
-
-/// Whether the device takes problems of a kind, or of the one that `draw_taken` draws instead.
-fn takes_kind(device: &Device, kind: Kind) -> bool {
-    device.kind() == "cpu" || !Kind::DENSE.contains(&kind)
 }
 
 /// A case with no more cells and rows than the device takes. (Three features have 40 cells.)
@@ -266,7 +261,7 @@ pub fn same_bits_on_any_number_of_threads(device: &Device) {
 fn threads_do_not_matter<T: Storage>(device: &Device) {
     let kinds =
         [Kind::TwoGroups, Kind::ThreeFeatures, Kind::MeanResidual, Kind::DenseDependent, Kind::DenseBesideMeans];
-    for kind in kinds.into_iter().filter(|kind| takes_kind(device, *kind)) {
+    for kind in kinds {
         let work = large_batch::<T>(device, kind);
         let with = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
@@ -295,7 +290,7 @@ pub fn same_bits_in_repeated_runs(device: &Device) {
 }
 
 fn runs_repeat<T: Storage>(device: &Device) {
-    for kind in [Kind::EqualizedOdds, Kind::DenseBesideMeans].into_iter().filter(|kind| takes_kind(device, *kind)) {
+    for kind in [Kind::EqualizedOdds, Kind::DenseBesideMeans] {
         let work = large_batch::<T>(device, kind);
         let (set, inputs, g) = &work;
         let first = all_bits(device, &work);
@@ -315,7 +310,7 @@ pub fn single_precision_agrees_with_double(device: &Device) {
 fn agrees_with_double<T: Storage>(device: &Device) {
     for seed in 0..20 {
         let mut rng = Pcg64Mcg::seed_from_u64(1000 + seed);
-        for p in planted_problems(&mut rng).into_iter().filter(|p| takes(device, &p.set)) {
+        for p in planted_problems(&mut rng) {
             let single = Inputs::<T>::new(&[&p.stated]).limited(&p.limits);
             let double = Inputs::<f64>::new(&[&single.stated(0)]).limited(&p.limits);
             let g: Vec<T> = single.z.iter().map(|_| T::from_f64(rng.random::<f64>() - 0.5)).collect();

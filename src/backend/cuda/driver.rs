@@ -75,6 +75,14 @@ impl Driver {
         }
     }
 
+    /// Bytes of shared memory that a block can have.
+    pub(super) fn shared_bytes(&self) -> u32 {
+        match self {
+            Self::Real(real) => real.shared_bytes(),
+            Self::Emulated(_) => emulated::SHARED_BYTES,
+        }
+    }
+
     /// Blocks that can be there at once.
     pub(super) fn resident(&self, variant: Variant, shared_bytes: u32) -> Outcome<u32> {
         match self {

@@ -45,6 +45,9 @@ pub struct Asked {
 /// More than any machine has.
 const MOST_BYTES: usize = 1 << 46;
 
+/// Shared memory that a block can have, `MOST_SHARED` of `tests/emulation/engine.hpp`.
+pub(super) const SHARED_BYTES: u32 = 227 << 10;
+
 /// Blocks that are there at once, of those that have to be: each takes memory for the stacks of its threads.
 pub(super) const RESIDENT: u32 = 8;
 

@@ -102,7 +102,7 @@ impl Kernel {
     }
 
     /// Whether it is for rows over samples.
-    fn is_of_samples(self) -> bool {
+    pub(crate) fn is_of_samples(self) -> bool {
         matches!(self, Self::DenseNewton | Self::DenseVjp | Self::DenseAdmm)
     }
 
@@ -169,8 +169,8 @@ const OF_CELLS: [Team; 2] = [team(32, 32), team(256, 64)];
 /// The elements of the largest problem that they take.
 pub(crate) const LARGEST: usize = 1 << 24;
 
-/// The same for rows over samples, where every warp of a block runs the machine.
-const OF_SAMPLES: [Team; 2] = [team(32, 32), team(128, 1 << 17)];
+/// The same for rows over samples, where every warp of a block runs the machine; the last takes what is larger, too.
+const OF_SAMPLES: [Team; 2] = [team(32, 32), team(128, 64)];
 
 /// A thread an element, which are of any problem.
 pub(crate) const OF_ELEMENTS: [Team; 1] = [team(256, 1)];

@@ -167,7 +167,10 @@ impl<T: Storage> CudaPlan<T> {
             ways = ways::of_short_cut(kernel, T::DTYPE, self.size.cells, self.capacities.largest, resident)?;
         }
         let reach = ways.last().map_or(0, |way| way.room);
-        ways.extend(ways::of_any_rows(self.general[direction], T::DTYPE, reach));
+        let kernel = self.general[direction];
+        let most = self.device.driver().shared_bytes();
+        let fits = |team| self.variant(kernel, team).shared_bytes(self.size) <= most;
+        ways.extend(ways::of_any_rows(kernel, T::DTYPE, reach, fits));
         Ok(ways)
     }
 

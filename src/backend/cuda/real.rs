@@ -183,6 +183,10 @@ impl Real {
         Ok(function)
     }
 
+    pub(super) fn shared_bytes(&self) -> u32 {
+        self.shared_bytes.unsigned_abs()
+    }
+
     /// Blocks that can be there at once.
     pub(super) fn resident(&self, variant: Variant, shared_bytes: u32) -> Outcome<u32> {
         let Function(function) = self.function(variant)?;

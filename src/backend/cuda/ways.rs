@@ -42,12 +42,18 @@ pub(super) fn of_short_cut<E>(
     Ok(ways)
 }
 
-/// The ways of a kernel for any rows, for problems above so many elements.
-pub(super) fn of_any_rows(kernel: Kernel, dtype: Dtype, above: usize) -> impl Iterator<Item = Way> {
-    let teams = teams(kernel, dtype);
-    let whole = teams.iter().map(move |&team| Way { kernel, team, room: team.room(), several: false });
-    let last = teams.last().map(|&team| Way { kernel, team, room: LARGEST, several: true });
-    whole.chain(last).filter(move |way| way.room > above)
+/// The ways of a kernel for any rows, for problems above so many elements, by teams that the device's shared memory is enough
+/// for. (For the smallest it always is.) Of rows over samples a problem has one block, however large it is.
+pub(super) fn of_any_rows(kernel: Kernel, dtype: Dtype, above: usize, fits: impl Fn(Team) -> bool) -> Vec<Way> {
+    let teams = teams(kernel, dtype).iter().enumerate().filter(|&(index, team)| index == 0 || fits(*team));
+    let mut ways: Vec<Way> = teams.map(|(_, &team)| Way { kernel, team, room: team.room(), several: false }).collect();
+    match ways.last_mut() {
+        Some(last) if kernel.is_of_samples() => last.room = LARGEST,
+        Some(&mut last) => ways.push(Way { room: LARGEST, several: true, ..last }),
+        None => {}
+    }
+    ways.retain(|way| way.room > above);
+    ways
 }
 
 /// The way of a problem of `n` elements, the first that has room for it; the last has room for all that plans take.
@@ -83,6 +89,30 @@ pub(super) fn classify(ways: &[Way], offsets: &Offsets<'_>, classes: &mut Vec<Cl
                 if let Some(largest) = listed[first..].iter().map(|problem| size(*problem as usize)).max() {
                     classes.push(Class { way, listed: first..listed.len(), largest });
                 }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cuda::kernels::{SetSize, Variant};
+
+    #[test]
+    fn the_smallest_team_fits_into_every_gpu() {
+        // What a block can have with compute capability 8.6 and 8.9, the least.
+        const LEAST: u32 = 99 << 10;
+        for (spreads, parts, dense) in [(16, 16, 0), (16, 1, 0), (1, 1, 0), (0, 32, 0), (0, 1, 32), (8, 1, 16)] {
+            let size = SetSize { cells: 32, rows: 32, spreads, parts, dense };
+            for kernel in
+                [Kernel::CellsNewton, Kernel::CellsVjp, Kernel::DenseNewton, Kernel::DenseVjp, Kernel::DenseAdmm]
+            {
+                let bytes = |team| Variant { kernel, dtype: Dtype::F64, team }.shared_bytes(size);
+                assert!(bytes(teams(kernel, Dtype::F64)[0]) <= LEAST, "{kernel:?}, {size:?}");
+                let ways = of_any_rows(kernel, Dtype::F64, 0, |team| bytes(team) <= LEAST);
+                assert!(ways.iter().all(|way| bytes(way.team) <= LEAST && way.several <= !kernel.is_of_samples()));
+                assert_eq!(ways.last().map(|way| way.room), Some(LARGEST));
             }
         }
     }
