@@ -139,7 +139,7 @@ mod figures {
         /// fair before.
         fn new(case: Case, seed: usize) -> Self {
             let total = case.problems * case.n;
-            let unit = |i: usize| ((i ^ (seed << 26)).wrapping_mul(2_654_435_761) >> 7 & 0xFFFF) as f64 / 65_535.0;
+            let unit = |i: usize| ((i ^ (seed << 16)).wrapping_mul(2_654_435_761) >> 7 & 0xFFFF) as f64 / 65_535.0;
             let cell = |i: usize| (i.wrapping_mul(40_503) >> 5) % case.groups;
             let ahead = |i: usize| 0.2 * cell(i) as f64 / (case.groups - 1).max(1) as f64;
             // (Row by row of a problem, and problem by problem.)
