@@ -432,6 +432,33 @@ fn dense_rows_agree_with_the_reference(device: &Device) {
     dense_rows_agree::<f64>(device);
 }
 
+/// ADMM takes as many iterations as the reference, whatever penalty it begins with: it finds better ones.
+fn admm_adapts_its_penalty_as_the_reference_does(device: &Device) {
+    let mut rng = Pcg64Mcg::seed_from_u64(22);
+    let mut set = ConstraintSet::new(CellLayout::flat(1).expect("a layout"));
+    for row in 0..3 {
+        set.push_dense(DenseRow::new(format!("row {row}"), -0.01, 0.01)).expect("a row");
+    }
+    for n in [60, 1300] {
+        let z: Vec<f64> = (0..n).map(|_| rng.random_range(-0.3..1.3)).collect();
+        let a: Vec<f64> = (0..3 * n).map(|_| rng.random_range(-0.5..1.0) / n as f64).collect();
+        let batch = Batch::single(&z).coefficients(&a).bounds(0.0, 1.0);
+        for rho in [1e-4, 0.1, 1e3] {
+            let admm = AdmmSettings { rho, ..AdmmSettings::default() };
+            let settings = Settings { method: Method::Admm, admm, ..Settings::default() };
+            let [found, expected] = [device, &Device::cpu()].map(|device| {
+                let mut projector =
+                    Projector::<f64>::plan(device, &set, Capacities::single(n), settings).expect("a plan");
+                let solution = projector.project(&batch).expect("a projection");
+                let view = solution.read().expect("answers");
+                assert_eq!(view.outcomes[0].status, Status::Solved);
+                view.outcomes[0].iterations
+            });
+            assert!(found.abs_diff(expected) <= 5, "{n} samples from {rho}: {found} iterations, not {expected}");
+        }
+    }
+}
+
 fn what_cannot_be_used_spoils_one_problem(device: &Device) {
     for (count, n) in [(2, 8), (2, 100), (2, 3000), (5, 10), (5, 3000)] {
         let set = parity(count);
@@ -536,6 +563,7 @@ on_cuda!(
     any_rows_agree_with_the_reference,
     large_problems_are_what_they_are_alone,
     dense_rows_agree_with_the_reference,
+    admm_adapts_its_penalty_as_the_reference_does,
     what_cannot_be_used_spoils_one_problem,
     the_iteration_limit_leaves_the_clipped_input,
     what_is_not_taken_is_refused,
