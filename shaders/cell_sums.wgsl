@@ -29,10 +29,19 @@ fn clear_sums(lane: u32) {
     }
 }
 
+// What an element adds to a sum; `is_one` says whether there is one that adds anything.
 struct Summand {
     value: vec2<f32>,
-    // Whether it is added.
+    cell: u32,
     is_one: bool,
+}
+
+// That of element `i`, which may be one that there is not.
+fn summand_at(i: u32, quantity: u32) -> Summand {
+    if i < part_end {
+        return summand(i, quantity, cell_of(i));
+    }
+    return Summand(tf(0.0), 0u, false);
 }
 
 // What the sums of the elements in hand are cut relative to.
@@ -41,14 +50,7 @@ fn note_quantities(lane: u32) {
     for (var quantity = 0u; quantity < QUANTITIES; quantity++) {
         if is_summed(quantity) {
             for (var round = part_first; round < gathering_end(); round += TEAM) {
-                let i = round + lane;
-                var cell = 0u;
-                var own = Summand(tf(0.0), false);
-                if i < part_end {
-                    cell = cell_of(i);
-                    own = summand(i, quantity, cell);
-                }
-                note_largest(quantity, cell, own, by_cell);
+                note_largest(quantity, summand_at(round + lane, quantity), by_cell);
             }
         }
     }
@@ -61,14 +63,7 @@ fn sum_quantities(lane: u32) {
         for (var quantity = 0u; quantity < QUANTITIES; quantity++) {
             if is_summed(quantity) {
                 for (var round = tile; round < min(tile + TILE, gathering_end()); round += TEAM) {
-                    let i = round + lane;
-                    var cell = 0u;
-                    var own = Summand(tf(0.0), false);
-                    if i < part_end {
-                        cell = cell_of(i);
-                        own = summand(i, quantity, cell);
-                    }
-                    add_to_sum(quantity, cell, own, by_cell);
+                    add_to_sum(quantity, summand_at(round + lane, quantity), by_cell);
                 }
             }
         }
@@ -76,18 +71,18 @@ fn sum_quantities(lane: u32) {
     }
 }
 
-// Notes the value of an element, if there is one. All lanes of a team together, like `add_to_sum`.
-fn note_largest(quantity: u32, cell: u32, own: Summand, by_cell: bool) {
+// Notes the value of an element. All lanes of a team together, like `add_to_sum`.
+fn note_largest(quantity: u32, own: Summand, by_cell: bool) {
     let bits = bitcast<u32>(own.value.x) & 0x7fffffffu;
     if by_cell {
         for (var c = 0u; c < params.cells; c++) {
-            let all = gathered_largest(select(0u, bits, own.is_one && cell == c));
+            let all = gathered_largest(select(0u, bits, own.is_one && own.cell == c));
             if is_gatherer() {
                 atomicMax(&largest[sum_slot(quantity, c)], all);
             }
         }
     } else if own.is_one {
-        atomicMax(&largest[sum_slot(quantity, cell)], bits);
+        atomicMax(&largest[sum_slot(quantity, own.cell)], bits);
     }
 }
 
@@ -95,18 +90,18 @@ fn sum_exponent(quantity: u32, cell: u32) -> i32 {
     return exponent_above(atomicLoad(&largest[sum_slot(quantity, cell)]));
 }
 
-fn add_to_sum(quantity: u32, cell: u32, own: Summand, by_cell: bool) {
-    let part = cut(own.value, limb_scale(sum_exponent(quantity, cell)));
+fn add_to_sum(quantity: u32, own: Summand, by_cell: bool) {
+    let part = cut(own.value, limb_scale(sum_exponent(quantity, own.cell)));
     if by_cell {
         for (var c = 0u; c < params.cells; c++) {
-            let here = select(vec2<i32>(0), part, own.is_one && cell == c);
+            let here = select(vec2<i32>(0), part, own.is_one && own.cell == c);
             let all = vec2<i32>(gathered(here.x), gathered(here.y));
             if is_gatherer() {
                 add_part(quantity, c, all);
             }
         }
     } else if own.is_one {
-        add_part(quantity, cell, part);
+        add_part(quantity, own.cell, part);
     }
 }
 

@@ -270,7 +270,7 @@ fn summand(i: u32, quantity: u32, cell: u32) -> Summand {
     if infinite {
         note_infinite(quantity, cell);
     }
-    return Summand(value, !infinite);
+    return Summand(value, cell, !infinite);
 }
 
 fn store_totals(lane: u32) {

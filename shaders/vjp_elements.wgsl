@@ -112,9 +112,9 @@ fn summand(i: u32, quantity: u32, cell: u32) -> Summand {
     let value = quantity_of(i, quantity);
     if is_special(bitcast<u32>(value.x)) {
         atomicStore(&spoilt[team], 1u);
-        return Summand(value, false);
+        return Summand(value, cell, false);
     }
-    return Summand(value, quantity == OF_VALUE || state_of(i) == FREE);
+    return Summand(value, cell, quantity == OF_VALUE || state_of(i) == FREE);
 }
 
 fn clear_gradient(lane: u32) {
