@@ -395,8 +395,11 @@ fn dense_rows_agree<T: Storage>(device: &Device) {
         // (With a spread over cells beside them.)
         let mut set = parity(2);
         for row in 0..m {
-            set.push_dense(DenseRow::new(format!("row {row}"), -0.05, 0.05)).expect("a row");
+            set.push_dense(DenseRow::new(format!("row {row}"), -1.0, 1.0)).expect("a row");
         }
+        // A part of what rows are by chance, so that most are held.
+        let upper: Vec<f64> = sizes.iter().flat_map(|n| vec![0.11 / f64::from(*n as u32).sqrt(); m]).collect();
+        let lower: Vec<f64> = upper.iter().map(|upper| -upper).collect();
         let mut draw = |from: f64, to: f64, count: usize| -> Vec<f64> {
             (0..count).map(|_| T::from_f64(rng.random_range(from..to)).to_f64()).collect()
         };
@@ -410,13 +413,16 @@ fn dense_rows_agree<T: Storage>(device: &Device) {
         let stored = |array: &[f64]| array.iter().map(|value| T::from_f64(*value)).collect::<Vec<T>>();
         let (z_here, g_here) = (stored(&z), stored(&g));
         let here = Batch::new(&z_here, Offsets::Ragged(&offsets)).cells(&groups).weights(&weights);
-        let here = here.bounds(T::from_f64(0.0), T::from_f64(1.0));
+        let here = here.bounds(T::from_f64(0.0), T::from_f64(1.0)).row_bounds(&lower, &upper);
         let there = Batch::new(&z, Offsets::Ragged(&offsets)).cells(&groups).weights(&weights).bounds(0.0, 1.0);
+        let there = there.row_bounds(&lower, &upper);
         let found = of_samples(device, &set, method, &here.coefficients(&singles), &g_here);
         let expected = of_samples(&Device::cpu(), &set, method, &there.coefficients(&doubles), &g);
         let name = format!("{:?}, {m} rows, {method:?}", T::DTYPE);
         assert_eq!(found.0, expected.0, "{name}");
         assert!(found.0.iter().all(|status| *status == Status::Solved), "{name}: {:?}", found.0);
+        let held = expected.1[4][sizes.len()..].iter().filter(|slope| **slope != 0.0).count();
+        assert!(2 * held > sizes.len() * m, "{name}: {held} rows are held");
         let unit = T::UNIT_ROUNDOFF;
         for (which, (found, expected)) in found.1.iter().zip(&expected.1).enumerate() {
             let size = expected.iter().fold(1.0, |most: f64, value| most.max(value.abs()));
