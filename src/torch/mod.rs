@@ -1,7 +1,9 @@
 //! A fairness layer for torch (feature `tch`): projections as nodes of torch's graph.
 
 mod autograd;
+mod call;
 mod layer;
 mod tensors;
 
-pub use layer::{FairnessLayer, Inputs, Projected};
+pub use call::Inputs;
+pub use layer::{FairnessLayer, Projected};
