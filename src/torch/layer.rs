@@ -2,46 +2,25 @@
 
 use std::any::Any;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tch::{Kind, Tensor};
 
 use super::autograd::node;
-use super::tensors::{Element, by_column, failed, ids, reals, rows_and_columns, tensor_of, values};
+use super::call::{Call, Inputs};
+use super::place::Place;
+use super::solved::{Plan, Projected, Report, SharedPlan, Solved, locked};
+use super::tensors::{Element, by_column, failed, values};
 use crate::backend::Device;
-use crate::batch::{Batch, Buffer, Capacities, Offsets, Reals};
-use crate::cells::Population;
+use crate::batch::Capacities;
+use crate::cells::{Population, Strata};
 use crate::constraints::ConstraintSet;
 use crate::criterion::Criterion;
 use crate::error::{Error, Result};
-use crate::projector::Projector;
 use crate::settings::Settings;
-use crate::solution::{Outcome, Solution, Status, Wanted};
-use crate::storage::{Dtype, Storage};
-
-/// What a layer reads beside the predictions. All are `[n]`, or `[n, K]` of predictions `[n, K]`, of any number type.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Inputs<'a> {
-    /// The group ids, `[n]`, or `[n, F]` of F sensitive features: whole numbers from 0.
-    pub groups: Option<&'a Tensor>,
-    /// The labels, for criteria that are about labels. There is no gradient to them.
-    pub labels: Option<&'a Tensor>,
-    /// The ids of the control feature, `[n]`.
-    pub control: Option<&'a Tensor>,
-    /// The sample weights; without them all are 1. There is no gradient to them.
-    pub weights: Option<&'a Tensor>,
-}
-
-/// What came of a projection.
-#[derive(Debug)]
-pub struct Projected {
-    /// The fair predictions, of the shape and type of the predictions; in the graph if these are.
-    pub y: Tensor,
-    /// What became of every column, `[K]`. One that is not solved is clip(z), and passes no gradient.
-    pub outcomes: Vec<Outcome>,
-    /// The names of the rows that constrain nothing in this batch, since a group of theirs is absent.
-    pub inactive: Vec<String>,
-}
+use crate::solution::{Outcome, Status};
+use crate::storage::Dtype;
+use crate::totals::Totals;
 
 /// A layer that projects a batch of predictions onto a criterion of fairness, exactly, in every forward pass.
 ///
@@ -68,20 +47,16 @@ pub struct Projected {
 #[derive(Clone, Debug)]
 pub struct FairnessLayer {
     set: ConstraintSet,
-    population: Population,
-    bounds: (f64, f64),
+    pub(super) population: Population,
+    pub(super) bounds: (f64, f64),
     settings: Settings,
     plans: Arc<Mutex<Plans>>,
+    /// An emulated GPU, for the tests: it takes what lies in host memory for its own.
+    emulated: Option<Device>,
 }
 
-/// The projectors of a layer, by number type.
-type Plans = HashMap<Dtype, Box<dyn Any + Send>>;
-type Plan<T> = Arc<Mutex<Projector<T>>>;
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // (A projector that panicked has scratch memory of no meaning, which the next call fills anew.)
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// The projectors of a layer, by number type and by what they work on.
+type Plans = HashMap<(Dtype, Place), Box<dyn Any + Send>>;
 
 impl FairnessLayer {
     /// A layer for this criterion and these people, without bounds.
@@ -95,7 +70,14 @@ impl FairnessLayer {
             return Err(Error::value("the criterion", problem));
         }
         let bounds = (f64::NEG_INFINITY, f64::INFINITY);
-        Ok(Self { set, population: population.clone(), bounds, settings: Settings::default(), plans: Arc::default() })
+        Ok(Self {
+            set,
+            population: population.clone(),
+            bounds,
+            settings: Settings::default(),
+            plans: Arc::default(),
+            emulated: None,
+        })
     }
 
     /// Keeps all fair predictions between these bounds, bit for bit; infinite ones are none.
@@ -110,18 +92,61 @@ impl FairnessLayer {
         Self { settings, plans: Arc::default(), ..self }
     }
 
+    /// Takes tensors in host memory for those of this emulated GPU: how the tests run what is between torch and a GPU.
+    #[cfg(feature = "cuda")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn emulated(self, device: Device) -> Self {
+        Self { emulated: Some(device), plans: Arc::default(), ..self }
+    }
+
     /// The constraints of the layer.
     pub fn constraints(&self) -> &ConstraintSet {
         &self.set
     }
 
-    /// The fair predictions, of predictions that all have some.
+    /// Whether the criterion is about labels. Where it is not, none need be given, and none are looked at.
+    pub fn needs_labels(&self) -> bool {
+        self.set.layout().strata() == Strata::Label || self.set.needs_label_means()
+    }
+
+    /// What these predictions and their answers come to, a column each: the gaps of all rows, from sums in double precision.
+    /// Totals of several batches can be merged.
     ///
     /// # Errors
-    /// As [`project`](Self::project); and a problem that has no answer, which says which and why.
+    /// As [`project`](Self::project); sample weights, which totals do not take; and numbers that are not finite.
+    pub fn totals(&self, predictions: &Tensor, y: &Tensor, inputs: Inputs<'_>) -> Result<Vec<Totals>> {
+        let call = Call::<f64>::in_host_memory(self, predictions, inputs)?;
+        let (columns, n) = call.extent();
+        if y.size() != predictions.size() {
+            let problem = format!("they have the shape {:?}, the predictions {:?}", y.size(), predictions.size());
+            return Err(Error::value("the answers", problem));
+        }
+        let y = y.f_detach().and_then(|y| y.f_to_device(tch::Device::Cpu)?.f_to_kind(Kind::Double)).map_err(failed)?;
+        let y = by_column(&y)?;
+        let y = values::<f64>(&y)?;
+        let of = |column: usize| {
+            let mut totals = Totals::new(&self.set);
+            let own = &y[column * n..(column + 1) * n];
+            call.with(column..column + 1, Some(self.bounds), |batch| totals.add(&self.set, batch, 0, own))??;
+            Ok(totals)
+        };
+        (0..columns).map(of).collect()
+    }
+
+    /// The fair predictions, of predictions that all have some.
+    ///
+    /// On a GPU nothing waits for the answers, so that nobody knows yet whether there are any: where there is none, `y` is clip(z),
+    /// and passes no gradient. [`project`](Self::project) can be asked.
+    ///
+    /// # Errors
+    /// As [`project`](Self::project); and, in host memory, a problem that has no answer, which says which and why.
     pub fn forward(&self, predictions: &Tensor, groups: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
-        let Projected { y, outcomes, .. } =
-            self.project(predictions, Inputs { groups: Some(groups), labels, ..Inputs::default() })?;
+        let projected = self.project(predictions, Inputs { groups: Some(groups), labels, ..Inputs::default() })?;
+        if predictions.device() != tch::Device::Cpu {
+            return Ok(projected.y);
+        }
+        let (y, Report { outcomes, .. }) = (projected.y.shallow_clone(), projected.report()?);
         match outcomes.iter().position(|outcome| !matches!(outcome.status, Status::Solved | Status::Relaxed)) {
             None => Ok(y),
             Some(column) => Err(unsolved(column, outcomes.len(), &outcomes[column])),
@@ -130,17 +155,13 @@ impl FairnessLayer {
 
     /// The fair predictions, and what became of every column: one without an answer is no error here.
     ///
+    /// Predictions in host memory are projected on the CPU; those on an NVIDIA GPU there (feature `cuda`): their tensors are read
+    /// and written where they lie, on torch's current stream, and nothing waits, but the first calls, which plan.
+    ///
     /// # Errors
     /// Shapes, number types or ids that do not fit, inputs that the criterion needs and were not given, or a device that the
     /// layer does not work on.
     pub fn project(&self, predictions: &Tensor, inputs: Inputs<'_>) -> Result<Projected> {
-        if predictions.device() != tch::Device::Cpu {
-            return Err(Error::Unsupported {
-                device: "torch",
-                what: format!("predictions on {:?}", predictions.device()),
-                instead: "so far the layer works on the CPU",
-            });
-        }
         match predictions.kind() {
             Kind::Half => self.project_as::<crate::f16>(predictions, inputs),
             Kind::BFloat16 => self.project_as::<crate::bf16>(predictions, inputs),
@@ -153,39 +174,24 @@ impl FairnessLayer {
     }
 
     fn project_as<T: Element>(&self, predictions: &Tensor, inputs: Inputs<'_>) -> Result<Projected> {
-        let Some((n, columns)) = rows_and_columns(predictions) else {
-            let problem = format!("they have the shape {:?}, and [n] or [n, K] is needed", predictions.size());
-            return Err(Error::value("predictions", problem));
-        };
-        let call = Call::<T>::read(self, predictions, inputs, (n, columns))?;
-        let plan = self.plan::<T>(Capacities::equal(columns, n))?;
-        let (solution, outcomes, inactive, y) = {
-            let mut projector = locked(&plan);
-            let mut solution = projector.solution();
-            call.with_batch(|batch| projector.project_into(batch, &mut solution))??;
-            let view = solution.read()?;
-            let y = call.tensor(view.y)?;
-            let is_inactive = |row: &usize| (0..columns).any(|column| view.is_inactive(column, *row));
-            let named = self.set.row_names().enumerate();
-            let inactive = named.filter(|(row, _)| is_inactive(row)).map(|(_, name)| name.to_owned()).collect();
-            let outcomes = view.outcomes.to_vec();
-            (solution, outcomes, inactive, y)
-        };
+        let place = Place::of(predictions)?;
+        let on_gpu = place != Place::Host || self.emulated.is_some();
+        let call = Call::<T>::read(self, predictions, inputs, predictions.device(), on_gpu)?;
+        let plan = self.plan::<T>(place, Capacities::equal(call.extent().0, call.extent().1))?;
+        let solved = Arc::new(Solved::new(plan, call, predictions)?);
+        let y = solved.y()?;
         if !predictions.requires_grad() {
-            return Ok(Projected { y, outcomes, inactive });
+            return Ok(Projected { y, solved });
         }
-        let kept = Mutex::new((call, solution));
-        let pull = move |gradient: &Tensor| {
-            let (call, solution) = &*locked(&kept);
-            call.pull(&mut locked(&plan), solution, gradient)
-        };
-        Ok(Projected { y: node(predictions, &y, pull)?, outcomes, inactive })
+        let own = solved.clone();
+        Ok(Projected { y: node(predictions, &y, move |gradient| own.pull(gradient))?, solved })
     }
 
-    /// The projector for a number type: the one there is, if it is large enough.
-    fn plan<T: Storage>(&self, needed: Capacities) -> Result<Plan<T>> {
+    /// The projector for a number type and a place: the one there is, if it is large enough.
+    fn plan<T: Element>(&self, place: Place, needed: Capacities) -> Result<SharedPlan<T>> {
         let mut plans = locked(&self.plans);
-        let kept = plans.get(&T::DTYPE).and_then(|plan| plan.downcast_ref::<Plan<T>>());
+        let key = (T::DTYPE, place);
+        let kept = plans.get(&key).and_then(|plan| plan.downcast_ref::<SharedPlan<T>>());
         let before = kept.map(|plan| locked(plan).capacities());
         let holds = |has: Capacities| {
             needed.problems <= has.problems && needed.total <= has.total && needed.largest <= has.largest
@@ -199,18 +205,12 @@ impl FairnessLayer {
             total: needed.total.max(before.total),
             largest: needed.largest.max(before.largest),
         };
-        let projector = Projector::<T>::plan(Device::cpu(), &self.set, capacities, self.settings)?;
-        let plan: Plan<T> = Arc::new(Mutex::new(projector));
+        let device = self.emulated.clone().map_or_else(|| place.device(), Ok)?;
+        let plan = Plan::<T>::new(&device, &self.set, capacities, self.settings)?;
         // (Graphs that are still to be pulled back keep the one before.)
-        plans.insert(T::DTYPE, Box::new(plan.clone()));
+        plans.insert(key, Box::new(plan.clone()));
         Ok(plan)
     }
-}
-
-/// Numbers of the samples, and whether the columns share them.
-fn of_samples((values, is_shared): &(Vec<f64>, bool)) -> Reals<'_> {
-    let own = Reals::from(values);
-    if *is_shared { own.shared() } else { own }
 }
 
 fn unsolved(column: usize, columns: usize, outcome: &Outcome) -> Error {
@@ -230,85 +230,4 @@ fn unsolved(column: usize, columns: usize, outcome: &Outcome) -> Error {
         ),
     };
     Error::value("predictions", which + &why)
-}
-
-/// A call's inputs, as the backward pass needs them again.
-struct Call<T> {
-    /// `[K, n]`, in order.
-    z: Tensor,
-    shape: Vec<i64>,
-    problems: (usize, usize),
-    bounds: (T, T),
-    groups: Vec<Vec<u8>>,
-    control: Option<Vec<u8>>,
-    labels: Option<(Vec<f64>, bool)>,
-    weights: Option<(Vec<f64>, bool)>,
-}
-
-impl<T: Element> Call<T> {
-    fn read(layer: &FairnessLayer, predictions: &Tensor, inputs: Inputs<'_>, problems: (usize, usize)) -> Result<Self> {
-        let (n, _) = problems;
-        let features: Vec<_> = layer.population.features.iter().map(|f| (f.name.as_str(), f.groups.len())).collect();
-        let groups = inputs.groups.map(|groups| ids("groups", groups, n, &features)).transpose()?;
-        let control = match (&layer.population.control, inputs.control) {
-            (Some(feature), Some(control)) => {
-                ids("control", control, n, &[(&feature.name, feature.levels.len())])?.pop()
-            }
-            _ => None,
-        };
-        let of_samples = |what, tensor: Option<&Tensor>| tensor.map(|tensor| reals(what, tensor, problems)).transpose();
-        Ok(Self {
-            z: by_column(&predictions.f_detach().map_err(failed)?)?,
-            shape: predictions.size(),
-            problems,
-            bounds: (T::from_f64(layer.bounds.0), T::from_f64(layer.bounds.1)),
-            groups: groups.unwrap_or_default(),
-            control,
-            labels: of_samples("labels", inputs.labels)?,
-            weights: of_samples("weights", inputs.weights)?,
-        })
-    }
-
-    fn offsets(&self) -> Offsets<'static> {
-        let (n, problems) = self.problems;
-        Offsets::Equal { problems, n }
-    }
-
-    /// Has `with` make the batch of this call, whose parts lie here.
-    fn with_batch<R>(&self, with: impl FnOnce(&Batch<'_, T>) -> R) -> Result<R> {
-        let groups: Vec<Buffer<'_, u8>> = self.groups.iter().map(|ids| Buffer::from(ids).shared()).collect();
-        let mut batch = Batch::new(values::<T>(&self.z)?, self.offsets()).bounds(self.bounds.0, self.bounds.1);
-        if !groups.is_empty() {
-            batch = batch.groups(&groups);
-        }
-        if let Some(control) = &self.control {
-            batch = batch.control(Buffer::from(control).shared());
-        }
-        if let Some(labels) = &self.labels {
-            batch = batch.labels(of_samples(labels));
-        }
-        if let Some(weights) = &self.weights {
-            batch = batch.weights(of_samples(weights));
-        }
-        Ok(with(&batch))
-    }
-
-    /// Numbers column by column as a tensor of the predictions' shape.
-    fn tensor(&self, values: &[T]) -> Result<Tensor> {
-        let own = tensor_of(values)?;
-        let (n, columns) = self.problems;
-        let shaped = match self.shape.len() {
-            1 => own,
-            _ => own.f_view([columns as i64, n as i64]).and_then(|own| own.f_transpose(0, 1)).map_err(failed)?,
-        };
-        shaped.f_contiguous().map_err(failed)
-    }
-
-    /// The backward pass.
-    fn pull(&self, projector: &mut Projector<T>, solution: &Solution<T>, gradient: &Tensor) -> Result<Tensor> {
-        let g = by_column(&gradient.f_to_kind(T::KIND).map_err(failed)?)?;
-        let mut gradients = projector.gradients(Wanted::default());
-        self.with_batch(|batch| projector.vjp(batch, solution, values::<T>(&g)?, &mut gradients))??;
-        self.tensor(gradients.read()?.predictions)
-    }
 }
