@@ -52,6 +52,7 @@
 //! | answers | [`Solution`], [`SolutionView`], [`Outcome`], [`Status`], [`ClampState`] |
 //! | gradients | [`Gradients`], [`GradientsView`], [`Wanted`] |
 //! | number types: `f16`, `bf16`, `f32`, `f64` | [`Storage`], [`Dtype`] |
+//! | what answers come to, over any number of batches | [`Totals`], [`PooledGap`] |
 //! | small batches that are answered as they come | the module [`streaming`]: [`Streaming`], [`StreamSettings`], [`StreamState`] |
 //! | how fair decisions are, with fairlearn's metrics | the module [`audit`] |
 //!
@@ -63,7 +64,7 @@
 //! |---|---|---|
 //! | `cuda` | yes | NVIDIA GPUs: `Device::cuda` |
 //! | `wgpu` | yes | GPUs of any vendor, through Vulkan, Metal or DirectX 12: `Device::wgpu` |
-//! | `tch` | no | a layer for torch: `torch::FairnessLayer`; needs libtorch to build |
+//! | `tch` | no | torch: `torch::FairnessLayer`, `torch::Trainer`; needs libtorch to build |
 //! | `serde` | with `cli` | [`StreamState`] can be written and read |
 //! | `cli` | yes | the program `fairlayer` and what only it needs |
 //!
