@@ -23,6 +23,8 @@ mod solve;
 mod stream;
 mod summary;
 mod table;
+#[cfg(feature = "tch")]
+mod train;
 
 use std::ffi::OsString;
 use std::io::Write;
