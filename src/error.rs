@@ -86,6 +86,15 @@ pub enum Error {
         /// Its words.
         problem: String,
     },
+    /// A checkpoint of a training that cannot be used or written.
+    #[cfg(feature = "tch")]
+    #[error("{}: {problem}", path.display())]
+    Checkpoint {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A solution or gradients object that belongs to another plan.
     #[error("{what} was made for another plan; make it with this projector's `{make}`")]
     Foreign {

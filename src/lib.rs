@@ -99,6 +99,7 @@ pub mod streaming;
 mod sum;
 #[cfg(feature = "tch")]
 pub mod torch;
+mod totals;
 
 #[cfg(feature = "cli")]
 #[doc(hidden)]
@@ -124,7 +125,8 @@ pub use projector::Projector;
 pub use settings::{AdmmSettings, Infeasible, Method, Settings};
 pub use solution::{ClampState, Gradients, GradientsView, Outcome, Solution, SolutionView, Status, Wanted};
 pub use storage::{Arithmetic, Dtype, Storage};
-pub use streaming::{Answered, PooledGap, StreamRule, StreamSettings, StreamState, Streaming};
+pub use streaming::{Answered, StreamRule, StreamSettings, StreamState, Streaming};
+pub use totals::{PooledGap, Totals};
 
 #[cfg(feature = "cuda")]
 pub use cudarc;

@@ -12,9 +12,9 @@ use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::error::{Error, Result};
 use crate::projector::Projector;
 use crate::solution::{Solution, Status};
+use crate::totals::Totals;
 
 use super::Arrivals;
-use super::totals::Totals;
 
 /// The gap of the primal step is found to this part of the gap that the batch has.
 const ACCURACY: f64 = 1e-13;
@@ -145,10 +145,10 @@ impl Step<'_> {
 
 /// The largest gap of the rows in this batch alone; 0 where nothing is compared.
 fn gap_of(arrivals: &Arrivals<'_>, set: &ConstraintSet, y: impl Fn(usize) -> f64) -> f64 {
-    let mut totals = Totals::new(set.layout().cells());
+    let mut totals = Totals::new(set);
     for (index, &cell) in arrivals.cells.iter().enumerate() {
         let (z, clipped) = (arrivals.z[index], arrivals.clipped(index));
-        totals.add(usize::from(cell), z, clipped, arrivals.label(index), y(index));
+        totals.add_sample(usize::from(cell), z, clipped, arrivals.label(index), y(index));
     }
     totals.gaps(set).into_iter().flatten().map(|gap| gap.after.abs()).fold(0.0, f64::max)
 }

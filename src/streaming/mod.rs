@@ -83,16 +83,14 @@ mod forecast;
 mod max_gap;
 mod pooled;
 mod state;
-mod totals;
 
 pub use max_gap::MaxGapState;
 pub use state::StreamState;
-pub use totals::PooledGap;
 
 use std::cmp::Ordering;
 
 use crate::backend::Device;
-use crate::batch::{Batch, Bound, Capacities, CellSource, RealSlice};
+use crate::batch::{Batch, Bound, Capacities, CellSource, Problem, RealSlice};
 use crate::cells::CellMask;
 use crate::constraints::{ConstraintSet, SpreadLimit};
 use crate::error::{Error, Result};
@@ -100,11 +98,11 @@ use crate::projector::Projector;
 use crate::reference::cells_prepare::compute_cells;
 use crate::settings::Settings;
 use crate::solution::{Solution, Status};
+use crate::totals::{PooledGap, Totals};
 
 use max_gap::MaxGap;
 use pooled::Pooled;
 use state::{RuleState, VERSION, held_to};
-use totals::Totals;
 
 /// The largest size of a prediction or a label in a stream, whose sums go on and on.
 pub const LARGEST: f64 = 1e15;
@@ -141,6 +139,12 @@ impl Default for StreamSettings {
     }
 }
 
+impl StreamSettings {
+    fn arrivals<'a>(&self, problem: &Problem<'a, f64>, cells: &'a [u8]) -> Arrivals<'a> {
+        Arrivals { z: problem.z, cells, labels: problem.labels, bounds: self.bounds }
+    }
+}
+
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answered {
@@ -174,6 +178,13 @@ impl Arrivals<'_> {
 
     pub(crate) fn labels(&self) -> Vec<f64> {
         (0..self.z.len()).map(|index| self.label(index)).collect()
+    }
+
+    fn count_into(&self, totals: &mut Totals, y: &[f64]) {
+        for (index, &y) in y.iter().enumerate() {
+            let (cell, z) = (usize::from(self.cells[index]), self.z[index]);
+            totals.add_sample(cell, z, self.clipped(index), self.label(index), y);
+        }
     }
 
     /// Whether all numbers can be used. Those that are too large could not be summed for long.
@@ -229,7 +240,7 @@ impl Streaming {
     /// Rows with a coefficient for every sample, bounds that hold no number (or, with a ratio, negative numbers), a rule that
     /// does not fit the rows, or more memory than can be had.
     pub fn new(set: &ConstraintSet, settings: StreamSettings) -> Result<Self> {
-        Self::begin(set, settings, Totals::new(set.layout().cells()), None)
+        Self::begin(set, settings, Totals::new(set), None)
     }
 
     /// Goes on from a saved state: what follows has the very bits that it would have had without the interruption.
@@ -302,30 +313,12 @@ impl Streaming {
     /// # Errors
     /// Wrong shapes, missing inputs, or inputs that a stream does not take; nothing is changed then.
     pub fn answer_into(&mut self, batch: &Batch<'_, f64>, y: &mut [f64]) -> Result<Answered> {
-        let (lo, hi) = self.settings.bounds;
-        let n = batch.total();
-        check_batch(batch)?;
-        let batch = batch.bounds(lo, hi);
-        batch.check(&self.set, Capacities::single(n))?;
-        if y.len() != n {
-            return Err(Error::Shape { what: "the answers", expected: n, got: y.len() });
-        }
-        let problem = batch.problem(0, &self.set);
-        self.cells.clear();
-        let usable = match &problem.cells {
-            CellSource::Ids(ids) => {
-                self.cells.extend_from_slice(ids);
-                ids.iter().all(|&id| usize::from(id) < self.set.layout().cells())
-            }
-            _ => {
-                self.cells.resize(n, 0);
-                compute_cells(self.set.layout(), &problem, &mut self.cells)
-            }
-        };
-        let arrivals = Arrivals { z: problem.z, cells: &self.cells, labels: problem.labels, bounds: (lo, hi) };
+        let (batch, n) = (self.checked(batch, y.len())?, y.len());
+        let (problem, usable) = self.find_cells(&batch);
+        let arrivals = self.settings.arrivals(&problem, &self.cells);
         let projected = n >= self.settings.b_tau;
         if !(usable && arrivals.are_usable()) {
-            y.iter_mut().zip(arrivals.z).for_each(|(y, z)| *y = z.clamp(lo, hi));
+            (0..n).for_each(|index| y[index] = arrivals.clipped(index));
             return Ok(Answered { status: Status::BadNumber, projected, incomplete: false });
         }
         let incomplete = is_incomplete(&self.set, arrivals.cells)?;
@@ -351,11 +344,55 @@ impl Streaming {
             }
             Status::Solved
         };
-        for (index, &y) in y.iter().enumerate() {
-            let (cell, z) = (usize::from(arrivals.cells[index]), arrivals.z[index]);
-            self.totals.add(cell, z, arrivals.clipped(index), arrivals.label(index), y);
-        }
+        arrivals.count_into(&mut self.totals, y);
         Ok(Answered { status, projected, incomplete })
+    }
+
+    /// Takes in a batch that was answered by others, such as one that was projected on another device: it counts as those do
+    /// that this projects by itself. `y`, `[n]`, are the answers.
+    ///
+    /// # Errors
+    /// As [`answer_into`](Self::answer_into); numbers or ids that cannot be used. Nothing is changed then.
+    pub fn record(&mut self, batch: &Batch<'_, f64>, y: &[f64]) -> Result<()> {
+        let batch = self.checked(batch, y.len())?;
+        let (problem, usable) = self.find_cells(&batch);
+        let arrivals = self.settings.arrivals(&problem, &self.cells);
+        if !(usable && arrivals.are_usable() && y.iter().all(|y| y.abs() <= LARGEST)) {
+            return Err(Error::value("the batch", "a number or an id in it cannot be used"));
+        }
+        if let Rule::Pooled(pooled) = &mut self.rule {
+            pooled.learn(&arrivals);
+        }
+        arrivals.count_into(&mut self.totals, y);
+        Ok(())
+    }
+
+    /// The batch with the bounds of the stream, if it is one that a stream takes.
+    fn checked<'a>(&self, batch: &Batch<'a, f64>, answers: usize) -> Result<Batch<'a, f64>> {
+        check_batch(batch)?;
+        let batch = batch.bounds(self.settings.bounds.0, self.settings.bounds.1);
+        batch.check(&self.set, Capacities::single(batch.total()))?;
+        if answers != batch.total() {
+            return Err(Error::Shape { what: "the answers", expected: batch.total(), got: answers });
+        }
+        Ok(batch)
+    }
+
+    /// Finds the cells of a batch, and whether all ids are in range.
+    fn find_cells<'a>(&mut self, batch: &Batch<'a, f64>) -> (Problem<'a, f64>, bool) {
+        let problem = batch.problem(0, &self.set);
+        self.cells.clear();
+        let usable = match &problem.cells {
+            CellSource::Ids(ids) => {
+                self.cells.extend_from_slice(ids);
+                ids.iter().all(|&id| usize::from(id) < self.set.layout().cells())
+            }
+            _ => {
+                self.cells.resize(problem.z.len(), 0);
+                compute_cells(self.set.layout(), &problem, &mut self.cells)
+            }
+        };
+        (problem, usable)
     }
 
     /// As [`answer_into`](Self::answer_into), into a new vector.

@@ -4,7 +4,6 @@
 
 use super::Arrivals;
 use super::forecast::{Forecast, Seen, kept};
-use super::totals::Totals;
 use crate::batch::{Batch, Capacities};
 use crate::cells::CellMask;
 use crate::constraints::{ConstraintSet, SpreadLimit};
@@ -12,6 +11,7 @@ use crate::error::Result;
 use crate::projector::Projector;
 use crate::settings::{AdmmSettings, Infeasible, Settings};
 use crate::solution::{Solution, Status};
+use crate::totals::Totals;
 
 /// The number of samples that a cell has to make up for what it was answered is at least this, where the margin allows it,
 /// and at least that, where the margin needs it.

@@ -2,9 +2,9 @@
 
 use super::max_gap::MaxGapState;
 use super::pooled::PooledState;
-use super::totals::Totals;
 use crate::constraints::{ConstraintSet, Contrast, SpreadLimit};
 use crate::error::{Error, Result};
+use crate::totals::Totals;
 
 /// The form of the state that this version writes and reads.
 pub(crate) const VERSION: u32 = 1;

@@ -7,30 +7,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tch::{Kind, Tensor};
 
 use super::autograd::node;
-use super::tensors::{Element, by_column, failed, ids, reals, rows_and_columns, tensor_of, values};
+use super::call::{Call, Inputs};
+use super::tensors::{Element, by_column, failed, values};
 use crate::backend::Device;
-use crate::batch::{Batch, Buffer, Capacities, Offsets, Reals};
-use crate::cells::Population;
+use crate::batch::Capacities;
+use crate::cells::{Population, Strata};
 use crate::constraints::ConstraintSet;
 use crate::criterion::Criterion;
 use crate::error::{Error, Result};
 use crate::projector::Projector;
 use crate::settings::Settings;
-use crate::solution::{Outcome, Solution, Status, Wanted};
+use crate::solution::{Outcome, Status};
 use crate::storage::{Dtype, Storage};
-
-/// What a layer reads beside the predictions. All are `[n]`, or `[n, K]` of predictions `[n, K]`, of any number type.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Inputs<'a> {
-    /// The group ids, `[n]`, or `[n, F]` of F sensitive features: whole numbers from 0.
-    pub groups: Option<&'a Tensor>,
-    /// The labels, for criteria that are about labels. There is no gradient to them.
-    pub labels: Option<&'a Tensor>,
-    /// The ids of the control feature, `[n]`.
-    pub control: Option<&'a Tensor>,
-    /// The sample weights; without them all are 1. There is no gradient to them.
-    pub weights: Option<&'a Tensor>,
-}
+use crate::totals::Totals;
 
 /// What came of a projection.
 #[derive(Debug)]
@@ -41,6 +30,8 @@ pub struct Projected {
     pub outcomes: Vec<Outcome>,
     /// The names of the rows that constrain nothing in this batch, since a group of theirs is absent.
     pub inactive: Vec<String>,
+    /// The multipliers, `[K, rows]`, in the order of [`ConstraintSet::row_names`].
+    pub multipliers: Vec<f64>,
 }
 
 /// A layer that projects a batch of predictions onto a criterion of fairness, exactly, in every forward pass.
@@ -68,8 +59,8 @@ pub struct Projected {
 #[derive(Clone, Debug)]
 pub struct FairnessLayer {
     set: ConstraintSet,
-    population: Population,
-    bounds: (f64, f64),
+    pub(super) population: Population,
+    pub(super) bounds: (f64, f64),
     settings: Settings,
     plans: Arc<Mutex<Plans>>,
 }
@@ -115,6 +106,34 @@ impl FairnessLayer {
         &self.set
     }
 
+    /// Whether the criterion is about labels. Where it is not, none need be given, and none are looked at.
+    pub fn needs_labels(&self) -> bool {
+        self.set.layout().strata() == Strata::Label || self.set.needs_label_means()
+    }
+
+    /// What these predictions and their answers come to, a column each: the gaps of all rows, from sums in double precision.
+    /// Totals of several batches can be merged.
+    ///
+    /// # Errors
+    /// As [`project`](Self::project); sample weights, which totals do not take; and numbers that are not finite.
+    pub fn totals(&self, predictions: &Tensor, y: &Tensor, inputs: Inputs<'_>) -> Result<Vec<Totals>> {
+        let call = Call::<f64>::read(self, predictions, inputs)?;
+        let (columns, n) = call.extent();
+        if y.size() != predictions.size() {
+            let problem = format!("they have the shape {:?}, the predictions {:?}", y.size(), predictions.size());
+            return Err(Error::value("the answers", problem));
+        }
+        let y = by_column(&y.f_detach().and_then(|y| y.f_to_kind(Kind::Double)).map_err(failed)?)?;
+        let y = values::<f64>(&y)?;
+        let of = |column: usize| {
+            let mut totals = Totals::new(&self.set);
+            let own = &y[column * n..(column + 1) * n];
+            call.with(column..column + 1, Some(self.bounds), |batch| totals.add(&self.set, batch, 0, own))??;
+            Ok(totals)
+        };
+        (0..columns).map(of).collect()
+    }
+
     /// The fair predictions, of predictions that all have some.
     ///
     /// # Errors
@@ -153,33 +172,30 @@ impl FairnessLayer {
     }
 
     fn project_as<T: Element>(&self, predictions: &Tensor, inputs: Inputs<'_>) -> Result<Projected> {
-        let Some((n, columns)) = rows_and_columns(predictions) else {
-            let problem = format!("they have the shape {:?}, and [n] or [n, K] is needed", predictions.size());
-            return Err(Error::value("predictions", problem));
-        };
-        let call = Call::<T>::read(self, predictions, inputs, (n, columns))?;
+        let call = Call::<T>::read(self, predictions, inputs)?;
+        let (columns, n) = call.extent();
         let plan = self.plan::<T>(Capacities::equal(columns, n))?;
-        let (solution, outcomes, inactive, y) = {
+        let (solution, projected) = {
             let mut projector = locked(&plan);
             let mut solution = projector.solution();
-            call.with_batch(|batch| projector.project_into(batch, &mut solution))??;
+            call.with_all(|batch| projector.project_into(batch, &mut solution))??;
             let view = solution.read()?;
             let y = call.tensor(view.y)?;
             let is_inactive = |row: &usize| (0..columns).any(|column| view.is_inactive(column, *row));
             let named = self.set.row_names().enumerate();
             let inactive = named.filter(|(row, _)| is_inactive(row)).map(|(_, name)| name.to_owned()).collect();
-            let outcomes = view.outcomes.to_vec();
-            (solution, outcomes, inactive, y)
+            let (outcomes, multipliers) = (view.outcomes.to_vec(), view.multipliers.to_vec());
+            (solution, Projected { y, outcomes, inactive, multipliers })
         };
         if !predictions.requires_grad() {
-            return Ok(Projected { y, outcomes, inactive });
+            return Ok(projected);
         }
         let kept = Mutex::new((call, solution));
         let pull = move |gradient: &Tensor| {
             let (call, solution) = &*locked(&kept);
             call.pull(&mut locked(&plan), solution, gradient)
         };
-        Ok(Projected { y: node(predictions, &y, pull)?, outcomes, inactive })
+        Ok(Projected { y: node(predictions, &projected.y, pull)?, ..projected })
     }
 
     /// The projector for a number type: the one there is, if it is large enough.
@@ -207,12 +223,6 @@ impl FairnessLayer {
     }
 }
 
-/// Numbers of the samples, and whether the columns share them.
-fn of_samples((values, is_shared): &(Vec<f64>, bool)) -> Reals<'_> {
-    let own = Reals::from(values);
-    if *is_shared { own.shared() } else { own }
-}
-
 fn unsolved(column: usize, columns: usize, outcome: &Outcome) -> Error {
     let which = if columns == 1 { String::new() } else { format!("column {column}: ") };
     let why = match outcome.status {
@@ -230,85 +240,4 @@ fn unsolved(column: usize, columns: usize, outcome: &Outcome) -> Error {
         ),
     };
     Error::value("predictions", which + &why)
-}
-
-/// A call's inputs, as the backward pass needs them again.
-struct Call<T> {
-    /// `[K, n]`, in order.
-    z: Tensor,
-    shape: Vec<i64>,
-    problems: (usize, usize),
-    bounds: (T, T),
-    groups: Vec<Vec<u8>>,
-    control: Option<Vec<u8>>,
-    labels: Option<(Vec<f64>, bool)>,
-    weights: Option<(Vec<f64>, bool)>,
-}
-
-impl<T: Element> Call<T> {
-    fn read(layer: &FairnessLayer, predictions: &Tensor, inputs: Inputs<'_>, problems: (usize, usize)) -> Result<Self> {
-        let (n, _) = problems;
-        let features: Vec<_> = layer.population.features.iter().map(|f| (f.name.as_str(), f.groups.len())).collect();
-        let groups = inputs.groups.map(|groups| ids("groups", groups, n, &features)).transpose()?;
-        let control = match (&layer.population.control, inputs.control) {
-            (Some(feature), Some(control)) => {
-                ids("control", control, n, &[(&feature.name, feature.levels.len())])?.pop()
-            }
-            _ => None,
-        };
-        let of_samples = |what, tensor: Option<&Tensor>| tensor.map(|tensor| reals(what, tensor, problems)).transpose();
-        Ok(Self {
-            z: by_column(&predictions.f_detach().map_err(failed)?)?,
-            shape: predictions.size(),
-            problems,
-            bounds: (T::from_f64(layer.bounds.0), T::from_f64(layer.bounds.1)),
-            groups: groups.unwrap_or_default(),
-            control,
-            labels: of_samples("labels", inputs.labels)?,
-            weights: of_samples("weights", inputs.weights)?,
-        })
-    }
-
-    fn offsets(&self) -> Offsets<'static> {
-        let (n, problems) = self.problems;
-        Offsets::Equal { problems, n }
-    }
-
-    /// Has `with` make the batch of this call, whose parts lie here.
-    fn with_batch<R>(&self, with: impl FnOnce(&Batch<'_, T>) -> R) -> Result<R> {
-        let groups: Vec<Buffer<'_, u8>> = self.groups.iter().map(|ids| Buffer::from(ids).shared()).collect();
-        let mut batch = Batch::new(values::<T>(&self.z)?, self.offsets()).bounds(self.bounds.0, self.bounds.1);
-        if !groups.is_empty() {
-            batch = batch.groups(&groups);
-        }
-        if let Some(control) = &self.control {
-            batch = batch.control(Buffer::from(control).shared());
-        }
-        if let Some(labels) = &self.labels {
-            batch = batch.labels(of_samples(labels));
-        }
-        if let Some(weights) = &self.weights {
-            batch = batch.weights(of_samples(weights));
-        }
-        Ok(with(&batch))
-    }
-
-    /// Numbers column by column as a tensor of the predictions' shape.
-    fn tensor(&self, values: &[T]) -> Result<Tensor> {
-        let own = tensor_of(values)?;
-        let (n, columns) = self.problems;
-        let shaped = match self.shape.len() {
-            1 => own,
-            _ => own.f_view([columns as i64, n as i64]).and_then(|own| own.f_transpose(0, 1)).map_err(failed)?,
-        };
-        shaped.f_contiguous().map_err(failed)
-    }
-
-    /// The backward pass.
-    fn pull(&self, projector: &mut Projector<T>, solution: &Solution<T>, gradient: &Tensor) -> Result<Tensor> {
-        let g = by_column(&gradient.f_to_kind(T::KIND).map_err(failed)?)?;
-        let mut gradients = projector.gradients(Wanted::default());
-        self.with_batch(|batch| projector.vjp(batch, solution, values::<T>(&g)?, &mut gradients))??;
-        self.tensor(gradients.read()?.predictions)
-    }
 }

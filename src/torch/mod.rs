@@ -1,7 +1,27 @@
-//! A fairness layer for torch (feature `tch`): projections as nodes of torch's graph.
+//! Fairness in torch (feature `tch`): projections as nodes of torch's graph ([`FairnessLayer`]), networks whose answers are fair
+//! ([`FairModel`]), and their training ([`Trainer`]).
 
 mod autograd;
+mod call;
+mod checkpoint;
+mod dataset;
+mod gaps;
+mod history;
 mod layer;
+mod loader;
+mod model;
+mod optimiser;
+mod streams;
 mod tensors;
+mod trainer;
 
-pub use layer::{FairnessLayer, Inputs, Projected};
+pub use call::Inputs;
+pub use checkpoint::load_weights;
+pub use dataset::Dataset;
+pub use gaps::BatchGaps;
+pub use history::{EarlyStopping, Epoch, History, Schedule};
+pub use layer::{FairnessLayer, Projected};
+pub use loader::Loader;
+pub use model::{Enforce, FairModel, Predicted};
+pub use optimiser::{Optimiser, Rule};
+pub use trainer::{Evaluation, Trainer};

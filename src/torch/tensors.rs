@@ -45,9 +45,14 @@ pub(super) fn tensor_of<T: Element>(values: &[T]) -> Result<Tensor> {
 /// # Errors
 /// It is not contiguous, of another type, or elsewhere.
 pub(super) fn values<T: Element>(tensor: &Tensor) -> Result<&[T]> {
-    let fits = tensor.device() == Device::Cpu && tensor.kind() == T::KIND && tensor.is_contiguous();
-    if !fits {
-        let problem = format!("a contiguous {:?} tensor on the CPU is needed, and this is {tensor:?}", T::KIND);
+    slice_of(tensor, T::KIND)
+}
+
+/// `T` must be what torch stores for this kind.
+fn slice_of<T: bytemuck::Pod>(tensor: &Tensor, kind: Kind) -> Result<&[T]> {
+    let fits = tensor.device() == Device::Cpu && tensor.kind() == kind && tensor.is_contiguous();
+    if !fits || size_of::<T>() != kind.elt_size_in_bytes() {
+        let problem = format!("a contiguous {kind:?} tensor on the CPU is needed, and this is {tensor:?}");
         return Err(Error::Torch { problem });
     }
     if tensor.numel() == 0 {
@@ -84,15 +89,16 @@ pub(super) fn ids(what: &'static str, tensor: &Tensor, n: usize, limits: &[(&str
     if rows_and_columns(tensor) != Some((n, limits.len())) {
         return Err(wrong(format!("they have the shape {shape:?}, and [{n}, {}] is needed", limits.len())));
     }
-    let whole = tensor.f_to_device(Device::Cpu).and_then(|host| host.f_to_kind(Kind::Int64)).map_err(failed)?;
-    let is_real = matches!(tensor.kind(), Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double);
-    let back = whole.f_to_kind(Kind::Double).map_err(failed)?;
-    let given = tensor.f_to_device(Device::Cpu).and_then(|host| host.f_to_kind(Kind::Double)).map_err(failed)?;
-    if is_real && !back.f_equal(&given).map_err(failed)? {
-        return Err(wrong("they are not all whole numbers".into()));
+    let given = tensor.f_to_device(Device::Cpu).map_err(failed)?;
+    let whole = given.f_to_kind(Kind::Int64).map_err(failed)?;
+    if matches!(tensor.kind(), Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double) {
+        let back = whole.f_to_kind(tensor.kind()).map_err(failed)?;
+        if !back.f_equal(&given).map_err(failed)? {
+            return Err(wrong("they are not all whole numbers".into()));
+        }
     }
     let all = by_column(&whole)?;
-    let all: Vec<i64> = Vec::try_from(all.f_flatten(0, -1).map_err(failed)?).map_err(failed)?;
+    let all: &[i64] = slice_of(&all, Kind::Int64)?;
     let column = |(index, &(name, limit)): (usize, &(&str, usize))| {
         let own = all[index * n..(index + 1) * n].iter().enumerate();
         own.map(|(row, &id)| match usize::try_from(id) {

@@ -1,7 +1,11 @@
-//! What a stream has answered so far, as sums by cell: from them every pooled mean is known.
+//! What was answered so far, as sums by cell: from them every pooled mean, and so every gap, is known.
 
+use crate::batch::{Batch, Capacities, CellSource};
 use crate::cells::CellMask;
 use crate::constraints::{ConstraintSet, Contrast, Spread, SpreadLimit};
+use crate::error::{Error, Result};
+use crate::reference::cells_prepare::compute_cells;
+use crate::storage::Storage;
 use crate::sum::Sum;
 
 /// The sums of one cell.
@@ -30,10 +34,24 @@ impl CellTotal {
     }
 }
 
-/// The sums of all cells.
+/// Samples and their answers, summed up by cell in double precision: what a set of constraints comes to over all of them,
+/// pooled, however many batches they came in. It measures and takes nothing over from the solver.
+///
+/// ```
+/// use fairlayer::*;
+///
+/// let set = DemographicParity::within(0.1).constraints(&Population::one_feature(2))?;
+/// let mut totals = Totals::new(&set);
+/// for (scores, groups) in [([0.9, 0.2], [0, 1]), ([0.7, 0.4], [0, 1])] {
+///     totals.add(&set, &Batch::single(&scores).cells(&groups), 0, &scores)?;
+/// }
+/// let gap = totals.gaps(&set)[0].expect("both groups have come");
+/// assert!((gap.after - 0.5).abs() < 1e-15 && (gap.excess - 0.4).abs() < 1e-15);
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct Totals {
+pub struct Totals {
     pub(crate) cells: Vec<CellTotal>,
     moved: Sum,
 }
@@ -58,12 +76,76 @@ pub struct PooledGap {
 }
 
 impl Totals {
-    pub(crate) fn new(cells: usize) -> Self {
+    /// Those of no samples yet.
+    pub fn new(set: &ConstraintSet) -> Self {
+        Self::of_cells(set.layout().cells())
+    }
+
+    fn of_cells(cells: usize) -> Self {
         Self { cells: vec![CellTotal::default(); cells], moved: Sum::default() }
     }
 
+    /// Takes in a problem of a batch, which lies in host memory, and what its predictions became, `y`, `[n]`.
+    ///
+    /// # Errors
+    /// Shapes or inputs that do not fit, sample weights (all samples count the same here), a prediction, label or answer that is
+    /// not finite, or an id out of range; nothing is taken in then.
+    pub fn add<T: Storage>(
+        &mut self,
+        set: &ConstraintSet,
+        batch: &Batch<'_, T>,
+        problem: usize,
+        y: &[T],
+    ) -> Result<()> {
+        if batch.weights.is_some() {
+            return Err(Error::value("weights", "totals count every sample once"));
+        }
+        batch.check(set, Capacities::of(&batch.offsets))?;
+        if problem >= batch.offsets.problems() {
+            return Err(Error::value("the problem", format!("the batch has {}", batch.offsets.problems())));
+        }
+        if set.layout().cells() != self.cells.len() {
+            return Err(Error::Shape { what: "cells of the set", expected: self.cells.len(), got: set.layout().cells() });
+        }
+        let problem = batch.problem(problem, set);
+        if y.len() != problem.z.len() {
+            return Err(Error::Shape { what: "the answers", expected: problem.z.len(), got: y.len() });
+        }
+        let mut computed = Vec::new();
+        let (cells, known) = match &problem.cells {
+            CellSource::Ids(ids) => (*ids, ids.iter().all(|&id| usize::from(id) < self.cells.len())),
+            _ => {
+                computed.resize(y.len(), 0);
+                let known = compute_cells(set.layout(), &problem, &mut computed);
+                (&computed[..], known)
+            }
+        };
+        let label = |i| problem.labels.map_or(0.0, |labels| labels.at(i));
+        let finite = |i: usize| problem.z[i].to_f64().is_finite() && y[i].to_f64().is_finite() && label(i).is_finite();
+        if !(known && (0..y.len()).all(finite)) {
+            return Err(Error::value("the samples", "a prediction, label or answer is not finite, or an id out of range"));
+        }
+        for (i, &cell) in cells.iter().enumerate() {
+            let (z, (lo, hi)) = (problem.z[i].to_f64(), problem.bounds(i));
+            let clipped = z.max(lo.to_f64()).min(hi.to_f64());
+            self.add_sample(usize::from(cell), z, clipped, label(i), y[i].to_f64());
+        }
+        Ok(())
+    }
+
+    /// Takes in all that others have taken in, over the same set.
+    pub fn merge(&mut self, others: &Self) {
+        for (own, other) in self.cells.iter_mut().zip(&others.cells) {
+            own.count += other.count;
+            own.y.add(other.y.value());
+            own.clipped.add(other.clipped.value());
+            own.label.add(other.label.value());
+        }
+        self.moved.add(others.moved.value());
+    }
+
     /// Takes in a sample and its answer.
-    pub(crate) fn add(&mut self, cell: usize, z: f64, clipped: f64, label: f64, y: f64) {
+    pub(crate) fn add_sample(&mut self, cell: usize, z: f64, clipped: f64, label: f64, y: f64) {
         let total = &mut self.cells[cell];
         total.count += 1;
         total.y.add(y);
@@ -79,18 +161,18 @@ impl Totals {
 
     /// The same of a layout with more cells; `places` says where each of these went.
     pub(crate) fn moved_to(&self, cells: usize, places: &[usize]) -> Self {
-        let mut moved = Self { moved: self.moved, ..Self::new(cells) };
+        let mut moved = Self { moved: self.moved, ..Self::of_cells(cells) };
         places.iter().zip(&self.cells).for_each(|(&place, &total)| moved.cells[place] = total);
         moved
     }
 
-    /// How many samples were answered.
-    pub(crate) fn count(&self) -> u64 {
+    /// How many samples there are.
+    pub fn count(&self) -> u64 {
         self.cells.iter().map(|cell| cell.count).sum()
     }
 
-    /// The mean of `(y - z)^2`; 0 before the first sample.
-    pub(crate) fn mean_square(&self) -> f64 {
+    /// The mean of `(y - z)^2` over all samples; 0 before the first sample.
+    pub fn mean_square(&self) -> f64 {
         self.moved.value() / self.count().max(1) as f64
     }
 
@@ -112,7 +194,7 @@ impl Totals {
     }
 
     /// What every spread, then every contrast comes to; `None` where there is nothing to compare yet.
-    pub(crate) fn gaps(&self, set: &ConstraintSet) -> Vec<Option<PooledGap>> {
+    pub fn gaps(&self, set: &ConstraintSet) -> Vec<Option<PooledGap>> {
         let spreads = set.spreads().iter().map(|spread| self.of_spread(spread));
         spreads.chain(set.contrasts().iter().map(|contrast| self.of_contrast(contrast))).collect()
     }
