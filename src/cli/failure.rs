@@ -19,6 +19,7 @@ impl Failure {
     pub fn usage(error: &clap::Error) -> Self {
         if let Some(ContextValue::String(command)) = error.get(ContextKind::InvalidSubcommand)
             && command == "train"
+            && cfg!(not(feature = "tch"))
         {
             return Self("this program was built without the command train; build it with --features tch".to_owned());
         }

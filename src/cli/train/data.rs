@@ -111,7 +111,10 @@ impl<'a> LabelReader<'a> {
         let texts = self.texts.join(", ");
         Err(Failure::new(match (self.text, some) {
             (Some(text), false) => {
-                format!("column {name}: no label is {}, the text of --positive; there are {texts}", quoted(text.as_bytes()))
+                format!(
+                    "column {name}: no label is {}, the text of --positive; there are {texts}",
+                    quoted(text.as_bytes())
+                )
             }
             (Some(text), true) => {
                 format!("column {name}: all labels are {}; there is nothing to tell apart", quoted(text.as_bytes()))

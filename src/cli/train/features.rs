@@ -38,7 +38,8 @@ impl FeatureReader {
     pub fn finish(self) -> (Feature, Option<String>) {
         let name = quoted(self.name.as_bytes());
         let other = self.other.filter(|_| 2 * self.numbers > self.fields);
-        let note = other.map(|other| format!("note: the column {name} is taken as one of texts, since {other} is no number"));
+        let note =
+            other.map(|other| format!("note: the column {name} is taken as one of texts, since {other} is no number"));
         let values = match self.reading {
             Reading::Either(numbers, _) | Reading::Numbers(numbers) => Values::Numbers(numbers),
             Reading::Texts(texts) => Values::Texts(texts.sorted()),
@@ -238,7 +239,9 @@ mod tests {
         assert_eq!(encoded(&["0.1", "0.1", "0.1", "7"], &[0, 1, 2]), None);
         assert_eq!(encoded(&["0", "0", "1"], &[0, 1]), None);
         let far = Input::of(read(&["0", "1", "1e300"]).unwrap().0, &[0, 1]).unwrap();
-        assert!(encode(&[far], &[2]).unwrap_err().to_string().contains("column \"x\": 1e300 is more than 1e12 standard"));
+        assert!(
+            encode(&[far], &[2]).unwrap_err().to_string().contains("column \"x\": 1e300 is more than 1e12 standard")
+        );
     }
 
     #[test]
@@ -257,7 +260,10 @@ mod tests {
         let is_number = |fields: &[&str]| matches!(read(fields).unwrap().0.values, Values::Numbers(_));
         assert!(is_number(&["1", "2", "-3e4"]) && !is_number(&["1", "2", "x"]) && !is_number(&["nan", "1"]));
         let note = |fields: &[&str]| read(fields).unwrap().1;
-        assert_eq!(note(&["1", "2", "?"]).unwrap(), "note: the column \"x\" is taken as one of texts, since \"?\" is no number");
+        assert_eq!(
+            note(&["1", "2", "?"]).unwrap(),
+            "note: the column \"x\" is taken as one of texts, since \"?\" is no number"
+        );
         assert_eq!((note(&["1", "?", "?"]), note(&["1", "2"])), (None, None));
         assert_eq!(read(&["1", " "]).err().unwrap(), "the value is missing");
         assert_eq!(read(&["a", ""]).err().unwrap(), "the value is missing");

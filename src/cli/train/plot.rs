@@ -65,7 +65,7 @@ fn trade_off(comparison: &Comparison, area: &Area<'_>) -> Drawn {
         .models
         .iter()
         .zip(COLOURS)
-        .filter_map(|(model, colour)| Some((model, model.gap.pooled?, colour)))
+        .filter_map(|(model, colour)| Some((model, model.gap?.pooled, colour)))
         .collect();
     let x = range(points.iter().map(|(_, gap, _)| *gap).chain([0.0, level]), 0.0);
     let y = range(points.iter().map(|(model, ..)| model.loss), 0.5);
@@ -103,7 +103,7 @@ fn gaps(comparison: &Comparison, area: &Area<'_>) -> Drawn {
     let mut panel = axes(area, &title, "epoch", &format!("{measure}, pooled"), (x.clone(), y))?;
     limit(&mut panel, comparison, [(x.start, level), (x.end, level)])?;
     for (training, colour) in comparison.trainings.iter().zip(COLOURS) {
-            curve(&mut panel, training, |epoch| epoch.valid_gap, training.name, colour.stroke_width(2))?;
+        curve(&mut panel, training, |epoch| epoch.valid_gap, training.name, colour.stroke_width(2))?;
         kept(&mut panel, training, |epoch| epoch.valid_gap, colour)?;
     }
     legend(&mut panel)
@@ -124,7 +124,13 @@ fn range(numbers: impl Iterator<Item = f64>, above: f64) -> Range<f64> {
     lo - 0.06 * height..hi + (0.06 + above) * height
 }
 
-fn axes<'a, 'b>(area: &Area<'b>, title: &str, x: &str, y: &str, (across, up): (Range<f64>, Range<f64>)) -> Drawn<Panel<'a, 'b>> {
+fn axes<'a, 'b>(
+    area: &Area<'b>,
+    title: &str,
+    x: &str,
+    y: &str,
+    (across, up): (Range<f64>, Range<f64>),
+) -> Drawn<Panel<'a, 'b>> {
     let mut builder = ChartBuilder::on(area);
     builder.margin(14).x_label_area_size(46).y_label_area_size(72).caption(title, TITLE.into_font());
     let mut panel = builder.build_cartesian_2d(across, up)?;
@@ -188,20 +194,5 @@ mod tests {
             let Range { start, end } = of(numbers);
             assert!(start < end && numbers.iter().all(|number| number.is_nan() || (start..end).contains(number)));
         }
-    }
-}
-#[cfg(test)]
-mod look {
-    use super::*;
-    use super::super::compare::Gap;
-    #[test]
-    fn look() {
-        use crate::torch::Epoch;
-        let epochs = |a: f64, g: f64, n: usize| (0..n).map(|i| serde_json::from_value::<Epoch>(serde_json::json!({"learning_rate":0.001,"train_loss":a+0.2*(-(i as f64)/10.0).exp()-0.001*i as f64,"train_gap":0.1,"train_batch_gap":0.1,"train_batch_excess":0.0,"incomplete_batches":0,"unsolved_batches":0,"valid_loss":a+0.03+0.2*(-(i as f64)/10.0).exp(),"valid_gap":g+0.01*((i*7%5) as f64),"seconds":0.1})).unwrap()).collect::<Vec<_>>();
-        let model = |name, loss, gap| Model { name, loss, accuracy: 0.7, auc: Some(0.8), gap: Gap{pooled: Some(gap), batch_mean: None, batch_worst: None}, unsolved_batches: 0, seconds_per_epoch: None };
-        let c = Comparison { limit: crate::cli::plan::Limit::Pairwise{epsilon: 0.02}, models: [model("unconstrained", 0.51, 0.131), model("with the layer", 0.522, 0.02), model("projected afterwards", 0.5234, 0.0199)],
-            trainings: [Training{name:"unconstrained", epochs: epochs(0.4,0.1,60), kept: 37}, Training{name:"with the layer", epochs: epochs(0.42,0.01,80), kept: 57}]};
-        let mut f = std::fs::File::create("/tmp/look.png").unwrap();
-        write(&c, &mut f).unwrap();
     }
 }
