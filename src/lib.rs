@@ -63,7 +63,7 @@
 //! |---|---|---|
 //! | `cuda` | yes | NVIDIA GPUs: `Device::cuda`; so far for rows over cells |
 //! | `wgpu` | yes | GPUs of any vendor, through Vulkan, Metal or DirectX 12: `Device::wgpu` |
-//! | `tch` | no | a layer for torch: `torch::FairnessLayer`; needs libtorch to build |
+//! | `tch` | no | a layer for torch: `torch::FairnessLayer`; with `cli` the command `train`; needs libtorch to build |
 //! | `serde` | with `cli` | [`StreamState`] can be written and read |
 //! | `cli` | yes | the program `fairlayer` and what only it needs |
 //!

@@ -13,6 +13,8 @@ use tempfile::TempDir;
 
 mod cli {
     mod stream;
+    #[cfg(feature = "tch")]
+    mod train;
 }
 
 /// What a command did.

@@ -17,12 +17,12 @@ use crate::cli::figures::{figure, given};
 use crate::torch::Epoch;
 
 /// Width and height in pixels.
-pub const SIZE: (u32, u32) = (1620, 540);
+pub const SIZE: (u32, u32) = (1800, 600);
 
 const FONT: &str = "fairlayer";
-const TITLE: (&str, u32) = (FONT, 22);
+const TITLE: (&str, u32) = (FONT, 26);
 const LOSS: &str = "loss (cross-entropy)";
-const TEXT: (&str, u32) = (FONT, 17);
+const TEXT: (&str, u32) = (FONT, 20);
 const GREY: RGBColor = RGBColor(90, 90, 90);
 /// The plain network, the one with the layer, the plain one projected: far apart for those, too, who see few colours.
 const COLOURS: [RGBColor; 3] = [RGBColor(213, 94, 0), RGBColor(0, 114, 178), RGBColor(0, 140, 100)];
@@ -132,7 +132,7 @@ fn axes<'a, 'b>(
     (across, up): (Range<f64>, Range<f64>),
 ) -> Drawn<Panel<'a, 'b>> {
     let mut builder = ChartBuilder::on(area);
-    builder.margin(14).x_label_area_size(46).y_label_area_size(72).caption(title, TITLE.into_font());
+    builder.margin(14).x_label_area_size(52).y_label_area_size(82).caption(title, TITLE.into_font());
     let mut panel = builder.build_cartesian_2d(across, up)?;
     let mut mesh = panel.configure_mesh();
     mesh.x_desc(x).y_desc(y).x_labels(6).y_labels(8).x_label_formatter(&tick).y_label_formatter(&tick);

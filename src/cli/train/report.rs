@@ -134,7 +134,10 @@ impl<'a> Arguments<'a> {
 
 /// What checkpoints are of: these arguments, and what was read.
 pub fn tag(args: &TrainArgs, digest: u64) -> Result<String> {
-    let written = serde_json::to_string(&Arguments::of(args));
-    let arguments = written.map_err(|error| Failure::new(error.to_string()))?;
-    Ok(format!("{arguments} on data {digest:016x}"))
+    let written = serde_json::to_value(Arguments::of(args)).map_err(|error| Failure::new(error.to_string()))?;
+    let entries = written.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    // (Texts as they are: the tag is shown in quotes.)
+    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let arguments = entries.map(|(name, value)| format!("{name} {}, ", text(value))).collect::<String>();
+    Ok(format!("{arguments}data {digest:016x}"))
 }
