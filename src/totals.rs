@@ -105,7 +105,11 @@ impl Totals {
             return Err(Error::value("the problem", format!("the batch has {}", batch.offsets.problems())));
         }
         if set.layout().cells() != self.cells.len() {
-            return Err(Error::Shape { what: "cells of the set", expected: self.cells.len(), got: set.layout().cells() });
+            return Err(Error::Shape {
+                what: "cells of the set",
+                expected: self.cells.len(),
+                got: set.layout().cells(),
+            });
         }
         let problem = batch.problem(problem, set);
         if y.len() != problem.z.len() {
@@ -123,7 +127,10 @@ impl Totals {
         let label = |i| problem.labels.map_or(0.0, |labels| labels.at(i));
         let finite = |i: usize| problem.z[i].to_f64().is_finite() && y[i].to_f64().is_finite() && label(i).is_finite();
         if !(known && (0..y.len()).all(finite)) {
-            return Err(Error::value("the samples", "a prediction, label or answer is not finite, or an id out of range"));
+            return Err(Error::value(
+                "the samples",
+                "a prediction, label or answer is not finite, or an id out of range",
+            ));
         }
         for (i, &cell) in cells.iter().enumerate() {
             let (z, (lo, hi)) = (problem.z[i].to_f64(), problem.bounds(i));

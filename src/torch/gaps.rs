@@ -17,10 +17,11 @@ pub struct BatchGaps {
     pub pooled: f64,
     /// By how much that is beyond the limit; 0 within it.
     pub pooled_excess: f64,
-    /// The mean over the samples of the gap that their batch has by itself; batches without one count for nothing.
-    pub mean: f64,
+    /// The mean over the samples of the gap that their batch has by itself. Batches without one, such as all of one sample,
+    /// count for nothing; none if all are.
+    pub mean: Option<f64>,
     /// The worst of the batches.
-    pub worst: f64,
+    pub worst: Option<f64>,
     /// By how much that is beyond the limit; 0 within it.
     pub worst_excess: f64,
 }
@@ -50,9 +51,10 @@ impl OfBatches {
     }
 
     fn with(&self, pooled: Option<(f64, f64)>) -> Option<BatchGaps> {
-        let ((pooled, pooled_excess), (worst, worst_excess)) = (pooled?, self.worst?);
-        let mean = self.weighted / self.samples;
-        Some(BatchGaps { pooled, pooled_excess, mean, worst, worst_excess })
+        let (pooled, pooled_excess) = pooled?;
+        let mean = self.worst.map(|_| self.weighted / self.samples);
+        let (worst, worst_excess) = self.worst.unzip();
+        Some(BatchGaps { pooled, pooled_excess, mean, worst, worst_excess: worst_excess.unwrap_or(0.0) })
     }
 }
 
@@ -68,7 +70,8 @@ fn is_ratio(set: &ConstraintSet) -> bool {
 
 /// What the rows are called: the groups of a spread together, a contrast by its own name.
 pub(super) fn names(set: &ConstraintSet) -> Vec<String> {
-    let spread = |unions: &[crate::Union]| unions.iter().map(|union| union.name.as_str()).collect::<Vec<_>>().join(" / ");
+    let spread =
+        |unions: &[crate::Union]| unions.iter().map(|union| union.name.as_str()).collect::<Vec<_>>().join(" / ");
     let spreads = set.spreads().iter().map(|own| spread(&own.unions));
     spreads.chain(set.contrasts().iter().map(|contrast| contrast.plus.name.clone())).collect()
 }
@@ -107,7 +110,7 @@ impl Gaps {
         Ok(())
     }
 
-    /// The worst of all rows and columns; none if no batch had anything to compare.
+    /// The worst of all rows and columns; none if there was nothing to compare.
     pub(super) fn worst(&self, set: &ConstraintSet) -> Option<BatchGaps> {
         let pooled = worst(self.totals.iter().flat_map(|own| own.gaps(set)), is_ratio(set));
         self.batches.last()?.with(pooled)

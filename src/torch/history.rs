@@ -111,7 +111,9 @@ impl History {
     /// The epoch with the best validation loss so far: one that is better than every best one before by more than `delta`.
     pub fn best(&self, delta: f64) -> Option<usize> {
         let mut best: Option<(usize, f64)> = None;
-        for (epoch, loss) in self.epochs.iter().enumerate().filter_map(|(index, epoch)| Some((index, epoch.valid_loss?))) {
+        for (epoch, loss) in
+            self.epochs.iter().enumerate().filter_map(|(index, epoch)| Some((index, epoch.valid_loss?)))
+        {
             if best.is_none_or(|(_, least)| loss < least - delta) {
                 best = Some((epoch, loss));
             }

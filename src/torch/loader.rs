@@ -21,9 +21,14 @@ pub struct Loader {
 
 #[derive(Clone, Debug)]
 enum Deal {
-    InOrder { batch_size: usize },
+    InOrder {
+        batch_size: usize,
+    },
     /// The samples of every cell.
-    Stratified { cells: Vec<Vec<i64>>, seed: u64 },
+    Stratified {
+        cells: Vec<Vec<i64>>,
+        seed: u64,
+    },
 }
 
 impl Loader {

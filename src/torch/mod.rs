@@ -15,6 +15,9 @@ mod streams;
 mod tensors;
 mod trainer;
 
+#[doc = include_str!("../../docs/from_fairness_training.md")]
+pub mod from_fairness_training {}
+
 pub use call::Inputs;
 pub use checkpoint::load_weights;
 pub use dataset::Dataset;

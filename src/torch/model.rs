@@ -132,8 +132,11 @@ impl<M: nn::ModuleT> FairModel<M> {
         let width = match inputs.size()[..] {
             [_, width] if self.hidden.iter().all(|&column| column < width) => width,
             _ => {
-                let problem =
-                    format!("they have the shape {:?}, and the columns {:?} are to be hidden", inputs.size(), self.hidden);
+                let problem = format!(
+                    "they have the shape {:?}, and the columns {:?} are to be hidden",
+                    inputs.size(),
+                    self.hidden
+                );
                 return Err(Error::value("the inputs", problem));
             }
         };
@@ -168,13 +171,20 @@ impl<M: nn::ModuleT> FairModel<M> {
                     let predicted = self.project(raw, batch.of_layer())?;
                     if predicted.outcomes.iter().all(|outcome| outcome.status.has_answer()) {
                         let Predicted { raw, y, .. } = &predicted;
-                        streams_for(&mut self.streams, &self.layer, self.stream, raw)?.record(&self.layer, raw, y, batch.of_layer())?;
+                        streams_for(&mut self.streams, &self.layer, self.stream, raw)?.record(
+                            &self.layer,
+                            raw,
+                            y,
+                            batch.of_layer(),
+                        )?;
                     }
                     Ok(predicted)
                 }
-                Enforce::Always => {
-                    streams_for(&mut self.streams, &self.layer, self.stream, &raw)?.answer(&self.layer, raw, batch.of_layer())
-                }
+                Enforce::Always => streams_for(&mut self.streams, &self.layer, self.stream, &raw)?.answer(
+                    &self.layer,
+                    raw,
+                    batch.of_layer(),
+                ),
             }
         })
     }

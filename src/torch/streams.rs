@@ -48,13 +48,7 @@ impl Streams {
     }
 
     /// Takes in a batch that was projected.
-    pub(super) fn record(
-        &mut self,
-        layer: &FairnessLayer,
-        raw: &Tensor,
-        y: &Tensor,
-        inputs: Inputs<'_>,
-    ) -> Result<()> {
+    pub(super) fn record(&mut self, layer: &FairnessLayer, raw: &Tensor, y: &Tensor, inputs: Inputs<'_>) -> Result<()> {
         let call = Call::<f64>::read(layer, raw, inputs)?;
         let (_, n) = call.extent();
         let y = by_column(&y.f_detach().and_then(|y| y.f_to_kind(Kind::Double)).map_err(failed)?)?;

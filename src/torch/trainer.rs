@@ -207,7 +207,7 @@ impl<M: nn::ModuleT, L: Fn(&Tensor, &Tensor) -> Tensor> Trainer<M, L> {
             let began = Instant::now();
             let mut epoch = self.train_epoch(train, number, bar)?;
             if let Some(valid) = valid {
-                let found = self.evaluate_anew(valid)?;
+                let found = self.evaluate(valid)?;
                 (epoch.valid_loss, epoch.valid_gap) = (Some(found.loss), found.gaps.map(|gaps| gaps.pooled));
             }
             epoch.seconds = began.elapsed().as_secs_f64();
@@ -250,7 +250,7 @@ impl<M: nn::ModuleT, L: Fn(&Tensor, &Tensor) -> Tensor> Trainer<M, L> {
             learning_rate,
             train_loss,
             train_gap: gaps.map(|gaps| gaps.pooled),
-            train_batch_gap: gaps.map(|gaps| gaps.worst),
+            train_batch_gap: gaps.and_then(|gaps| gaps.worst),
             train_batch_excess: gaps.map_or(0.0, |gaps| gaps.worst_excess),
             incomplete_batches,
             unsolved_batches,
