@@ -8,6 +8,7 @@ use super::report::Run;
 use crate::cli::args::name_of;
 use crate::cli::figures::{count, figure, given, optional, table, time};
 use crate::cli::plan::Limit;
+use crate::torch::BatchGaps;
 
 /// The summary of a run.
 pub struct Summary<'a>(pub &'a Run<'a>);
@@ -58,13 +59,13 @@ fn networks(comparison: &Comparison) -> comfy_table::Table {
         ["pooled", "mean of batches", "worst batch"].map(|which| format!("{measure},\n{which}"));
     let header = ["test rows", "loss", "accuracy", "AUC", &pooled, &mean, &worst, "time an\nepoch"];
     let row = |model: &Model| {
-        let gap = |of: fn(&crate::torch::BatchGaps) -> f64| optional(model.gap.as_ref().map(of));
+        let gap = |of: fn(&BatchGaps) -> Option<f64>| optional(model.gap.as_ref().and_then(of));
         vec![
             model.name.to_owned(),
             figure(model.loss),
             figure(model.accuracy),
             optional(model.auc),
-            gap(|gap| gap.pooled),
+            gap(|gap| Some(gap.pooled)),
             gap(|gap| gap.mean),
             gap(|gap| gap.worst),
             model.seconds_per_epoch.map_or("-".to_owned(), |seconds| time(Duration::from_secs_f64(seconds))),
