@@ -150,6 +150,8 @@ fn every_criterion_is_held_in_every_batch() {
         } else {
             "gap"
         };
+        let told = ran.stdout.contains("reads those of the test rows, too");
+        assert_eq!(told, ["odds", "tpr", "fpr", "residual"].iter().any(|name| criterion.contains(name)), "{criterion}");
         assert!(report["measure"] == measure && ran.stdout.contains(&format!("{measure},")), "{}", ran.stdout);
     }
 }
@@ -187,8 +189,8 @@ fn bad_inputs_and_arguments_are_named() {
         (swapped("--label y", ""), "required arguments were not provided: --label <COL>"),
         (swapped("--label y", "--label z"), "no column \"z\"; the columns are \"x\", \"c\""),
         (
-            swapped("--label y", "--label g"),
-            "line 2: column \"g\": \"a\" is not a number; name the label that is positive with --positive",
+            swapped("--label y", "--label c"),
+            "line 2: column \"c\": \"u\" is not a number; name the label that is positive with --positive",
         ),
         (
             swapped("--label y", "--label k"),
@@ -216,7 +218,7 @@ fn bad_inputs_and_arguments_are_named() {
         (format!("{PARITY} --hidden 8,0"), "a width is a whole number from 1 to 16384"),
         (format!("{PARITY} --epochs 0"), "it must be a whole number of at least 1"),
         (format!("{PARITY} --learning-rate 0"), "it must be above 0 and at most 1"),
-        (format!("{PARITY} --seed -1"), "--seed"),
+        (format!("{PARITY} --seed -1"), "invalid value '-1' for '--seed <S>'"),
         (format!("{PARITY} --device cuda"), "--device cuda: so far training works on the cpu"),
         (format!("{PARITY} --report none/report.json"), "none/report.json: there is no such folder"),
         (format!("{PARITY} --plot in.csv"), "in.csv: is the input as well"),

@@ -78,7 +78,7 @@ pub struct TrainArgs {
     pub learning_rate: f64,
 
     /// What the split, the first weights and the order of the rows are drawn by
-    #[arg(long, value_name = "S", default_value_t = 0)]
+    #[arg(long, value_name = "S", default_value_t = 0, allow_hyphen_values = true)]
     pub seed: u64,
 
     /// Where to compute

@@ -40,6 +40,13 @@ impl Display for Summary<'_> {
         {
             line("groups", &format!("some are absent from {} of test rows", count(batches, "batch")))?;
         }
+        if args.criterion.needs_labels() {
+            let name = name_of(args.criterion);
+            line(
+                "labels",
+                &format!("{name} reads those of the test rows, too: without labels there are no such scores"),
+            )?;
+        }
         line("device", device)?;
         let files = [("report", &args.report), ("plot", &args.plot), ("keeps", &args.checkpoint)];
         for (name, path) in files.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?))) {
