@@ -8,8 +8,8 @@ fn main() {
 
 #[cfg(feature = "tch")]
 fn torch() {
-    const SHIM: &str = "src/torch/autograd.cpp";
-    println!("cargo:rerun-if-changed={SHIM}");
+    const SHIMS: [&str; 2] = ["src/torch/autograd.cpp", "src/torch/memory.cpp"];
+    SHIMS.iter().for_each(|shim| println!("cargo:rerun-if-changed={shim}"));
     // (torch-sys says where the libraries are to those that depend on it themselves.)
     let Some(libraries) = std::env::var_os("DEP_TCH_LIBTORCH_LIB").map(std::path::PathBuf::from) else {
         panic!("torch-sys did not say where libtorch is; set LIBTORCH, as scripts/setup-libtorch.sh says");
@@ -20,7 +20,7 @@ fn torch() {
     }
     let include = libraries.with_file_name("include");
     let mut build = cc::Build::new();
-    build.cpp(true).std("c++17").file(SHIM).flag_if_supported("-Wno-unused-parameter");
+    build.cpp(true).std("c++17").files(SHIMS).flag_if_supported("-Wno-unused-parameter");
     build.include(include.join("torch/csrc/api/include")).include(include);
     build.compile("fairlayer_autograd");
     println!("cargo:rustc-link-search=native={}", libraries.display());

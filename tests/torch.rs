@@ -6,6 +6,9 @@ use fairlayer::torch::{FairnessLayer, Inputs};
 use fairlayer::*;
 use tch::{Kind, Tensor};
 
+#[cfg(feature = "cuda")]
+mod common;
+
 const CPU: tch::Device = tch::Device::Cpu;
 
 fn host(tensor: &Tensor) -> Vec<f64> {
@@ -185,7 +188,10 @@ fn misuse_says_what_is_wrong() {
     let both = Tensor::stack(&[&scores, &spoilt], 1);
     assert!(of(&both, &ids).contains("column 1"));
     let told = layer.project(&both, Inputs { groups: Some(&ids), ..Inputs::default() }).expect("statuses");
-    assert_eq!([Status::Solved, Status::BadNumber], [0, 1].map(|column| told.outcomes[column].status));
+    assert_eq!(
+        [Status::Solved, Status::BadNumber],
+        [0, 1].map(|column| told.report().unwrap().outcomes[column].status)
+    );
     let odds = FairnessLayer::new(&EqualizedOdds::within(0.1), &Population::one_feature(2)).expect("a layer");
     let missing = odds.forward(&scores, &ids, None).expect_err("no labels").to_string();
     assert!(missing.contains("labels"), "{missing}");
@@ -198,13 +204,13 @@ fn a_batch_without_a_group_says_so() {
     let layer = parity(3);
     let (scores, ids) = draw(8, 50, 2, Kind::Double);
     let told = layer.project(&scores, Inputs { groups: Some(&ids), ..Inputs::default() }).expect("an answer");
-    assert_eq!(told.inactive.len(), 1, "{:?}", told.inactive);
-    assert!(told.inactive[0].contains("=2"), "{:?}", told.inactive);
+    let inactive = told.report().unwrap().inactive;
+    assert!(inactive.len() == 1 && inactive[0].contains("=2"), "{inactive:?}");
     // One group only: nothing to compare.
     let alone =
         layer.project(&scores, Inputs { groups: Some(&ids.zeros_like()), ..Inputs::default() }).expect("an answer");
     assert_eq!(host(&alone.y), host(&scores.clamp(0.0, 1.0)));
-    assert_eq!(alone.inactive.len(), 3);
+    assert_eq!(alone.report().unwrap().inactive.len(), 3);
 }
 
 /// The layer by differentiable operations of torch alone: y + J (z - z), with J written out.
@@ -228,5 +234,150 @@ fn its_gradient_is_that_of_torch_operations() {
     scalar(&surrogate, &weights).backward();
     for (found, expected) in found.iter().zip(host(&z.grad())) {
         assert!((found - expected).abs() < 1e-10, "{found}, {expected}");
+    }
+}
+
+/// What is between torch and a GPU, by an emulated one, which takes host memory for its own: tensors are read where they lie, and
+/// answers are tensors where they were put.
+#[cfg(feature = "cuda")]
+mod gpu {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    fn with_a_gpu(body: fn(&Device)) {
+        common::devices::run_on("cuda_emu", body);
+    }
+
+    /// A layer for two features of 2 and 3 groups, and what it reads of `n` samples.
+    fn cases(n: i64, columns: i64) -> Vec<(&'static str, FairnessLayer, Option<Tensor>, Option<Tensor>)> {
+        let people = || Population::of_features([SensitiveFeature::new("a", 2), SensitiveFeature::new("b", 3)]);
+        let options = (Kind::Int64, CPU);
+        let labels = || Tensor::randint(2, [n, columns], options).to_kind(Kind::Float);
+        let layer = |criterion: &dyn Criterion, people: &Population| {
+            FairnessLayer::new(criterion, people).expect("a layer").bounds(0.0, 1.0)
+        };
+        vec![
+            ("parity", layer(&DemographicParity::within(0.02), &people()), None, None),
+            ("odds", layer(&EqualizedOdds::within(0.05), &people()), Some(labels()), None),
+            ("shared labels", layer(&EqualizedOdds::within(0.05), &people()), Some(labels().select(1, 0)), None),
+            ("residual", layer(&MeanResidual::within(0.05), &people()), Some(labels()), None),
+            (
+                "control",
+                layer(&ConditionalParity::within(0.05), &people().with_control(2)),
+                None,
+                Some(Tensor::randint(2, [n], options)),
+            ),
+        ]
+    }
+
+    #[test]
+    fn its_values_and_gradients_are_those_of_the_cpu() {
+        with_a_gpu(|device| {
+            tch::manual_seed(3);
+            let n = 60;
+            let options = (Kind::Int64, CPU);
+            let groups = Tensor::stack(&[Tensor::randint(2, [n], options), Tensor::randint(3, [n], options)], 1);
+            for (kind, columns) in [(Kind::Double, 1), (Kind::Float, 3), (Kind::BFloat16, 1)] {
+                let room = match kind {
+                    Kind::Double => 1e-9,
+                    Kind::Float => 2e-5,
+                    _ => 2e-2,
+                };
+                for (name, layer, labels, control) in cases(n, columns) {
+                    let z = Tensor::rand([n, columns], (Kind::Double, CPU)) * 1.4 - 0.2
+                        + groups.select(1, 0).unsqueeze(1) * 0.3;
+                    let weights = Tensor::randn([n, columns], (kind, CPU));
+                    let ids = groups.to_kind(if columns == 1 { Kind::Float } else { Kind::Int64 });
+                    let inputs = Inputs {
+                        groups: Some(&ids),
+                        labels: labels.as_ref(),
+                        control: control.as_ref(),
+                        weights: None,
+                    };
+                    let both = [layer.clone(), layer.emulated(device.clone())].map(|layer| {
+                        // (Tensors of their own, so that their gradients are.)
+                        let z = z.copy().to_kind(kind).detach().set_requires_grad(true);
+                        let projected = layer.project(&z, inputs).expect("a projection");
+                        (&projected.y * &weights).sum(Kind::Double).backward();
+                        assert!(projected.report().expect("a report").is_answered(), "{name}");
+                        assert_eq!((projected.y.kind(), projected.y.size()), (kind, vec![n, columns]));
+                        (host(&projected.y), host(&z.grad()), projected.report().expect("a report").multipliers)
+                    });
+                    let near = |what: &str, [here, there]: [&[f64]; 2], room: f64| {
+                        assert_eq!(here.len(), there.len());
+                        let far = here.iter().zip(there).map(|(here, there)| (here - there).abs()).fold(0.0, f64::max);
+                        assert!(far <= room, "{name}, {kind:?}, {what}: {far}");
+                    };
+                    near("y", [&both[0].0, &both[1].0], room);
+                    near("gradient", [&both[0].1, &both[1].1], 10.0 * room);
+                    if kind == Kind::Double {
+                        near("multipliers", [&both[0].2, &both[1].2], 1e-6);
+                        assert!(both[0].2.iter().any(|nu| *nu != 0.0), "{name}: nothing to compare");
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_call_only_launches_and_answers_stay_what_they_are() {
+        with_a_gpu(|_| {
+            // (One of its own, which no other test asks for anything.)
+            let device = Device::emulated_cuda(&common::emulation::library().expect("a library")).expect("a device");
+            let Device::Cuda(opened) = &device else { panic!("an emulated device") };
+            let asked = opened.asked().expect("an emulated device");
+            let counts =
+                || [&asked.allocations, &asked.copies, &asked.launches].map(|count| count.load(Ordering::Relaxed));
+            let layer = parity(2).emulated(device.clone());
+            let call = |seed: i64| {
+                let (z, ids) = draw(seed, 100, 2, Kind::Float);
+                let z = z.set_requires_grad(true);
+                let y = layer.project(&z, Inputs { groups: Some(&ids), ..Inputs::default() }).expect("a projection").y;
+                (z, y)
+            };
+            let pull = |(z, y): &(Tensor, Tensor)| {
+                y.square().sum(Kind::Float).backward();
+                host(&z.grad())
+            };
+            // Two are kept at a time, so that there is memory for two.
+            let kept = [call(1), call(2)];
+            let (answers, slopes) = (kept.each_ref().map(|(_, y)| host(y)), kept.each_ref().map(pull));
+            assert!(answers[0] != answers[1] && slopes[0] != slopes[1]);
+            drop(kept);
+            let [allocations, copies, launches] = counts();
+            for calls in 1..5 {
+                let both = [call(1), call(2)];
+                assert!(both.each_ref().map(|(_, y)| host(y)) == answers);
+                // The later one goes back first.
+                assert!(pull(&both[1]) == slopes[1] && pull(&both[0]) == slopes[0]);
+                assert_eq!(counts(), [allocations, copies, launches + 4 * calls]);
+            }
+            // An answer outlives its graph and its layer's other calls.
+            let (_, y) = call(1);
+            let y = y.detach();
+            for seed in 3..8 {
+                let _ = call(seed);
+            }
+            assert!(host(&y) == answers[0]);
+        });
+    }
+
+    #[test]
+    fn ids_that_are_out_of_range_are_found_without_waiting() {
+        with_a_gpu(|device| {
+            let layer = parity(2).emulated(device.clone());
+            let (z, ids) = draw(5, 40, 2, Kind::Double);
+            for id in [2.0, -1.0, 0.5, 256.0, 255.0] {
+                let wrong = ids.to_kind(Kind::Double);
+                let _ = wrong.get(7).fill_(id);
+                let told =
+                    layer.project(&z, Inputs { groups: Some(&wrong), ..Inputs::default() }).expect("a projection");
+                assert_eq!(told.report().expect("a report").outcomes[0].status, Status::BadNumber, "{id}");
+            }
+            let few = ids.narrow(0, 0, 39);
+            assert!(layer.project(&z, Inputs { groups: Some(&few), ..Inputs::default() }).is_err());
+            assert!(layer.project(&z, Inputs::default()).is_err());
+        });
     }
 }

@@ -2,19 +2,19 @@
 
 use std::ops::Range;
 
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 use super::layer::FairnessLayer;
-use super::tensors::{Element, by_column, failed, ids, reals, rows_and_columns, tensor_of, values};
+use super::tensors::{Element, buffer, by_column, device_cells, failed, ids, reals, rows_and_columns};
 use crate::batch::{Batch, Buffer, Offsets, Reals};
 use crate::error::{Error, Result};
-use crate::projector::Projector;
-use crate::solution::{Solution, Wanted};
 
-/// What a layer reads beside the predictions. All are `[n]`, or `[n, K]` of predictions `[n, K]`, of any number type.
+/// What a layer reads beside the predictions. All are `[n]`, or `[n, K]` of predictions `[n, K]`, of any number type. Those of
+/// predictions on a GPU are best on that GPU too.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Inputs<'a> {
-    /// The group ids, `[n]`, or `[n, F]` of F sensitive features: whole numbers from 0.
+    /// The group ids, `[n]`, or `[n, F]` of F sensitive features: whole numbers from 0. One that is out of range is an error, or,
+    /// on a GPU, which is not waited for, makes the problems bad ones ([`Status::BadNumber`](crate::Status)).
     pub groups: Option<&'a Tensor>,
     /// The labels, for criteria that are about labels. There is no gradient to them.
     pub labels: Option<&'a Tensor>,
@@ -24,10 +24,24 @@ pub struct Inputs<'a> {
     pub weights: Option<&'a Tensor>,
 }
 
-/// Real numbers of the samples, and whether the columns share them.
-type OfSamples = (Vec<f64>, bool);
+/// Numbers of the samples, and whether the columns share them.
+#[derive(Debug)]
+pub(super) struct OfSamples {
+    pub(super) values: Tensor,
+    pub(super) is_shared: bool,
+}
 
-/// A call's inputs in host memory, as the backward pass needs them again. The columns are problems.
+/// Who belongs where.
+#[derive(Debug)]
+enum People {
+    /// Bytes, as they are given: the groups of each sensitive feature, and the control feature.
+    Groups { groups: Vec<Tensor>, control: Option<Tensor> },
+    /// The cells of the samples, made of those on the device.
+    Cells(OfSamples),
+}
+
+/// A call's inputs, as the backward pass needs them again: tensors in host memory, or on a GPU. The columns are problems.
+#[derive(Debug)]
 pub(super) struct Call<T> {
     /// `[K, n]`, in order.
     z: Tensor,
@@ -35,39 +49,58 @@ pub(super) struct Call<T> {
     n: usize,
     columns: usize,
     bounds: (T, T),
-    groups: Vec<Vec<u8>>,
-    control: Option<Vec<u8>>,
+    people: People,
     labels: Option<OfSamples>,
     weights: Option<OfSamples>,
+    /// Whether the tensors are in memory of a GPU.
+    on_gpu: bool,
 }
 
 impl<T: Element> Call<T> {
-    /// What a layer is called with; numbers are converted to the type.
-    pub(super) fn read(layer: &FairnessLayer, predictions: &Tensor, inputs: Inputs<'_>) -> Result<Self> {
+    /// What a layer is called with, in host memory; numbers are converted to the type.
+    pub(super) fn in_host_memory(layer: &FairnessLayer, predictions: &Tensor, inputs: Inputs<'_>) -> Result<Self> {
+        Self::read(layer, predictions, inputs, Device::Cpu, false)
+    }
+
+    /// The same on the device of the predictions, or, for the emulation of a GPU, where that has them.
+    pub(super) fn read(
+        layer: &FairnessLayer,
+        predictions: &Tensor,
+        inputs: Inputs<'_>,
+        device: Device,
+        on_gpu: bool,
+    ) -> Result<Self> {
         let Some((n, columns)) = rows_and_columns(predictions) else {
             let problem = format!("they have the shape {:?}, and [n] or [n, K] is needed", predictions.size());
             return Err(Error::value("predictions", problem));
         };
-        let features: Vec<_> = layer.population.features.iter().map(|f| (f.name.as_str(), f.groups.len())).collect();
-        let groups = inputs.groups.map(|groups| ids("groups", groups, n, &features)).transpose()?;
-        let control = match (&layer.population.control, inputs.control) {
-            (Some(feature), Some(control)) => {
-                ids("control", control, n, &[(&feature.name, feature.levels.len())])?.pop()
-            }
-            _ => None,
+        let read = |what, tensor: Option<&Tensor>| tensor.map(|own| reals(what, own, (n, columns), device)).transpose();
+        let z = predictions.f_detach().and_then(|z| z.f_to_device(device)?.f_to_kind(T::KIND)).map_err(failed)?;
+        let labels = inputs.labels.filter(|_| layer.needs_labels());
+        let people = if on_gpu {
+            People::Cells(device_cells(layer, inputs, (n, columns), device)?)
+        } else {
+            let features: Vec<_> =
+                layer.population.features.iter().map(|f| (f.name.as_str(), f.groups.len())).collect();
+            let groups = inputs.groups.map(|groups| ids("groups", groups, n, &features)).transpose()?;
+            let control = match (&layer.population.control, inputs.control) {
+                (Some(feature), Some(control)) => {
+                    ids("control", control, n, &[(&feature.name, feature.levels.len())])?.pop()
+                }
+                _ => None,
+            };
+            People::Groups { groups: groups.unwrap_or_default(), control }
         };
-        let read = |what, tensor: Option<&Tensor>| tensor.map(|own| reals(what, own, (n, columns))).transpose();
-        let z = predictions.f_detach().and_then(|z| z.f_to_kind(T::KIND)).map_err(failed)?;
         Ok(Self {
             z: by_column(&z)?,
             shape: predictions.size(),
             n,
             columns,
             bounds: (T::from_f64(layer.bounds.0), T::from_f64(layer.bounds.1)),
-            groups: groups.unwrap_or_default(),
-            control,
-            labels: read("labels", inputs.labels.filter(|_| layer.needs_labels()))?,
+            people,
+            labels: read("labels", labels)?,
             weights: read("weights", inputs.weights)?,
+            on_gpu,
         })
     }
 
@@ -83,27 +116,56 @@ impl<T: Element> Call<T> {
         bounds: Option<(T, T)>,
         with: impl FnOnce(&Batch<'_, T>) -> R,
     ) -> Result<R> {
-        let n = self.n;
-        let part = columns.start * n..columns.end * n;
-        let groups: Vec<Buffer<'_, u8>> = self.groups.iter().map(|ids| Buffer::from(ids).shared()).collect();
-        let offsets = Offsets::Equal { problems: columns.len(), n };
-        let mut batch = Batch::new(&values::<T>(&self.z)?[part.clone()], offsets);
+        let offsets = Offsets::Equal { problems: columns.len(), n: self.n };
+        let part = columns.start * self.n..columns.end * self.n;
+        let mut batch = Batch::new(buffer(&self.z, T::KIND, part.clone(), self.on_gpu)?, offsets);
         if let Some((lo, hi)) = bounds {
             batch = batch.bounds(lo, hi);
         }
-        if !groups.is_empty() {
-            batch = batch.groups(&groups);
-        }
-        if let Some(control) = &self.control {
-            batch = batch.control(Buffer::from(control).shared());
+        let groups;
+        match &self.people {
+            People::Cells(cells) => batch = batch.cells(self.of_samples::<u8>(cells, Kind::Uint8, &part)?),
+            People::Groups { groups: all, control } => {
+                groups = all.iter().map(|own| self.bytes(own)).collect::<Result<Vec<Buffer<'_, u8>>>>()?;
+                if !groups.is_empty() {
+                    batch = batch.groups(&groups);
+                }
+                if let Some(control) = control {
+                    batch = batch.control(self.bytes(control)?);
+                }
+            }
         }
         if let Some(labels) = &self.labels {
-            batch = batch.labels(of_samples(labels, &part));
+            batch = batch.labels(self.numbers(labels, &part)?);
         }
         if let Some(weights) = &self.weights {
-            batch = batch.weights(of_samples(weights, &part));
+            batch = batch.weights(self.numbers(weights, &part)?);
         }
         Ok(with(&batch))
+    }
+
+    /// Ids of all samples, which the columns share.
+    fn bytes<'a>(&self, ids: &'a Tensor) -> Result<Buffer<'a, u8>> {
+        Ok(buffer(ids, Kind::Uint8, 0..self.n, self.on_gpu)?.shared())
+    }
+
+    fn of_samples<'a, R: bytemuck::Pod>(
+        &self,
+        own: &'a OfSamples,
+        kind: Kind,
+        part: &Range<usize>,
+    ) -> Result<Buffer<'a, R>> {
+        if own.is_shared {
+            return Ok(buffer(&own.values, kind, 0..self.n, self.on_gpu)?.shared());
+        }
+        buffer(&own.values, kind, part.clone(), self.on_gpu)
+    }
+
+    fn numbers<'a>(&self, own: &'a OfSamples, part: &Range<usize>) -> Result<Reals<'a>> {
+        Ok(match own.values.kind() {
+            Kind::Float => self.of_samples::<f32>(own, Kind::Float, part)?.into(),
+            _ => self.of_samples::<f64>(own, Kind::Double, part)?.into(),
+        })
     }
 
     /// The same of all columns, with their bounds.
@@ -111,30 +173,22 @@ impl<T: Element> Call<T> {
         self.with(0..self.columns, Some(self.bounds), with)
     }
 
-    /// Numbers column by column as a tensor of the predictions' shape.
-    pub(super) fn tensor(&self, values: &[T]) -> Result<Tensor> {
-        let own = tensor_of(values)?;
+    /// A gradient to the answers, as the backward pass takes it: a tensor to be handed to [`buffer_of`](Self::buffer_of).
+    pub(super) fn gradient(&self, gradient: &Tensor) -> Result<Tensor> {
+        by_column(&gradient.f_to_kind(T::KIND).map_err(failed)?)
+    }
+
+    /// All numbers of such a tensor.
+    pub(super) fn buffer_of<'a>(&self, tensor: &'a Tensor) -> Result<Buffer<'a, T>> {
+        buffer(tensor, T::KIND, 0..self.columns * self.n, self.on_gpu)
+    }
+
+    /// Numbers column by column, `[K * n]`, as a tensor of the predictions' shape.
+    pub(super) fn shaped(&self, values: Tensor) -> Result<Tensor> {
         if self.shape.len() == 1 {
-            return Ok(own);
+            return Ok(values);
         }
-        let own = own.f_view([self.columns as i64, self.n as i64]).and_then(|own| own.f_transpose(0, 1));
+        let own = values.f_view([self.columns as i64, self.n as i64]).and_then(|own| own.f_transpose(0, 1));
         own.and_then(|own| own.f_contiguous()).map_err(failed)
     }
-
-    /// The backward pass.
-    pub(super) fn pull(
-        &self,
-        projector: &mut Projector<T>,
-        solution: &Solution<T>,
-        gradient: &Tensor,
-    ) -> Result<Tensor> {
-        let g = by_column(&gradient.f_to_kind(T::KIND).map_err(failed)?)?;
-        let mut gradients = projector.gradients(Wanted::default());
-        self.with_all(|batch| projector.vjp(batch, solution, values::<T>(&g)?, &mut gradients))??;
-        self.tensor(gradients.read()?.predictions)
-    }
-}
-
-fn of_samples<'a>((values, is_shared): &'a OfSamples, part: &Range<usize>) -> Reals<'a> {
-    if *is_shared { Reals::from(values).shared() } else { Reals::from(&values[part.clone()]) }
 }

@@ -2,12 +2,14 @@
 
 use std::any::Any;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tch::{Kind, Tensor};
 
 use super::autograd::node;
 use super::call::{Call, Inputs};
+use super::place::Place;
+use super::solved::{Plan, Projected, Report, SharedPlan, Solved, locked};
 use super::tensors::{Element, by_column, failed, values};
 use crate::backend::Device;
 use crate::batch::Capacities;
@@ -15,24 +17,10 @@ use crate::cells::{Population, Strata};
 use crate::constraints::ConstraintSet;
 use crate::criterion::Criterion;
 use crate::error::{Error, Result};
-use crate::projector::Projector;
 use crate::settings::Settings;
 use crate::solution::{Outcome, Status};
-use crate::storage::{Dtype, Storage};
+use crate::storage::Dtype;
 use crate::totals::Totals;
-
-/// What came of a projection.
-#[derive(Debug)]
-pub struct Projected {
-    /// The fair predictions, of the shape and type of the predictions; in the graph if these are.
-    pub y: Tensor,
-    /// What became of every column, `[K]`. One that is not solved is clip(z), and passes no gradient.
-    pub outcomes: Vec<Outcome>,
-    /// The names of the rows that constrain nothing in this batch, since a group of theirs is absent.
-    pub inactive: Vec<String>,
-    /// The multipliers, `[K, rows]`, in the order of [`ConstraintSet::row_names`].
-    pub multipliers: Vec<f64>,
-}
 
 /// A layer that projects a batch of predictions onto a criterion of fairness, exactly, in every forward pass.
 ///
@@ -63,16 +51,12 @@ pub struct FairnessLayer {
     pub(super) bounds: (f64, f64),
     settings: Settings,
     plans: Arc<Mutex<Plans>>,
+    /// An emulated GPU, for the tests: it takes what lies in host memory for its own.
+    emulated: Option<Device>,
 }
 
-/// The projectors of a layer, by number type.
-type Plans = HashMap<Dtype, Box<dyn Any + Send>>;
-type Plan<T> = Arc<Mutex<Projector<T>>>;
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // (A projector that panicked has scratch memory of no meaning, which the next call fills anew.)
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// The projectors of a layer, by number type and by what they work on.
+type Plans = HashMap<(Dtype, Place), Box<dyn Any + Send>>;
 
 impl FairnessLayer {
     /// A layer for this criterion and these people, without bounds.
@@ -86,7 +70,14 @@ impl FairnessLayer {
             return Err(Error::value("the criterion", problem));
         }
         let bounds = (f64::NEG_INFINITY, f64::INFINITY);
-        Ok(Self { set, population: population.clone(), bounds, settings: Settings::default(), plans: Arc::default() })
+        Ok(Self {
+            set,
+            population: population.clone(),
+            bounds,
+            settings: Settings::default(),
+            plans: Arc::default(),
+            emulated: None,
+        })
     }
 
     /// Keeps all fair predictions between these bounds, bit for bit; infinite ones are none.
@@ -99,6 +90,14 @@ impl FairnessLayer {
     #[must_use]
     pub fn settings(self, settings: Settings) -> Self {
         Self { settings, plans: Arc::default(), ..self }
+    }
+
+    /// Takes tensors in host memory for those of this emulated GPU: how the tests run what is between torch and a GPU.
+    #[cfg(feature = "cuda")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn emulated(self, device: Device) -> Self {
+        Self { emulated: Some(device), plans: Arc::default(), ..self }
     }
 
     /// The constraints of the layer.
@@ -117,13 +116,14 @@ impl FairnessLayer {
     /// # Errors
     /// As [`project`](Self::project); sample weights, which totals do not take; and numbers that are not finite.
     pub fn totals(&self, predictions: &Tensor, y: &Tensor, inputs: Inputs<'_>) -> Result<Vec<Totals>> {
-        let call = Call::<f64>::read(self, predictions, inputs)?;
+        let call = Call::<f64>::in_host_memory(self, predictions, inputs)?;
         let (columns, n) = call.extent();
         if y.size() != predictions.size() {
             let problem = format!("they have the shape {:?}, the predictions {:?}", y.size(), predictions.size());
             return Err(Error::value("the answers", problem));
         }
-        let y = by_column(&y.f_detach().and_then(|y| y.f_to_kind(Kind::Double)).map_err(failed)?)?;
+        let y = y.f_detach().and_then(|y| y.f_to_device(tch::Device::Cpu)?.f_to_kind(Kind::Double)).map_err(failed)?;
+        let y = by_column(&y)?;
         let y = values::<f64>(&y)?;
         let of = |column: usize| {
             let mut totals = Totals::new(&self.set);
@@ -136,11 +136,17 @@ impl FairnessLayer {
 
     /// The fair predictions, of predictions that all have some.
     ///
+    /// On a GPU nothing waits for the answers, so that nobody knows yet whether there are any: where there is none, `y` is clip(z),
+    /// and passes no gradient. [`project`](Self::project) can be asked.
+    ///
     /// # Errors
-    /// As [`project`](Self::project); and a problem that has no answer, which says which and why.
+    /// As [`project`](Self::project); and, in host memory, a problem that has no answer, which says which and why.
     pub fn forward(&self, predictions: &Tensor, groups: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
-        let Projected { y, outcomes, .. } =
-            self.project(predictions, Inputs { groups: Some(groups), labels, ..Inputs::default() })?;
+        let projected = self.project(predictions, Inputs { groups: Some(groups), labels, ..Inputs::default() })?;
+        if predictions.device() != tch::Device::Cpu {
+            return Ok(projected.y);
+        }
+        let (y, Report { outcomes, .. }) = (projected.y.shallow_clone(), projected.report()?);
         match outcomes.iter().position(|outcome| !matches!(outcome.status, Status::Solved | Status::Relaxed)) {
             None => Ok(y),
             Some(column) => Err(unsolved(column, outcomes.len(), &outcomes[column])),
@@ -149,17 +155,13 @@ impl FairnessLayer {
 
     /// The fair predictions, and what became of every column: one without an answer is no error here.
     ///
+    /// Predictions in host memory are projected on the CPU; those on an NVIDIA GPU there (feature `cuda`): their tensors are read
+    /// and written where they lie, on torch's current stream, and nothing waits, but the first calls, which plan.
+    ///
     /// # Errors
     /// Shapes, number types or ids that do not fit, inputs that the criterion needs and were not given, or a device that the
     /// layer does not work on.
     pub fn project(&self, predictions: &Tensor, inputs: Inputs<'_>) -> Result<Projected> {
-        if predictions.device() != tch::Device::Cpu {
-            return Err(Error::Unsupported {
-                device: "torch",
-                what: format!("predictions on {:?}", predictions.device()),
-                instead: "so far the layer works on the CPU",
-            });
-        }
         match predictions.kind() {
             Kind::Half => self.project_as::<crate::f16>(predictions, inputs),
             Kind::BFloat16 => self.project_as::<crate::bf16>(predictions, inputs),
@@ -172,36 +174,24 @@ impl FairnessLayer {
     }
 
     fn project_as<T: Element>(&self, predictions: &Tensor, inputs: Inputs<'_>) -> Result<Projected> {
-        let call = Call::<T>::read(self, predictions, inputs)?;
-        let (columns, n) = call.extent();
-        let plan = self.plan::<T>(Capacities::equal(columns, n))?;
-        let (solution, projected) = {
-            let mut projector = locked(&plan);
-            let mut solution = projector.solution();
-            call.with_all(|batch| projector.project_into(batch, &mut solution))??;
-            let view = solution.read()?;
-            let y = call.tensor(view.y)?;
-            let is_inactive = |row: &usize| (0..columns).any(|column| view.is_inactive(column, *row));
-            let named = self.set.row_names().enumerate();
-            let inactive = named.filter(|(row, _)| is_inactive(row)).map(|(_, name)| name.to_owned()).collect();
-            let (outcomes, multipliers) = (view.outcomes.to_vec(), view.multipliers.to_vec());
-            (solution, Projected { y, outcomes, inactive, multipliers })
-        };
+        let place = Place::of(predictions)?;
+        let on_gpu = place != Place::Host || self.emulated.is_some();
+        let call = Call::<T>::read(self, predictions, inputs, predictions.device(), on_gpu)?;
+        let plan = self.plan::<T>(place, Capacities::equal(call.extent().0, call.extent().1))?;
+        let solved = Arc::new(Solved::new(plan, call, predictions)?);
+        let y = solved.y()?;
         if !predictions.requires_grad() {
-            return Ok(projected);
+            return Ok(Projected { y, solved });
         }
-        let kept = Mutex::new((call, solution));
-        let pull = move |gradient: &Tensor| {
-            let (call, solution) = &*locked(&kept);
-            call.pull(&mut locked(&plan), solution, gradient)
-        };
-        Ok(Projected { y: node(predictions, &projected.y, pull)?, ..projected })
+        let own = solved.clone();
+        Ok(Projected { y: node(predictions, &y, move |gradient| own.pull(gradient))?, solved })
     }
 
-    /// The projector for a number type: the one there is, if it is large enough.
-    fn plan<T: Storage>(&self, needed: Capacities) -> Result<Plan<T>> {
+    /// The projector for a number type and a place: the one there is, if it is large enough.
+    fn plan<T: Element>(&self, place: Place, needed: Capacities) -> Result<SharedPlan<T>> {
         let mut plans = locked(&self.plans);
-        let kept = plans.get(&T::DTYPE).and_then(|plan| plan.downcast_ref::<Plan<T>>());
+        let key = (T::DTYPE, place);
+        let kept = plans.get(&key).and_then(|plan| plan.downcast_ref::<SharedPlan<T>>());
         let before = kept.map(|plan| locked(plan).capacities());
         let holds = |has: Capacities| {
             needed.problems <= has.problems && needed.total <= has.total && needed.largest <= has.largest
@@ -215,10 +205,10 @@ impl FairnessLayer {
             total: needed.total.max(before.total),
             largest: needed.largest.max(before.largest),
         };
-        let projector = Projector::<T>::plan(Device::cpu(), &self.set, capacities, self.settings)?;
-        let plan: Plan<T> = Arc::new(Mutex::new(projector));
+        let device = self.emulated.clone().map_or_else(|| place.device(), Ok)?;
+        let plan = Plan::<T>::new(&device, &self.set, capacities, self.settings)?;
         // (Graphs that are still to be pulled back keep the one before.)
-        plans.insert(T::DTYPE, Box::new(plan.clone()));
+        plans.insert(key, Box::new(plan.clone()));
         Ok(plan)
     }
 }

@@ -1,14 +1,16 @@
 //! A network whose answers are fair.
 
+use std::sync::Arc;
+
 use tch::{Tensor, nn};
 
 use super::call::Inputs;
 use super::dataset::Dataset;
-use super::layer::{FairnessLayer, Projected};
+use super::layer::FairnessLayer;
+use super::solved::{Projected, Report, Reporting};
 use super::streams::Streams;
 use super::tensors::failed;
 use crate::error::{Error, Result};
-use crate::solution::Outcome;
 use crate::streaming::{StreamRule, StreamSettings, StreamState, Streaming};
 
 /// Whether the layer is at work.
@@ -28,17 +30,47 @@ pub struct Predicted {
     pub raw: Tensor,
     /// The same made fair, or as it is where nothing is enforced.
     pub y: Tensor,
-    /// What became of every column that was projected, `[K]`; empty where none was.
-    pub outcomes: Vec<Outcome>,
-    /// The names of the rows that constrained nothing in the projection, since a group of theirs is absent: the batch was made
-    /// fair as to the others.
-    pub inactive: Vec<String>,
-    /// Whether some group that the rows compare had no sample in the batch.
-    pub incomplete: bool,
-    /// The multipliers of the projection, or of the stream, `[K, rows]`; empty where there is neither.
-    pub multipliers: Vec<f64>,
     /// Whether it was answered by the stream, being smaller than `b_tau`.
     pub streamed: bool,
+    pub(super) source: Source,
+}
+
+/// Where what became of a batch is known from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// A projection, which may still be under way.
+    Projection(Arc<dyn Reporting>),
+    Stream {
+        multipliers: Vec<f64>,
+        incomplete: bool,
+    },
+    Nothing,
+}
+
+impl Predicted {
+    /// What became of a projection; of a stream the multipliers; nothing where the network answered by itself. On a GPU this waits.
+    ///
+    /// # Errors
+    /// A device that has stopped working.
+    pub fn report(&self) -> Result<Report> {
+        match &self.source {
+            Source::Projection(solved) => solved.report(),
+            Source::Stream { multipliers, .. } => Ok(Report { multipliers: multipliers.clone(), ..Report::default() }),
+            Source::Nothing => Ok(Report::default()),
+        }
+    }
+
+    /// Whether some group that the rows compare had no sample in the batch.
+    ///
+    /// # Errors
+    /// A device that has stopped working.
+    pub fn is_incomplete(&self) -> Result<bool> {
+        match &self.source {
+            Source::Projection(solved) => Ok(!solved.report()?.inactive.is_empty()),
+            Source::Stream { incomplete, .. } => Ok(*incomplete),
+            Source::Nothing => Ok(false),
+        }
+    }
 }
 
 /// Any network of `tch` with a [`FairnessLayer`] behind it.
@@ -169,7 +201,7 @@ impl<M: nn::ModuleT> FairModel<M> {
                 Enforce::Never => Ok(unprojected(raw)),
                 Enforce::Always if batch.len() >= self.stream.b_tau => {
                     let predicted = self.project(raw, batch.of_layer())?;
-                    if predicted.outcomes.iter().all(|outcome| outcome.status.has_answer()) {
+                    if predicted.report()?.is_answered() {
                         let Predicted { raw, y, .. } = &predicted;
                         streams_for(&mut self.streams, &self.layer, self.stream, raw)?.record(
                             &self.layer,
@@ -190,9 +222,8 @@ impl<M: nn::ModuleT> FairModel<M> {
     }
 
     fn project(&self, raw: Tensor, inputs: Inputs<'_>) -> Result<Predicted> {
-        let Projected { y, outcomes, inactive, multipliers } = self.layer.project(&raw, inputs)?;
-        let incomplete = !inactive.is_empty();
-        Ok(Predicted { raw, y, outcomes, inactive, incomplete, multipliers, streamed: false })
+        let Projected { y, solved } = self.layer.project(&raw, inputs)?;
+        Ok(Predicted { raw, y, streamed: false, source: Source::Projection(solved) })
     }
 
     pub(super) fn take_streams(&mut self) -> Option<Streams> {
@@ -248,6 +279,5 @@ fn streams_for<'a>(
 
 fn unprojected(raw: Tensor) -> Predicted {
     let y = raw.shallow_clone();
-    let (outcomes, inactive, multipliers) = (Vec::new(), Vec::new(), Vec::new());
-    Predicted { raw, y, outcomes, inactive, incomplete: false, multipliers, streamed: false }
+    Predicted { raw, y, streamed: false, source: Source::Nothing }
 }

@@ -1,11 +1,11 @@
 //! Streams of tensors: one for every column of a network's answers.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::call::{Call, Inputs};
 use super::layer::FairnessLayer;
-use super::model::Predicted;
-use super::tensors::{by_column, failed, values};
+use super::model::{Predicted, Source};
+use super::tensors::{by_column, failed, tensor_of, values};
 use crate::constraints::ConstraintSet;
 use crate::error::{Error, Result};
 use crate::solution::Status;
@@ -29,7 +29,7 @@ impl Streams {
 
     /// Answers a batch that is too small to be projected.
     pub(super) fn answer(&mut self, layer: &FairnessLayer, raw: Tensor, inputs: Inputs<'_>) -> Result<Predicted> {
-        let call = Call::<f64>::read(layer, &raw, inputs)?;
+        let call = Call::<f64>::in_host_memory(layer, &raw, inputs)?;
         let (columns, n) = call.extent();
         let mut y = vec![0.0; columns * n];
         let mut incomplete = false;
@@ -42,16 +42,19 @@ impl Streams {
             }
             incomplete |= answered.incomplete;
         }
-        let y = call.tensor(&y)?.f_to_kind(raw.kind()).and_then(|y| y.f_to_device(raw.device())).map_err(failed)?;
+        let y = call.shaped(tensor_of(&y)?)?;
+        let y = y.f_to_kind(raw.kind()).and_then(|y| y.f_to_device(raw.device())).map_err(failed)?;
         let multipliers = self.0.iter().flat_map(|stream| stream.multipliers()).copied().collect();
-        Ok(Predicted { raw, y, outcomes: Vec::new(), inactive: Vec::new(), incomplete, multipliers, streamed: true })
+        Ok(Predicted { raw, y, streamed: true, source: Source::Stream { multipliers, incomplete } })
     }
 
     /// Takes in a batch that was projected.
     pub(super) fn record(&mut self, layer: &FairnessLayer, raw: &Tensor, y: &Tensor, inputs: Inputs<'_>) -> Result<()> {
-        let call = Call::<f64>::read(layer, raw, inputs)?;
+        let call = Call::<f64>::in_host_memory(layer, raw, inputs)?;
         let (_, n) = call.extent();
-        let y = by_column(&y.f_detach().and_then(|y| y.f_to_kind(Kind::Double)).map_err(failed)?)?;
+        let y = by_column(
+            &y.f_detach().and_then(|y| y.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)).map_err(failed)?,
+        )?;
         let y = values::<f64>(&y)?;
         for (column, stream) in self.0.iter_mut().enumerate() {
             let own = &y[column * n..(column + 1) * n];

@@ -10,8 +10,9 @@ use super::checkpoint::{self, Checkpoint, Weights};
 use super::gaps::{BatchGaps, Gaps, names};
 use super::history::{EarlyStopping, Epoch, History, Schedule};
 use super::loader::Loader;
-use super::model::{FairModel, Predicted};
+use super::model::FairModel;
 use super::optimiser::Optimiser;
+use super::solved::Report;
 use super::tensors::failed;
 use crate::error::{Error, Result};
 use crate::solution::Status;
@@ -230,14 +231,15 @@ impl<M: nn::ModuleT, L: Fn(&Tensor, &Tensor) -> Tensor> Trainer<M, L> {
         for batch in train.epoch(number) {
             let batch = batch?;
             let predicted = self.model.forward(&batch)?;
-            check_numbers(&predicted, "in training")?;
+            let report = predicted.report()?;
+            check_numbers(&report, "in training")?;
             let loss = (self.loss)(&predicted.y, batch.targets());
             loss.f_backward().map_err(failed)?;
             self.optimiser.step(&self.variables, learning_rate)?;
             losses += loss.f_detach().map_err(failed)? * batch.len() as f64;
             gaps.add(self.model.layer(), &predicted.raw, &predicted.y, batch.of_layer())?;
-            incomplete_batches += usize::from(predicted.incomplete);
-            unsolved_batches += usize::from(is_unsolved(&predicted));
+            incomplete_batches += usize::from(predicted.is_incomplete()?);
+            unsolved_batches += usize::from(!report.is_answered());
             bar.inc(1);
         }
         let train_loss = losses.double_value(&[]) / train.data().len() as f64;
@@ -282,14 +284,15 @@ impl<M: nn::ModuleT, L: Fn(&Tensor, &Tensor) -> Tensor> Trainer<M, L> {
         for batch in batches.epoch(0) {
             let batch = batch?;
             let predicted = self.model.infer(&batch)?;
-            check_numbers(&predicted, "in evaluation")?;
+            let report = predicted.report()?;
+            check_numbers(&report, "in evaluation")?;
             let loss = tch::no_grad(|| (self.loss)(&predicted.y, batch.targets()));
             losses += loss.f_double_value(&[]).map_err(failed)? * batch.len() as f64;
             gaps.add(self.model.layer(), &predicted.raw, &predicted.y, batch.of_layer())?;
-            incomplete_batches += usize::from(predicted.incomplete);
-            unsolved_batches += usize::from(is_unsolved(&predicted));
-            multipliers.resize(multipliers.len().max(predicted.multipliers.len()), (0.0, 0.0));
-            for (kept, &now) in multipliers.iter_mut().zip(&predicted.multipliers) {
+            incomplete_batches += usize::from(predicted.is_incomplete()?);
+            unsolved_batches += usize::from(!report.is_answered());
+            multipliers.resize(multipliers.len().max(report.multipliers.len()), (0.0, 0.0));
+            for (kept, &now) in multipliers.iter_mut().zip(&report.multipliers) {
                 *kept = (now, if now.abs() > kept.1.abs() { now } else { kept.1 });
             }
             raw.push(predicted.raw);
@@ -382,12 +385,8 @@ impl<M: nn::ModuleT, L: Fn(&Tensor, &Tensor) -> Tensor> Trainer<M, L> {
     }
 }
 
-fn is_unsolved(predicted: &Predicted) -> bool {
-    !predicted.outcomes.iter().all(|outcome| outcome.status.has_answer())
-}
-
-fn check_numbers(predicted: &Predicted, when: &str) -> Result<()> {
-    match predicted.outcomes.iter().any(|outcome| outcome.status == Status::BadNumber) {
+fn check_numbers(report: &Report, when: &str) -> Result<()> {
+    match report.outcomes.iter().any(|outcome| outcome.status == Status::BadNumber) {
         false => Ok(()),
         true => {
             let problem = format!("one is NaN or infinite {when}, or a label is; a lower learning rate may help");
