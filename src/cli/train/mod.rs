@@ -54,7 +54,8 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
         complain(&format!("note: the column {} is constant in the training rows: left out", quoted(name.as_bytes())));
     }
 
-    let run = Run { args, comparison: &comparison, device: "cpu", time: started.elapsed() };
+    let device = if device.is_cuda() { "cuda" } else { "cpu" };
+    let run = Run { args, comparison: &comparison, device, time: started.elapsed() };
     let report = report.map(|target| target.write(|out| report::write(&run, out))).transpose()?;
     let plot = plot.map(|target| target.write(|out| plot::write(&comparison, out))).transpose()?;
     report.into_iter().chain(plot).try_for_each(|written| written.commit())?;
@@ -68,10 +69,14 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
 
 /// The device by torch's name.
 fn device(name: DeviceName) -> Result<tch::Device> {
+    let problem = |what: &str| Err(Failure::new(format!("--device {}: {what}", name_of(name))));
+    let (built, there) = (cfg!(feature = "cuda"), tch::Cuda::is_available());
     match name {
-        DeviceName::Cpu | DeviceName::Auto => Ok(tch::Device::Cpu),
-        DeviceName::Wgpu | DeviceName::Cuda => {
-            Err(Failure::new(format!("--device {}: so far training works on the cpu", name_of(name))))
-        }
+        DeviceName::Cpu => Ok(tch::Device::Cpu),
+        DeviceName::Auto => Ok(if built && there { tch::Device::Cuda(0) } else { tch::Device::Cpu }),
+        DeviceName::Cuda if !built => problem("this program was built without the feature cuda"),
+        DeviceName::Cuda if !there => problem("torch finds no NVIDIA GPU; it needs one, and a libtorch with CUDA"),
+        DeviceName::Cuda => Ok(tch::Device::Cuda(0)),
+        DeviceName::Wgpu => problem("torch has no such device; use cpu or cuda"),
     }
 }
