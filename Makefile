@@ -33,7 +33,8 @@ torch:
 	$(WITH_TORCH) cargo clippy --all-targets --no-default-features --features $(TORCH_TESTS) -- -D warnings
 	$(WITH_TORCH) cargo doc --no-deps --no-default-features --features $(TORCH_TESTS)
 	$(WITH_TORCH) FAIRLAYER_REQUIRE=cuda_emu cargo test --no-default-features --features $(TORCH_TESTS) --test torch --test training
-	$(WITH_TORCH) cargo test --no-default-features --features $(TORCH_TESTS) --lib --test cli train
+	$(WITH_TORCH) cargo test --no-default-features --features $(TORCH_TESTS) --lib
+	$(WITH_TORCH) cargo test --no-default-features --features $(TORCH_TESTS) --test cli train
 	$(WITH_TORCH) cargo test --no-default-features --features $(TORCH_TESTS) --doc torch
 
 # German credit by three networks: a table, and a report and a picture in target/train.
