@@ -22,6 +22,7 @@ use super::output::Target;
 use super::plan::Limit;
 use super::records::Source;
 use super::{Ending, complain, say};
+use crate::torch::has_cuda;
 use compare::Comparison;
 use data::{Data, require_groups};
 use report::Run;
@@ -67,15 +68,13 @@ pub fn run(args: &TrainArgs) -> Result<Ending> {
     Ok(Ending::Unsolved)
 }
 
-/// The device by torch's name.
+/// The device by torch's name. (As elsewhere, `auto` does not choose CUDA as long as no GPU has run the kernels.)
 fn device(name: DeviceName) -> Result<tch::Device> {
     let problem = |what: &str| Err(Failure::new(format!("--device {}: {what}", name_of(name))));
-    let (built, there) = (cfg!(feature = "cuda"), tch::Cuda::is_available());
     match name {
-        DeviceName::Cpu => Ok(tch::Device::Cpu),
-        DeviceName::Auto => Ok(if built && there { tch::Device::Cuda(0) } else { tch::Device::Cpu }),
-        DeviceName::Cuda if !built => problem("this program was built without the feature cuda"),
-        DeviceName::Cuda if !there => problem("torch finds no NVIDIA GPU; it needs one, and a libtorch with CUDA"),
+        DeviceName::Cpu | DeviceName::Auto => Ok(tch::Device::Cpu),
+        DeviceName::Cuda if !cfg!(feature = "cuda") => problem("this program was built without the feature cuda"),
+        DeviceName::Cuda if !has_cuda() => problem("torch finds no NVIDIA GPU; it needs one, and a libtorch with CUDA"),
         DeviceName::Cuda => Ok(tch::Device::Cuda(0)),
         DeviceName::Wgpu => problem("torch has no such device; use cpu or cuda"),
     }
