@@ -14,6 +14,10 @@ fn torch() {
     let Some(libraries) = std::env::var_os("DEP_TCH_LIBTORCH_LIB").map(std::path::PathBuf::from) else {
         panic!("torch-sys did not say where libtorch is; set LIBTORCH, as scripts/setup-libtorch.sh says");
     };
+    // (Reports say which libtorch it was, if it says so itself.)
+    if let Ok(version) = std::fs::read_to_string(libraries.with_file_name("build-version")) {
+        println!("cargo:rustc-env=FAIRLAYER_LIBTORCH={}", version.trim());
+    }
     let include = libraries.with_file_name("include");
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").files(SHIMS).flag_if_supported("-Wno-unused-parameter");

@@ -90,15 +90,14 @@ fn bench(criterion: &mut Criterion) {
     let odds = FairnessLayer::new(&EqualizedOdds::within(0.02), &people).expect("a layer").bounds(0.0, 1.0);
     let loader = Loader::stratified(&data, &odds, BATCH, 3).expect("a loader");
     let batches: Vec<Dataset> = loader.epoch(0).map(|batch| batch.expect("a batch")).collect();
-    for threads in [1, 2] {
-        tch::set_num_threads(threads);
-        let mut group = criterion.benchmark_group(format!("epoch of 20 batches of 256, {threads} threads"));
-        by_hand(&mut group, "without", &batches, None);
-        by_hand(&mut group, "parity", &batches, Some(&parity));
-        by_hand(&mut group, "odds", &batches, Some(&odds));
-        by_trainer(&mut group, "trainer without", &data, &parity, Enforce::Never);
-        by_trainer(&mut group, "trainer, parity", &data, &parity, Enforce::Always);
-    }
+    // (More do not make so small a network faster.)
+    tch::set_num_threads(1);
+    let mut group = criterion.benchmark_group("epoch of 20 batches of 256");
+    by_hand(&mut group, "without", &batches, None);
+    by_hand(&mut group, "parity", &batches, Some(&parity));
+    by_hand(&mut group, "odds", &batches, Some(&odds));
+    by_trainer(&mut group, "trainer without", &data, &parity, Enforce::Never);
+    by_trainer(&mut group, "trainer, parity", &data, &parity, Enforce::Always);
 }
 
 criterion_group!(benches, bench);

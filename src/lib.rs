@@ -64,7 +64,7 @@
 //! |---|---|---|
 //! | `cuda` | yes | NVIDIA GPUs: `Device::cuda` |
 //! | `wgpu` | yes | GPUs of any vendor, through Vulkan, Metal or DirectX 12: `Device::wgpu` |
-//! | `tch` | no | torch: `torch::FairnessLayer`, `torch::Trainer`; needs libtorch to build |
+//! | `tch` | no | torch: `torch::FairnessLayer`, `torch::Trainer`; with `cli` the command `train`; needs libtorch to build |
 //! | `serde` | with `cli` | [`StreamState`] can be written and read |
 //! | `cli` | yes | the program `fairlayer` and what only it needs |
 //!

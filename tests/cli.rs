@@ -13,6 +13,8 @@ use tempfile::TempDir;
 
 mod cli {
     mod stream;
+    #[cfg(feature = "tch")]
+    mod train;
 }
 
 /// What a command did.
@@ -233,8 +235,9 @@ fn unknown_names_are_answered_with_the_known_ones() {
         refuses(GOOD, &format!("{PARITY} --device {device}"), &["--device", device]);
     }
     let place = Place::new(GOOD);
+    #[cfg(not(feature = "tch"))]
     for command in ["train in.csv --score s -x", "train", "train --help", "help train"] {
-        assert_refused(&place.run(command), command, &["not in this version"]);
+        assert_refused(&place.run(command), command, &["without the command train; build it with --features tch"]);
     }
     assert_refused(&place.run("strean"), "strean", &["unrecognized subcommand 'strean'"]);
     // What clap says in several lines is told apart.

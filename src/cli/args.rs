@@ -334,7 +334,7 @@ fn finite(text: &str) -> Result<f64, String> {
     ranged(text, "a finite number", f64::is_finite)
 }
 
-fn ranged(text: &str, wanted: &str, fits: impl Fn(f64) -> bool) -> Result<f64, String> {
+pub fn ranged(text: &str, wanted: &str, fits: impl Fn(f64) -> bool) -> Result<f64, String> {
     let value = number(text)?;
     if fits(value) { Ok(value) } else { Err(format!("it must be {wanted}")) }
 }

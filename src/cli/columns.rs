@@ -158,7 +158,7 @@ fn fitting(left: &Categories, right: &Categories) -> Result<Categories> {
 }
 
 /// One sensitive feature in place of all.
-fn combine(mut features: impl Iterator<Item = Categories>) -> Result<Vec<Categories>> {
+pub fn combine(mut features: impl Iterator<Item = Categories>) -> Result<Vec<Categories>> {
     let combined = features.next().map(|first| features.try_fold(first, |left, right| fitting(&left, &right)));
     Ok(combined.transpose()?.into_iter().collect())
 }

@@ -4,9 +4,6 @@ use std::fmt::{self, Write};
 
 use clap::error::{ContextKind, ContextValue};
 
-/// Commands of the contract that a later version has.
-const PLANNED: [&str; 1] = ["train"];
-
 /// What was wrong, and what to do about it.
 #[derive(Debug)]
 pub struct Failure(String);
@@ -21,9 +18,10 @@ impl Failure {
     /// What clap found wrong with the arguments. Its usage text and closing hint are left to `--help`.
     pub fn usage(error: &clap::Error) -> Self {
         if let Some(ContextValue::String(command)) = error.get(ContextKind::InvalidSubcommand)
-            && PLANNED.contains(&command.as_str())
+            && command == "train"
+            && cfg!(not(feature = "tch"))
         {
-            return Self(format!("the command {command} is not in this version"));
+            return Self("this program was built without the command train; build it with --features tch".to_owned());
         }
         let text = error.render().to_string();
         let told = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));

@@ -23,6 +23,8 @@ mod solve;
 mod stream;
 mod summary;
 mod table;
+#[cfg(feature = "tch")]
+mod train;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -60,6 +62,9 @@ enum Command {
     Audit(args::AuditArgs),
     /// Write fair scores beside the scores of a stream of CSV rows, as they come
     Stream(Box<stream::StreamArgs>),
+    /// Train a network for a label, and one that is fair, and compare them
+    #[cfg(feature = "tch")]
+    Train(Box<train::TrainArgs>),
     /// List the devices that can be used here, and why the others cannot
     Devices,
 }
@@ -97,6 +102,8 @@ fn dispatch(command: Command) -> Result<Ending> {
         Command::Project(args) => project::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Stream(args) => stream::run(&args),
+        #[cfg(feature = "tch")]
+        Command::Train(args) => train::run(&args),
         Command::Devices => devices::run(),
     }
 }

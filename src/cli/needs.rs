@@ -44,5 +44,16 @@ pub fn unused(criterion: Option<Criterion>, fairness: &FairnessArgs, aim: &str) 
         ("--control", fairness.control.is_some() && fairness.control_of(criterion).is_none()),
     ];
     let unused = named.into_iter().filter(|(_, unused)| *unused);
-    unused.map(move |(option, _)| format!("note: {aim} does not use {option}"))
+    unused.map(move |(option, _)| not_used(aim, option))
+}
+
+/// The note on an option that is given and not used.
+pub fn not_used(aim: &str, option: &str) -> String {
+    format!("note: {aim} does not use {option}")
+}
+
+/// The note on a sensitive feature with one group.
+pub fn one_group(feature: &str, group: &str) -> String {
+    let (feature, group) = (quoted(feature.as_bytes()), quoted(group.as_bytes()));
+    format!("note: {feature} has one group only, {group}: there is nothing to compare")
 }

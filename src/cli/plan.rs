@@ -180,7 +180,8 @@ pub fn strata(criterion: Option<Criterion>, control: Option<(&str, &[String])>) 
     }
 }
 
-fn population(features: &[Feature], control: Option<&Categories>) -> Population {
+/// The people that these columns speak of.
+pub fn population(features: &[Feature], control: Option<&Categories>) -> Population {
     let features =
         features.iter().map(|feature| SensitiveFeature { name: feature.name.clone(), groups: feature.groups.clone() });
     let control = control.map(|column| ControlFeature { name: column.name.clone(), levels: column.display_texts() });
@@ -189,6 +190,11 @@ fn population(features: &[Feature], control: Option<&Categories>) -> Population 
 
 /// The constraints of a criterion for a population.
 pub fn constraints(criterion: Criterion, limit: Limit, population: &Population) -> Result<ConstraintSet> {
+    named(criterion, definition(criterion, limit).constraints(population))
+}
+
+/// What the library knows a criterion by.
+pub fn definition(criterion: Criterion, limit: Limit) -> Box<dyn crate::Criterion> {
     let parity = match limit {
         Limit::Pairwise { epsilon } => Parity::Pairwise { epsilon },
         Limit::Overall { epsilon } | Limit::Residual { epsilon } | Limit::Covariance { epsilon } => {
@@ -196,17 +202,16 @@ pub fn constraints(criterion: Criterion, limit: Limit, population: &Population) 
         }
         Limit::Ratio { ratio } => Parity::Ratio { ratio },
     };
-    let set = match criterion {
-        Criterion::DemographicParity => DemographicParity(parity).constraints(population),
-        Criterion::EqualizedOdds => EqualizedOdds(parity).constraints(population),
-        Criterion::TprParity => TruePositiveRateParity(parity).constraints(population),
-        Criterion::FprParity => FalsePositiveRateParity(parity).constraints(population),
-        Criterion::ConditionalParity => ConditionalParity(parity).constraints(population),
-        Criterion::MeanResidual => MeanResidual::within(limit.level()).constraints(population),
-        Criterion::Calibration => Calibration::within(limit.level()).constraints(population),
-        Criterion::Covariance => Covariance::within(limit.level()).constraints(population),
-    };
-    named(criterion, set)
+    match criterion {
+        Criterion::DemographicParity => Box::new(DemographicParity(parity)),
+        Criterion::EqualizedOdds => Box::new(EqualizedOdds(parity)),
+        Criterion::TprParity => Box::new(TruePositiveRateParity(parity)),
+        Criterion::FprParity => Box::new(FalsePositiveRateParity(parity)),
+        Criterion::ConditionalParity => Box::new(ConditionalParity(parity)),
+        Criterion::MeanResidual => Box::new(MeanResidual::within(limit.level())),
+        Criterion::Calibration => Box::new(Calibration::within(limit.level())),
+        Criterion::Covariance => Box::new(Covariance::within(limit.level())),
+    }
 }
 
 /// Errors say which criterion they are about.

@@ -7,7 +7,7 @@ use super::args::{Bounds, Compare, Criterion, ProjectArgs};
 use super::columns::Columns;
 use super::failure::{Failure, Result, quoted};
 use super::measure::{self, Gaps, RowValues};
-use super::needs::{require_columns, require_distinct, require_places, unused};
+use super::needs::{one_group, require_columns, require_distinct, require_places, unused};
 use super::output::{Target, write_with_column};
 use super::plan::{Limit, Plan};
 use super::progress::Progress;
@@ -152,10 +152,8 @@ fn covariance(args: &ProjectArgs) -> Option<Covariance> {
 
 /// What there is nothing to do about.
 fn nothing_to_do(plan: &Plan, columns: &Columns, own: &OwnRows) -> Vec<String> {
-    let single = plan.features.iter().filter(|feature| plan.is_idle(feature)).map(|feature| {
-        let (name, group) = (quoted(feature.name.as_bytes()), quoted(feature.groups[0].as_bytes()));
-        format!("note: {name} has one group only, {group}: there is nothing to compare")
-    });
+    let idle = plan.features.iter().filter(|feature| plan.is_idle(feature));
+    let single = idle.map(|feature| one_group(&feature.name, &feature.groups[0]));
     let constant = columns.continuous.iter().filter_map(|feature| {
         let (name, value) = (quoted(feature.name.as_bytes()), feature.only_value()?);
         Some(format!("note: {name} has one value only, {value}: there is nothing to compare"))

@@ -80,6 +80,26 @@ pub(super) fn stream_of(tensor: &Tensor) -> Result<u64> {
     if found { Ok(stream as u64) } else { Err(said(&message)) }
 }
 
+/// Whether torch has an NVIDIA GPU here. Ask this rather than `tch`: linkers leave out libtorch's part for CUDA, since no program names
+/// anything of it, and this loads it where it is.
+#[cfg(all(feature = "cuda", unix))]
+#[must_use]
+pub fn has_cuda() -> bool {
+    use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+    // SAFETY: loading it registers CUDA with the libtorch that is linked, which is all that its constructors do; it stays for good.
+    if let Ok(library) = unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) } {
+        std::mem::forget(library);
+    }
+    tch::Cuda::is_available()
+}
+
+/// Whether torch has an NVIDIA GPU here.
+#[cfg(not(all(feature = "cuda", unix)))]
+#[must_use]
+pub fn has_cuda() -> bool {
+    tch::Cuda::is_available()
+}
+
 /// A GPU, on a stream of torch's. (Torch uses the GPU's primary context, and so does `CudaContext::new`.)
 ///
 /// # Errors

@@ -28,6 +28,7 @@ pub use gaps::BatchGaps;
 pub use history::{EarlyStopping, Epoch, History, Schedule};
 pub use layer::FairnessLayer;
 pub use loader::Loader;
+pub use memory::has_cuda;
 pub use model::{Enforce, FairModel, Predicted};
 pub use optimiser::{Optimiser, Rule};
 pub use solved::{Projected, Report};

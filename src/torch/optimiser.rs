@@ -119,7 +119,7 @@ impl Optimiser {
                 let _ = square.f_lerp_(&gradient.f_square()?, 1.0 - beta2)?;
                 let (first, second) =
                     (1.0 - beta1.powi(self.steps as i32), (1.0 - beta2.powi(self.steps as i32)).sqrt());
-                let _ = gradient.f_copy_(square)?;
+                gradient.f_copy_(square)?;
                 let root = gradient.f_sqrt_()?.f_div_scalar_(second)?.f_add_scalar_(eps)?;
                 mean.f_div(&root)?.f_mul_scalar_(learning_rate / first)?
             }

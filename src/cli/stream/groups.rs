@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::cli::failure::quoted;
+use crate::cli::needs::one_group;
 use crate::{CellLayout, ControlFeature, Error, MAX_CELLS, Population, SensitiveFeature};
 
 /// The texts of a column, numbered in the order in which they came.
@@ -169,10 +169,8 @@ impl Groups {
 
     /// A note for every feature of one group.
     pub fn single(&self) -> impl Iterator<Item = String> {
-        self.population().features.into_iter().filter(|feature| feature.groups.len() == 1).map(|feature| {
-            let (name, group) = (quoted(feature.name.as_bytes()), quoted(feature.groups[0].as_bytes()));
-            format!("note: {name} has one group only, {group}: there is nothing to compare")
-        })
+        let single = self.population().features.into_iter().filter(|feature| feature.groups.len() == 1);
+        single.map(|feature| one_group(&feature.name, &feature.groups[0]))
     }
 }
 
