@@ -40,18 +40,26 @@ struct Settings {
     b_tau: usize,
 }
 
+/// What `scripts/reference/train.py` says of a training.
+#[derive(Deserialize)]
+struct Theirs {
+    status: String,
+    epochs: usize,
+}
+
 /// A way of training.
 struct Variant {
     name: &'static str,
-    /// Whether by the batches that `fairness_training` made, over and over; otherwise by this crate's own loader.
-    their_batches: bool,
+    /// Whether as `fairness_training` does it: by the batches that it made, over and over, to the weights of the last epoch unless
+    /// it stopped early. Otherwise by this crate's own loader, to the weights of the best epoch.
+    their_way: bool,
     enforce: Enforce,
 }
 
 const VARIANTS: [Variant; 3] = [
-    Variant { name: "same batches", their_batches: true, enforce: Enforce::Always },
-    Variant { name: "own batches", their_batches: false, enforce: Enforce::Always },
-    Variant { name: "no layer", their_batches: false, enforce: Enforce::Never },
+    Variant { name: "same batches", their_way: true, enforce: Enforce::Always },
+    Variant { name: "own batches", their_way: false, enforce: Enforce::Always },
+    Variant { name: "no layer", their_way: false, enforce: Enforce::Never },
 ];
 
 impl Settings {
@@ -129,7 +137,7 @@ fn train(settings: &Settings, variant: &Variant, folder: &Path) -> Result<()> {
     let network = settings.network(&store);
     tch::no_grad(|| store.read_safetensors(folder.join("weights.safetensors")))?;
     let layer = settings.layer()?;
-    let (train, valid) = match variant.their_batches {
+    let (train, valid) = match variant.their_way {
         true => (Loader::in_order(&data("dealt_train")?, settings.batch)?, data("dealt_valid")?),
         false => (Loader::stratified(&data("train")?, &layer, settings.batch, settings.seed)?, data("valid")?),
     };
@@ -149,9 +157,11 @@ fn train(settings: &Settings, variant: &Variant, folder: &Path) -> Result<()> {
         None => Schedule::Constant,
         Some(patience) => Schedule::Plateau { patience, factor: 0.5 },
     };
-    let mut trainer = Trainer::new(model, store, loss, Optimiser::adam(settings.learning_rate))
-        .schedule(schedule)
-        .early_stopping(settings.patience, 1e-5);
+    let mut trainer = Trainer::new(model, store, loss, Optimiser::adam(settings.learning_rate)).schedule(schedule);
+    let theirs: Theirs = serde_json::from_str(&std::fs::read_to_string(folder.join("fairness_training.json"))?)?;
+    if !variant.their_way || (theirs.status == "trained" && theirs.epochs < settings.epochs) {
+        trainer = trainer.early_stopping(settings.patience, 1e-5);
+    }
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let trained = trainer.fit(&train, Some(&valid), settings.epochs).map(|_| ());
 
