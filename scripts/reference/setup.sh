@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes the Python environment that holds `fairness_training` as its authors ship it, and says where it is. Does nothing but
-# that where all is there. Needs Python 3.11 and 5 GB: the only wheels of torch 2.6 are those with CUDA, though only the CPU is used.
+# that where all is there. Needs Python 3.11 and 5 GB: the only wheels of torch 2.6 are those with CUDA, though only the CPU is
+# used.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 # (An environment is of one list of packages.)
