@@ -128,6 +128,14 @@ fn every_sample_is_dealt_once_and_every_cell_to_every_batch() {
         }
     }
     assert_eq!(dealt, batches(7, 0));
+    // Who is with whom changes in every epoch.
+    let together = |epoch| {
+        let mut dealt = batches(7, epoch);
+        dealt.iter_mut().for_each(|batch| batch.sort_unstable());
+        dealt.sort();
+        dealt
+    };
+    assert_ne!(together(1), together(2));
     assert_ne!(dealt, batches(7, 1));
     assert_ne!(dealt, batches(8, 0));
     // In order: as they are, the rest in a smaller batch.
@@ -336,6 +344,25 @@ fn several_outputs_are_made_fair_each() {
         assert_eq!((found.rows.len(), found.multipliers.len(), found.y.size()), (2, 4, vec![1000, 2]));
         assert!(found.rows.iter().all(|(_, gaps)| gaps.unwrap().pooled <= EPSILON), "{:?}", found.rows);
     }
+}
+
+#[test]
+fn pooled_residuals_are_those_of_all_samples() {
+    let _alone = alone();
+    let data = draw(65, 500);
+    let store = nn::VarStore::new(CPU);
+    let layer = FairnessLayer::new(&MeanResidual::within(0.1), &Population::one_feature(2)).unwrap();
+    let model = FairModel::new(nn::linear(store.root(), 8, 1, Default::default()), layer).enforce(Enforce::Never);
+    let mut trainer = Trainer::new(model, store, cross_entropy as Loss, Optimiser::sgd(0.1, 0.0));
+    let found = trainer.evaluate(&Loader::in_order(&data, 100).unwrap()).unwrap();
+    let residuals = &found.y - data.targets();
+    for (group, (name, gaps)) in found.rows.iter().enumerate() {
+        let own = residuals.masked_select(&data.groups().eq(group as i64)).mean(Kind::Double).double_value(&[]);
+        let gaps = gaps.expect("both groups have come");
+        assert!((gaps.pooled - own.abs()).abs() < 1e-6, "{name}: {gaps:?}, {own}");
+        assert!((gaps.pooled_excess - (own.abs() - 0.1).max(0.0)).abs() < 1e-6);
+    }
+    assert_eq!(found.rows.len(), 2);
 }
 
 #[test]
