@@ -4,7 +4,7 @@ use fairlayer::{
     Batch, Capacities, Criterion, DemographicParity, Device, Population, Projector, Result, Settings, Wanted,
 };
 
-fn main() -> Result<()> {
+pub(crate) fn main() -> Result<()> {
     let scores = [0.95, 0.80, 0.70, 0.35, 0.55, 0.40, 0.20, 0.05];
     let labels = [1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0];
     let groups = [0, 0, 0, 0, 1, 1, 1, 1];
@@ -27,7 +27,9 @@ fn main() -> Result<()> {
         println!("{:5}  {:5.3}  {:5.3}  {:+.2}  {:+.3}", groups[i], scores[i], view.y[i], g[i], back.predictions[i]);
     }
     let mean = |range: std::ops::Range<usize>| view.y[range].iter().sum::<f64>() / 4.0;
-    println!("gap {:.6} after {} Newton steps", mean(0..4) - mean(4..8), view.outcomes[0].iterations);
+    let gap = mean(0..4) - mean(4..8);
+    println!("gap {gap:.6} after {} Newton steps", view.outcomes[0].iterations);
+    assert!(gap.abs() <= 0.05);
     println!("multipliers {:.4?}, dL/depsilon {:.4}", view.multipliers, back.levels[0]);
     Ok(())
 }

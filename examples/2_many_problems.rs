@@ -6,7 +6,7 @@ use fairlayer::{
     Result, Settings, Spread, SpreadLimit, Union,
 };
 
-fn main() -> Result<()> {
+pub(crate) fn main() -> Result<()> {
     // Cells 0, 1 and 2 are three groups. Their means lie within epsilon of each other, and the mean of all samples is at
     // most 0.4: no more than so many can be accepted.
     let mut set = ConstraintSet::new(CellLayout::flat(3)?);
@@ -38,6 +38,7 @@ fn main() -> Result<()> {
     let mut projector = Projector::plan(Device::cpu(), &set, capacities, Settings::default())?;
     let solution = projector.project(&batch)?;
     let view = solution.read()?;
+    assert!(view.all_solved());
     for (problem, (epsilon, outcome)) in epsilon.iter().zip(view.outcomes).enumerate() {
         println!("epsilon {epsilon:<4}  {}: {:.3?}", outcome.status, view.problem(problem));
     }

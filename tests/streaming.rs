@@ -4,14 +4,6 @@ use fairlayer::*;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
-#[path = "../examples/3_stream.rs"]
-mod example;
-
-#[test]
-fn the_example_runs() {
-    example::main().unwrap();
-}
-
 fn normal(rng: &mut Pcg64) -> f64 {
     let (u, v): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
     (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
