@@ -5,7 +5,9 @@ use std::ops::Range;
 use tch::{Device, Kind, Tensor};
 
 use super::layer::FairnessLayer;
-use super::tensors::{Element, buffer, by_column, device_cells, failed, ids, reals, rows_and_columns};
+use super::tensors::{
+    Element, buffer, by_column, converted, device_cells, failed, ids, reals, rows_and_columns, tensor_of,
+};
 use crate::batch::{Batch, Buffer, Offsets, Reals};
 use crate::error::{Error, Result};
 
@@ -34,8 +36,8 @@ pub(super) struct OfSamples {
 /// Who belongs where.
 #[derive(Debug)]
 enum People {
-    /// Bytes, as they are given: the groups of each sensitive feature, and the control feature.
-    Groups { groups: Vec<Tensor>, control: Option<Tensor> },
+    /// In host memory: the ids of the groups of each sensitive feature, and of the control feature.
+    Groups { groups: Vec<Vec<u8>>, control: Option<Vec<u8>> },
     /// The cells of the samples, made of those on the device.
     Cells(OfSamples),
 }
@@ -75,7 +77,7 @@ impl<T: Element> Call<T> {
             return Err(Error::value("predictions", problem));
         };
         let read = |what, tensor: Option<&Tensor>| tensor.map(|own| reals(what, own, (n, columns), device)).transpose();
-        let z = predictions.f_detach().and_then(|z| z.f_to_device(device)?.f_to_kind(T::KIND)).map_err(failed)?;
+        let z = converted(predictions, device, T::KIND)?;
         let labels = inputs.labels.filter(|_| layer.needs_labels());
         let people = if on_gpu {
             People::Cells(device_cells(layer, inputs, (n, columns), device)?)
@@ -126,12 +128,12 @@ impl<T: Element> Call<T> {
         match &self.people {
             People::Cells(cells) => batch = batch.cells(self.of_samples::<u8>(cells, Kind::Uint8, &part)?),
             People::Groups { groups: all, control } => {
-                groups = all.iter().map(|own| self.bytes(own)).collect::<Result<Vec<Buffer<'_, u8>>>>()?;
+                groups = all.iter().map(|own| Buffer::from(own).shared()).collect::<Vec<Buffer<'_, u8>>>();
                 if !groups.is_empty() {
                     batch = batch.groups(&groups);
                 }
                 if let Some(control) = control {
-                    batch = batch.control(self.bytes(control)?);
+                    batch = batch.control(Buffer::from(control).shared());
                 }
             }
         }
@@ -142,11 +144,6 @@ impl<T: Element> Call<T> {
             batch = batch.weights(self.numbers(weights, &part)?);
         }
         Ok(with(&batch))
-    }
-
-    /// Ids of all samples, which the columns share.
-    fn bytes<'a>(&self, ids: &'a Tensor) -> Result<Buffer<'a, u8>> {
-        Ok(buffer(ids, Kind::Uint8, 0..self.n, self.on_gpu)?.shared())
     }
 
     fn of_samples<'a, R: bytemuck::Pod>(
@@ -175,7 +172,7 @@ impl<T: Element> Call<T> {
 
     /// A gradient to the answers, as the backward pass takes it: a tensor to be handed to [`buffer_of`](Self::buffer_of).
     pub(super) fn gradient(&self, gradient: &Tensor) -> Result<Tensor> {
-        by_column(&gradient.f_to_kind(T::KIND).map_err(failed)?)
+        by_column(&converted(gradient, self.z.device(), T::KIND)?)
     }
 
     /// All numbers of such a tensor.
@@ -183,10 +180,23 @@ impl<T: Element> Call<T> {
         buffer(tensor, T::KIND, 0..self.columns * self.n, self.on_gpu)
     }
 
-    /// Numbers column by column, `[K * n]`, as a tensor of the predictions' shape.
+    /// A tensor of the type and on the device of the call's.
+    pub(super) fn like(&self) -> &Tensor {
+        &self.z
+    }
+
+    /// Numbers in host memory, column by column, as a tensor of the predictions' shape.
+    pub(super) fn tensor(&self, values: &[T]) -> Result<Tensor> {
+        match self.columns {
+            1 => tensor_of(values, &self.shape),
+            _ => self.shaped(tensor_of(values, &[values.len() as i64])?),
+        }
+    }
+
+    /// The same of numbers that are a tensor, `[K * n]`, already.
     pub(super) fn shaped(&self, values: Tensor) -> Result<Tensor> {
-        if self.shape.len() == 1 {
-            return Ok(values);
+        if self.columns == 1 {
+            return values.f_view(&self.shape[..]).map_err(failed);
         }
         let own = values.f_view([self.columns as i64, self.n as i64]).and_then(|own| own.f_transpose(0, 1));
         own.and_then(|own| own.f_contiguous()).map_err(failed)

@@ -10,7 +10,7 @@ use super::autograd::node;
 use super::call::{Call, Inputs};
 use super::place::Place;
 use super::solved::{Plan, Projected, Report, SharedPlan, Solved, locked};
-use super::tensors::{Element, by_column, failed, values};
+use super::tensors::{Element, by_column, converted, values};
 use crate::backend::Device;
 use crate::batch::Capacities;
 use crate::cells::{Population, Strata};
@@ -122,8 +122,7 @@ impl FairnessLayer {
             let problem = format!("they have the shape {:?}, the predictions {:?}", y.size(), predictions.size());
             return Err(Error::value("the answers", problem));
         }
-        let y = y.f_detach().and_then(|y| y.f_to_device(tch::Device::Cpu)?.f_to_kind(Kind::Double)).map_err(failed)?;
-        let y = by_column(&y)?;
+        let y = by_column(&converted(y, tch::Device::Cpu, Kind::Double)?)?;
         let y = values::<f64>(&y)?;
         let of = |column: usize| {
             let mut totals = Totals::new(&self.set);
@@ -178,7 +177,7 @@ impl FairnessLayer {
         let on_gpu = place != Place::Host || self.emulated.is_some();
         let call = Call::<T>::read(self, predictions, inputs, predictions.device(), on_gpu)?;
         let plan = self.plan::<T>(place, Capacities::equal(call.extent().0, call.extent().1))?;
-        let solved = Arc::new(Solved::new(plan, call, predictions)?);
+        let solved = Arc::new(Solved::new(plan, call)?);
         let y = solved.y()?;
         if !predictions.requires_grad() {
             return Ok(Projected { y, solved });

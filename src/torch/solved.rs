@@ -8,7 +8,7 @@ use tch::Tensor;
 
 use super::call::Call;
 use super::memory::wrapped;
-use super::tensors::{Element, failed, tensor_of};
+use super::tensors::Element;
 use crate::backend::Device;
 use crate::batch::Capacities;
 use crate::constraints::ConstraintSet;
@@ -100,8 +100,6 @@ struct Made<T: Element> {
     call: Call<T>,
     /// There until this is dropped.
     solution: Option<Solution<T>>,
-    /// Of the type and device of the predictions.
-    like: Tensor,
 }
 
 impl<T: Element> fmt::Debug for Solved<T> {
@@ -119,15 +117,14 @@ impl<T: Element> Drop for Solved<T> {
 }
 
 impl<T: Element> Solved<T> {
-    pub(super) fn new(plan: SharedPlan<T>, call: Call<T>, predictions: &Tensor) -> Result<Self> {
+    pub(super) fn new(plan: SharedPlan<T>, call: Call<T>) -> Result<Self> {
         let solution = {
             let Plan { projector, solutions, .. } = &mut *locked(&plan);
             let mut solution = solutions.pop().unwrap_or_else(|| projector.solution());
             call.with_all(|batch| projector.project_into(batch, &mut solution))??;
             solution
         };
-        let like = predictions.f_detach().map_err(failed)?;
-        Ok(Self { plan, made: Mutex::new(Made { call, solution: Some(solution), like }) })
+        Ok(Self { plan, made: Mutex::new(Made { call, solution: Some(solution) }) })
     }
 
     /// The answers. In host memory a tensor of their own; on a GPU they are where the kernel has put them, which nobody else gets as
@@ -135,13 +132,14 @@ impl<T: Element> Solved<T> {
     pub(super) fn y(self: &Arc<Self>) -> Result<Tensor> {
         let made = locked(&self.made);
         let solution = made.solution()?;
-        let y = match address_of_answers(solution) {
-            // SAFETY: the kernel wrote so many numbers of this type there, and the solution, which is this one's until it is dropped,
-            // is given to no other call before.
-            Some(address) => unsafe { wrapped(address, made.numbers(), &made.like, self.clone()) }?,
-            None => tensor_of(solution.read()?.y)?,
-        };
-        made.call.shaped(y)
+        match address_of_answers(solution) {
+            Some(address) => {
+                // SAFETY: the kernel wrote so many numbers of this type there, and the solution, which is this one's until it is
+                // dropped, is given to no other call before.
+                made.call.shaped(unsafe { wrapped(address, made.numbers(), made.call.like(), self.clone()) }?)
+            }
+            None => made.call.tensor(solution.read()?.y),
+        }
     }
 
     /// The backward pass: from the gradient to the answers to that to the predictions.
@@ -155,19 +153,18 @@ impl<T: Element> Solved<T> {
             made.call.with_all(|batch| projector.vjp(batch, solution, g, &mut gradients))??;
             gradients
         };
-        let slope = match address_of_gradient(&gradients) {
+        match address_of_gradient(&gradients) {
             Some(address) => {
                 let pulled = Pulled { plan: self.plan.clone(), gradients: Some(gradients) };
                 // SAFETY: as in `y`, of gradients.
-                unsafe { wrapped(address, made.numbers(), &made.like, Mutex::new(pulled)) }?
+                made.call.shaped(unsafe { wrapped(address, made.numbers(), made.call.like(), Mutex::new(pulled)) }?)
             }
             None => {
-                let slope = tensor_of(gradients.read()?.predictions)?;
+                let slope = made.call.tensor(gradients.read()?.predictions);
                 locked(&self.plan).gradients.push(gradients);
                 slope
             }
-        };
-        made.call.shaped(slope)
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 use super::call::{Call, Inputs};
 use super::layer::FairnessLayer;
 use super::model::{Predicted, Source};
-use super::tensors::{by_column, failed, tensor_of, values};
+use super::tensors::{by_column, converted, values};
 use crate::constraints::ConstraintSet;
 use crate::error::{Error, Result};
 use crate::solution::Status;
@@ -42,8 +42,7 @@ impl Streams {
             }
             incomplete |= answered.incomplete;
         }
-        let y = call.shaped(tensor_of(&y)?)?;
-        let y = y.f_to_kind(raw.kind()).and_then(|y| y.f_to_device(raw.device())).map_err(failed)?;
+        let y = converted(&call.tensor(&y)?, raw.device(), raw.kind())?;
         let multipliers = self.0.iter().flat_map(|stream| stream.multipliers()).copied().collect();
         Ok(Predicted { raw, y, streamed: true, source: Source::Stream { multipliers, incomplete } })
     }
@@ -52,9 +51,7 @@ impl Streams {
     pub(super) fn record(&mut self, layer: &FairnessLayer, raw: &Tensor, y: &Tensor, inputs: Inputs<'_>) -> Result<()> {
         let call = Call::<f64>::in_host_memory(layer, raw, inputs)?;
         let (_, n) = call.extent();
-        let y = by_column(
-            &y.f_detach().and_then(|y| y.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)).map_err(failed)?,
-        )?;
+        let y = by_column(&converted(y, Device::Cpu, Kind::Double)?)?;
         let y = values::<f64>(&y)?;
         for (column, stream) in self.0.iter_mut().enumerate() {
             let own = &y[column * n..(column + 1) * n];

@@ -41,9 +41,9 @@ impl Element for f64 {
     const KIND: Kind = Kind::Double;
 }
 
-/// A tensor of these numbers, `[n]`, in host memory.
-pub(super) fn tensor_of<T: Element>(values: &[T]) -> Result<Tensor> {
-    Tensor::f_from_data_size(bytemuck::cast_slice(values), &[values.len() as i64], T::KIND).map_err(failed)
+/// A tensor of these numbers, of this shape, in host memory.
+pub(super) fn tensor_of<T: Element>(values: &[T], shape: &[i64]) -> Result<Tensor> {
+    Tensor::f_from_data_size(bytemuck::cast_slice(values), shape, T::KIND).map_err(failed)
 }
 
 /// The numbers of a tensor in host memory, in order.
@@ -104,8 +104,20 @@ pub(super) fn buffer<T: bytemuck::Pod>(
     Err(Error::Torch { problem: "this fairlayer was built without the feature cuda".into() })
 }
 
-/// The columns of `[n]` or `[n, k]`, one after the other, as `[k, n]` of numbers in order.
+/// The tensor outside of the graph, on a device and of a kind; the same one where it is so already. (Every operation of torch costs
+/// a microsecond, which is as long as a projection of some hundred predictions takes.)
+pub(super) fn converted(tensor: &Tensor, device: Device, kind: Kind) -> Result<Tensor> {
+    let own = if tensor.requires_grad() { tensor.f_detach().map_err(failed)? } else { tensor.shallow_clone() };
+    let own = if own.device() == device { own } else { own.f_to_device(device).map_err(failed)? };
+    if own.kind() == kind { Ok(own) } else { own.f_to_kind(kind).map_err(failed) }
+}
+
+/// The columns of `[n]` or `[n, k]`, one after the other, as `[k, n]` of numbers in order; the tensor itself if its numbers are in
+/// this order already.
 pub(super) fn by_column(tensor: &Tensor) -> Result<Tensor> {
+    if tensor.is_contiguous() && tensor.size().get(1).is_none_or(|&columns| columns == 1) {
+        return Ok(tensor.shallow_clone());
+    }
     let columns = if tensor.dim() == 1 { tensor.shallow_clone() } else { tensor.f_transpose(0, 1).map_err(failed)? };
     columns.f_contiguous().map_err(failed)
 }
@@ -120,20 +132,20 @@ pub(super) fn rows_and_columns(tensor: &Tensor) -> Option<(usize, usize)> {
     }
 }
 
-/// Ids below the limits, as bytes in host memory, a tensor for every column of `[n]` or `[n, k]`.
+/// Ids below the limits, as bytes, for every column of `[n]` or `[n, k]`.
 ///
 /// # Errors
 /// Another shape, numbers that are not whole, or an id out of range, with its row.
-pub(super) fn ids(what: &'static str, tensor: &Tensor, n: usize, limits: &[(&str, usize)]) -> Result<Vec<Tensor>> {
+pub(super) fn ids(what: &'static str, tensor: &Tensor, n: usize, limits: &[(&str, usize)]) -> Result<Vec<Vec<u8>>> {
     let wrong = |problem: String| Error::Value { what, problem };
     let shape = tensor.size();
     if rows_and_columns(tensor) != Some((n, limits.len())) {
         return Err(wrong(format!("they have the shape {shape:?}, and [{n}, {}] is needed", limits.len())));
     }
-    let given = tensor.f_to_device(Device::Cpu).map_err(failed)?;
-    let whole = given.f_to_kind(Kind::Int64).map_err(failed)?;
-    if matches!(tensor.kind(), Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double) {
-        let back = whole.f_to_kind(tensor.kind()).map_err(failed)?;
+    let given = converted(tensor, Device::Cpu, tensor.kind())?;
+    let whole = converted(&given, Device::Cpu, Kind::Int64)?;
+    if given.is_floating_point() {
+        let back = whole.f_to_kind(given.kind()).map_err(failed)?;
         if !back.f_equal(&given).map_err(failed)? {
             return Err(wrong("they are not all whole numbers".into()));
         }
@@ -142,11 +154,11 @@ pub(super) fn ids(what: &'static str, tensor: &Tensor, n: usize, limits: &[(&str
     let all: &[i64] = slice_of(&all, Kind::Int64)?;
     let column = |(index, &(name, limit)): (usize, &(&str, usize))| {
         let own = all[index * n..(index + 1) * n].iter().enumerate();
-        let bytes = own.map(|(row, &id)| match usize::try_from(id) {
+        own.map(|(row, &id)| match usize::try_from(id) {
             Ok(inside) if inside < limit => Ok(inside as u8),
             _ => Err(wrong(format!("row {row} has {id} for {name}, which has ids below {limit}"))),
-        });
-        Tensor::f_from_data_size(&bytes.collect::<Result<Vec<u8>>>()?, &[n as i64], Kind::Uint8).map_err(failed)
+        })
+        .collect()
     };
     limits.iter().enumerate().map(column).collect()
 }
@@ -164,8 +176,7 @@ pub(super) fn reals(what: &'static str, tensor: &Tensor, (n, k): (usize, usize),
         }
     };
     let kind = if tensor.kind() == Kind::Float { Kind::Float } else { Kind::Double };
-    let own = tensor.f_detach().and_then(|own| own.f_to_device(device)?.f_to_kind(kind)).map_err(failed)?;
-    Ok(OfSamples { values: by_column(&own)?, is_shared: columns == 1 && k > 1 })
+    Ok(OfSamples { values: by_column(&converted(tensor, device, kind)?)?, is_shared: columns == 1 && k > 1 })
 }
 
 /// The cells of samples whose groups are on a GPU, made there, without a look at them: where an id is out of range, the cell is
