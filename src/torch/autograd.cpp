@@ -1,10 +1,12 @@
 // A node of torch's graph whose backward pass is a Rust closure: what torch offers for this is C++ only.
 
-#include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/basic_ops.h>
+#include <torch/csrc/autograd/functions/utils.h>
 
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <string>
 
 // The closure: from the gradient to the output to that to the input, owned by the caller; or nothing, and a message.
@@ -20,31 +22,22 @@ void say(const char* what, char* message, size_t room) {
     message[room - 1] = 0;
 }
 
-// Goes with the graph. The output is in it only until the node has taken it.
-struct Closure : torch::CustomClassHolder {
+// A node by itself: `torch::autograd::Function` would do, but keeps what it saves in maps by name and looks through all of its
+// arguments, which costs as much as a projection.
+struct Projection : torch::autograd::Node {
     void* closure;
     Pull pull;
     Drop drop;
-    at::Tensor output;
 
-    Closure(void* closure, Pull pull, Drop drop, at::Tensor output)
-        : closure(closure), pull(pull), drop(drop), output(std::move(output)) {}
-    ~Closure() override { drop(closure); }
-};
+    Projection(void* closure, Pull pull, Drop drop) : closure(closure), pull(pull), drop(drop) {}
+    ~Projection() override { drop(closure); }
 
-struct Node : torch::autograd::Function<Node> {
-    static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& /* the input */,
-                              c10::intrusive_ptr<Closure> closure) {
-        at::Tensor output = std::move(closure->output);
-        context->saved_data["closure"] = c10::IValue::make_capsule(std::move(closure));
-        return output;
-    }
+    std::string name() const override { return "FairlayerProjection"; }
 
-    static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
-                                                   torch::autograd::variable_list gradients) {
-        auto closure = c10::static_intrusive_pointer_cast<Closure>(context->saved_data["closure"].toCapsule());
+    torch::autograd::variable_list apply(torch::autograd::variable_list&& gradients) override {
+        if (!gradients[0].defined()) return {at::Tensor()};
         char message[MESSAGE_ROOM] = {0};
-        at::Tensor* pulled = closure->pull(closure->closure, &gradients[0], message, MESSAGE_ROOM);
+        at::Tensor* pulled = pull(closure, &gradients[0], message, MESSAGE_ROOM);
         TORCH_CHECK(pulled != nullptr, message);
         torch::autograd::variable_list all = {*pulled};
         delete pulled;
@@ -54,8 +47,6 @@ struct Node : torch::autograd::Function<Node> {
             torch::autograd::DelayedError error("fairlayer: the gradient of a projection cannot be differentiated again", 1);
             all = error.apply(std::move(all));
         }
-        // The closure is no input.
-        all.emplace_back();
         return all;
     }
 };
@@ -67,8 +58,13 @@ struct Node : torch::autograd::Function<Node> {
 extern "C" at::Tensor* fairlayer_node(const at::Tensor* input, const at::Tensor* output, void* closure, Pull pull, Drop drop,
                                       char* message, size_t room) {
     try {
-        auto own = c10::make_intrusive<Closure>(closure, pull, drop, *output);
-        return new at::Tensor(Node::apply(*input, std::move(own)));
+        std::shared_ptr<Projection> node(new Projection(closure, pull, drop), torch::autograd::deleteNode);
+        at::Tensor result = *output;
+        if (at::GradMode::is_enabled() && input->requires_grad()) {
+            node->set_next_edges(torch::autograd::collect_next_edges(*input));
+            torch::autograd::set_history(result, node);
+        }
+        return new at::Tensor(std::move(result));
     } catch (const std::exception& error) {
         say(error.what(), message, room);
         return nullptr;
