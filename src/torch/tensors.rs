@@ -112,8 +112,8 @@ pub(super) fn converted(tensor: &Tensor, device: Device, kind: Kind) -> Result<T
     if own.kind() == kind { Ok(own) } else { own.f_to_kind(kind).map_err(failed) }
 }
 
-/// The columns of `[n]` or `[n, k]`, one after the other, as `[k, n]` of numbers in order; the tensor itself if its numbers are in
-/// this order already.
+/// The columns of `[n]` or `[n, k]`, one after the other: a tensor with its numbers in this order, of whatever shape. The tensor
+/// itself if it is one already.
 pub(super) fn by_column(tensor: &Tensor) -> Result<Tensor> {
     if tensor.is_contiguous() && tensor.size().get(1).is_none_or(|&columns| columns == 1) {
         return Ok(tensor.shallow_clone());
@@ -218,7 +218,8 @@ pub(super) fn device_cells(
         (Strata::Label, _, Some(labels)) => {
             let own = reals("labels", labels, (n, k), device)?;
             is_shared = own.is_shared;
-            digits.push((own.values.f_gt(0.5).map_err(failed)?, 2));
+            let positive = own.values.f_view([-1, n as i64]).and_then(|labels| labels.f_gt(0.5));
+            digits.push((positive.map_err(failed)?, 2));
         }
         (Strata::Label, _, None) => return Err(Error::Missing { what: "labels", hint: "Inputs::labels" }),
     }
